@@ -1,0 +1,1 @@
+"""How programs use ampacity: pools, jobs and groups, as Deferreds or blocking."""

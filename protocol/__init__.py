@@ -1,0 +1,1 @@
+"""What travels between peers: ids, jobs, outcomes, errors, packing, blobs, tokens, AMP commands."""

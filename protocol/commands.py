@@ -1,0 +1,318 @@
+"""Every AMP command, by direction, with its errors. ``docs/protocol.md`` explains them in prose.
+
+A ``Frame`` is bytes that a sibling module packed; it spans as many 64 KiB values of the box as it
+needs: ``jobs``, ``jobs.1``, ``jobs.2``, ... A ``Packed`` is a frame of plain data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.protocols import amp
+
+from . import errors
+from .packing import pack, unpack
+
+PROTOCOL_VERSIONS = (1,)
+"""The versions of the protocol that this release speaks, best last."""
+
+_VALUE = 0xFFFF
+
+
+class Frame(amp.Argument):
+    """Bytes of any length (up to the box's limit), over several keys of a box."""
+
+    def __init__(self, optional: bool = False) -> None:
+        super().__init__(optional)
+
+    def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: Any, proto: Any) -> None:
+        data = self.toString(objects[_python_name(name)])
+        strings[name] = data[:_VALUE]
+        for place, start in enumerate(range(_VALUE, len(data), _VALUE), 1):
+            strings[name + b".%d" % place] = data[start : start + _VALUE]
+
+    def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: Any, proto: Any) -> None:
+        parts = [strings[name]]
+        while (part := strings.get(name + b".%d" % len(parts))) is not None:
+            parts.append(part)
+        objects[_python_name(name)] = self.fromString(b"".join(parts))
+
+    def toString(self, value: bytes) -> bytes:
+        return value
+
+    def fromString(self, data: bytes) -> Any:
+        return data
+
+
+class Packed(Frame):
+    """Plain data (None, bool, numbers, text, bytes, lists, maps with text keys)."""
+
+    def toString(self, value: Any) -> bytes:
+        return pack(value)
+
+    def fromString(self, data: bytes) -> Any:
+        return unpack(data)
+
+
+def _python_name(name: bytes) -> str:
+    return name.decode("ascii")
+
+
+_ALWAYS: dict[type[Exception], bytes] = {
+    errors.Malformed: b"MALFORMED",
+    errors.NotAllowed: b"NOT_ALLOWED",
+    errors.TooLarge: b"TOO_LARGE",
+}
+
+
+class _Command(amp.Command):
+    errors: ClassVar[dict[type[Exception], bytes]] = _ALWAYS
+
+
+# -- both ways ------------------------------------------------------------------------------------
+
+
+class Ping(_Command):
+    """Are you there? Any box counts as a sign of life; this one is sent when there is none."""
+
+
+# -- the greeting: first thing from whoever connects, nothing else is understood before -----------
+
+
+class Hello(_Command):
+    """Versions and role. ``open`` in the answer: no token is asked for (the UNIX socket)."""
+
+    arguments = [
+        (b"versions", amp.ListOf(amp.Integer())),
+        (b"role", amp.Unicode()),  # "client" or "worker"
+        (b"software", amp.Unicode()),
+    ]
+    response = [
+        (b"version", amp.Integer()),
+        (b"software", amp.Unicode()),
+        (b"store", amp.String()),  # 16 bytes: the identity of the coordinator's store
+        (b"term", amp.Integer()),
+        (b"open", amp.Boolean()),
+    ]
+    errors = {**_ALWAYS, errors.VersionMismatch: b"VERSION_MISMATCH"}
+
+
+class Authenticate(_Command):
+    """The proof: a token's id and secret. A join token is answered by a credential of the worker."""
+
+    arguments = [(b"token", amp.Unicode()), (b"secret", amp.String())]
+    response = [
+        (b"client", amp.Unicode()),
+        (b"credential", amp.Unicode(optional=True)),  # a whole token, to be kept by the worker
+    ]
+    errors = {**_ALWAYS, errors.TokenRefused: b"TOKEN_REFUSED"}
+
+
+# -- from a client --------------------------------------------------------------------------------
+
+
+class OpenSession(_Command):
+    """Begin, or take up again, a session: the scope of sequence numbers and deliveries."""
+
+    arguments = [(b"session", amp.String())]
+    response = [(b"next_sequence", amp.Integer())]  # the first number not seen yet
+
+
+class Submit(_Command):
+    """A frame of submissions. Numbers of a session count up by one; a resent one is recognised.
+
+    ``missing`` lists digests of blobs to be sent first; then nothing of the frame was accepted
+    and the same number is sent again.
+    """
+
+    arguments = [
+        (b"sequence", amp.Integer()),
+        (b"group", amp.Integer(optional=True)),  # the client's own number of the group, from 1
+        (b"jobs", Frame()),
+    ]
+    response = [
+        (b"ids", Packed()),  # [[first id, count]...], in the frame's order
+        (b"group", amp.Integer(optional=True)),  # the group's id here
+        (b"missing", Packed()),  # [digest...]
+        (b"warning", amp.Unicode(optional=True)),  # no connected worker can take these
+    ]
+    errors = {**_ALWAYS, errors.QueueFull: b"QUEUE_FULL"}
+
+
+class CloseGroup(_Command):
+    """All of a group's jobs are submitted: it is complete once they have ended."""
+
+    arguments = [(b"group", amp.Integer()), (b"size", amp.Integer())]
+    errors = {**_ALWAYS, errors.NoSuchGroup: b"NO_SUCH_GROUP"}
+
+
+class Cancel(_Command):
+    """End jobs: queued ones at once, running ones by signals, unless ``queued_only``."""
+
+    arguments = [(b"jobs", Packed()), (b"queued_only", amp.Boolean())]  # [id...]
+    response = [(b"states", Packed())]  # {id: the state it had, or "unknown"}
+
+
+class Retry(_Command):
+    """Run ended jobs again, each as a new job; answers their ids."""
+
+    arguments = [(b"jobs", Packed())]
+    response = [(b"ids", Packed())]  # {old id: new id}
+
+
+class Watch(_Command):
+    """Deliver the outcomes of these jobs, too, at once or when they end; answers unknown ids."""
+
+    arguments = [(b"jobs", Packed())]
+    response = [(b"unknown", Packed())]
+
+
+class Query(_Command):
+    """Ask for a list or a state; see ``docs/protocol.md`` for every question and its answer."""
+
+    arguments = [(b"question", amp.Unicode()), (b"details", Packed())]
+    response = [(b"answer", Packed())]
+    errors = {
+        **_ALWAYS,
+        errors.NoSuchJob: b"NO_SUCH_JOB",
+        errors.NoSuchGroup: b"NO_SUCH_GROUP",
+    }
+
+
+class Attach(_Command):
+    """What a job printed so far; with ``follow``, ``Output`` boxes come from there on."""
+
+    arguments = [(b"job", amp.Integer()), (b"follow", amp.Boolean())]
+    response = [(b"log", Frame()), (b"live", amp.Boolean())]
+    errors = {**_ALWAYS, errors.NoSuchJob: b"NO_SUCH_JOB"}
+
+
+class Detach(_Command):
+    """No more ``Output`` boxes of this job."""
+
+    arguments = [(b"job", amp.Integer())]
+
+
+class ReloadWorkers(_Command):
+    """Replace every idle child now, and the others when their job ends."""
+
+    response = [(b"workers", amp.Integer())]
+
+
+class Shutdown(_Command):
+    """Stop the coordinator."""
+
+
+# -- to a client ----------------------------------------------------------------------------------
+
+
+class Delivered(_Command):
+    """A frame of deliveries. The answer acknowledges it; without one it is sent again."""
+
+    arguments = [(b"outcomes", Frame())]
+
+
+class Output(_Command):
+    """Bytes that a job printed, in order. ``wanted`` false in the answer: nobody listens."""
+
+    arguments = [
+        (b"job", amp.Integer()),
+        (b"stream", amp.Integer()),  # 1 or 2
+        (b"data", Frame()),
+    ]
+    response = [(b"wanted", amp.Boolean())]
+
+
+# -- from a worker --------------------------------------------------------------------------------
+
+
+class Join(_Command):
+    """A worker offers its slots and tells what it holds of this store (see ``ports.WorkerInfo``).
+
+    ``drop`` lists held attempts that are not wanted any more, as ``[job, term, number]``.
+    """
+
+    arguments = [(b"info", Packed()), (b"held", Packed())]
+    response = [(b"name", amp.Unicode()), (b"drop", Packed())]
+
+
+class Begun(_Command):
+    """Attempts that a child has started: ``[[job, term, number, UNIX time]...]``."""
+
+    arguments = [(b"attempts", Packed())]
+
+
+class Finished(_Command):
+    """A frame of reports. The answer acknowledges it; the worker keeps them until then."""
+
+    arguments = [(b"reports", Frame())]
+
+
+class Returned(_Command):
+    """Attempts that were not begun and are given back: ``[[job, term, number]...]``."""
+
+    arguments = [(b"attempts", Packed())]
+
+
+class WorkerState(_Command):
+    """What ``workers`` and ``top`` show: load, memory, loop lag (see ``docs/protocol.md``)."""
+
+    arguments = [(b"state", Packed())]
+
+
+# -- to a worker ----------------------------------------------------------------------------------
+
+
+class Assign(_Command):
+    """A frame of assignments."""
+
+    arguments = [(b"jobs", Frame())]
+
+
+class EndAttempts(_Command):
+    """End these attempts: ``[[job, term, number, why]...]``, why being ``cancelled``, ``deadline``
+    (reported as such) or ``superseded`` (not reported)."""
+
+    arguments = [(b"attempts", Packed())]
+
+
+class Retract(_Command):
+    """Give back these attempts if they have not begun: ``[[job, term, number]...]``."""
+
+    arguments = [(b"attempts", Packed())]
+
+
+class AttachWorker(_Command):
+    """What an attempt printed so far; with ``follow``, send ``Output`` boxes from there on."""
+
+    arguments = [(b"job", amp.Integer()), (b"follow", amp.Boolean())]
+    response = [(b"log", Frame())]
+    errors = {**_ALWAYS, errors.NoSuchJob: b"NO_SUCH_JOB"}
+
+
+class Reload(_Command):
+    """Replace every child: the idle ones now, the others when their job ends."""
+
+
+# -- blobs, between client, coordinator and worker ------------------------------------------------
+
+
+class PutChunk(_Command):
+    """A piece of a blob, in order from offset 0. ``have`` in the answer: all is there already."""
+
+    arguments = [
+        (b"digest", amp.String()),
+        (b"size", amp.Integer()),
+        (b"offset", amp.Integer()),
+        (b"data", Frame()),
+    ]
+    response = [(b"have", amp.Boolean())]
+    errors = {**_ALWAYS, errors.QueueFull: b"QUEUE_FULL"}
+
+
+class GetChunk(_Command):
+    """A piece of a blob, from ``offset``, at most ``CHUNK_SIZE`` bytes."""
+
+    arguments = [(b"digest", amp.String()), (b"offset", amp.Integer())]
+    response = [(b"data", Frame())]
+    errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB"}

@@ -1,0 +1,257 @@
+"""What a job is, from the submitter to the child, and how it is packed.
+
+A job is a ``JobSpec``, which many jobs of one ``map`` share, and a payload of its own. In a frame
+each spec stands once and jobs refer to it by its place, so that a no-op job costs a few bytes.
+The payload is opaque here: nobody but the child unpickles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import attrs
+
+from .errors import Malformed
+from .ids import Attempt, ClientId, JobId
+from .packing import pack, unpack_list
+
+
+class BlobRef(NamedTuple):
+    """A value that travels apart: its SHA-256 digest and its size in bytes."""
+
+    digest: bytes
+    size: int
+
+
+Payload = bytes | BlobRef
+"""Bytes, or a reference to bytes that travel as a blob."""
+
+Kind = Literal["import", "value", "command"]
+
+
+@attrs.frozen(kw_only=True)
+class JobSpec:
+    """What the jobs of one submission have in common.
+
+    Its payloads hold, by kind: ``import`` and ``value``, the pickled ``(args, kwargs)``; with
+    ``arguments="json"``, as the command line sends them, a packed ``[args, kwargs]`` of plain
+    data; ``command``, the packed list of words.
+    """
+
+    kind: Kind
+    target: str
+    """``module:qualified.name`` for an import, else what to show: a name, a command's words."""
+    function: BlobRef | None = None
+    """For a function by value: its cloudpickle, stored under its hash."""
+    ships: tuple[BlobRef, ...] = ()
+    """Modules shipped by value, each a packed ``[name, is package, {path: source}]``."""
+    arguments: Literal["pickle", "json"] = "pickle"
+    name: str | None = None
+    timeout: float | None = None
+    """Seconds an attempt may run, from its start in the child."""
+    deadline: float | None = None
+    """Seconds from the submission to the end, queueing included."""
+    host: str = ""
+    """The submitter's machine, as ``workers.machine.identity()`` names it."""
+    folder: str | None = None
+    """The submitter's working folder, used where ``host`` is the worker's own machine."""
+    cwd: str | None = None
+    """The folder to run in elsewhere; none: a scratch folder of the job's own."""
+    env: tuple[tuple[str, str], ...] = ()
+    orphans: Literal["keep", "cancel"] = "keep"
+    python: str | None = None
+    """The Python that the function needs (``3.11``), where it travels by value."""
+    attach: bool = False
+    """Send the output to the submitter, complete, while the job runs."""
+    show: Literal["short", "full"] = "short"
+    """How much of the result to prepare as text, see ``outcomes.Outcome.shown``."""
+
+    def blobs(self) -> tuple[BlobRef, ...]:
+        """Everything stored apart that a job of this spec needs, besides its payload."""
+        return self.ships if self.function is None else (self.function, *self.ships)
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(JobSpec))
+_TEXT_OR_NONE = (str, type(None))
+_NUMBER_OR_NONE = (int, float, type(None))
+_TYPES: dict[str, tuple[type, ...]] = {
+    "kind": (str,),
+    "target": (str,),
+    "arguments": (str,),
+    "name": _TEXT_OR_NONE,
+    "timeout": _NUMBER_OR_NONE,
+    "deadline": _NUMBER_OR_NONE,
+    "host": (str,),
+    "folder": _TEXT_OR_NONE,
+    "cwd": _TEXT_OR_NONE,
+    "orphans": (str,),
+    "python": _TEXT_OR_NONE,
+    "attach": (bool,),
+    "show": (str,),
+}
+_CHOICES: dict[str, frozenset[str]] = {
+    "kind": frozenset({"import", "value", "command"}),
+    "arguments": frozenset({"pickle", "json"}),
+    "orphans": frozenset({"keep", "cancel"}),
+    "show": frozenset({"short", "full"}),
+}
+
+
+def pack_spec(spec: JobSpec) -> bytes:
+    """A spec as bytes; equal specs give equal bytes."""
+    return pack([getattr(spec, name) for name in _FIELDS])
+
+
+def unpack_spec(data: bytes) -> JobSpec:
+    """The spec that ``pack_spec`` packed.
+
+    Raises:
+        Malformed: a field is missing or has a wrong type.
+    """
+    values = unpack_list(data)
+    if len(values) < len(_FIELDS):
+        raise Malformed(f"a job spec has {len(_FIELDS)} fields, this one {len(values)}")
+    given: dict[str, Any] = dict(zip(_FIELDS, values, strict=False))
+    for name, types in _TYPES.items():
+        if not isinstance(given[name], types):
+            raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
+    for name, choices in _CHOICES.items():
+        if given[name] not in choices:
+            raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
+    if given["function"] is not None:
+        given["function"] = blob_ref(given["function"])
+    given["ships"] = tuple(blob_ref(ship) for ship in _list(given["ships"]))
+    given["env"] = tuple(_text_pair(pair) for pair in _list(given["env"]))
+    return JobSpec(**given)
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise Malformed(f"a list was expected, not {type(value).__name__}")
+    return value
+
+
+def _text_pair(value: Any) -> tuple[str, str]:
+    match value:
+        case [str(key), str(text)]:
+            return key, text
+        case _:
+            raise Malformed("an environment variable is a name and a value")
+
+
+def blob_ref(value: Any) -> BlobRef:
+    """A blob reference from its packed form, ``[digest, size]``.
+
+    Raises:
+        Malformed: it is none.
+    """
+    match value:
+        case [bytes(digest), int(size)] if len(digest) == 32 and size >= 0:
+            return BlobRef(digest, size)
+        case _:
+            raise Malformed("a blob reference is a digest of 32 bytes and a size")
+
+
+def payload_of(value: Any) -> Payload:
+    """A payload from its packed form: bytes, or ``[digest, size]``."""
+    return value if type(value) is bytes else blob_ref(value)
+
+
+class Submission(NamedTuple):
+    """One job on its way in: the spec is packed, so that equal ones are one object."""
+
+    spec: bytes
+    payload: Payload
+    key: str | None = None
+    place: int | None = None
+    """The place in its group, from 0."""
+
+
+class Assignment(NamedTuple):
+    """One attempt on its way to a worker. ``client`` separates the children of different users."""
+
+    job: JobId
+    attempt: Attempt
+    spec: bytes
+    payload: Payload
+    client: ClientId
+
+
+def pack_submissions(submissions: Sequence[Submission]) -> bytes:
+    """A frame ``[[spec...], [[spec's number, payload, key, place]...]]``."""
+    places: dict[bytes, int] = {}
+    records = [
+        (places.setdefault(spec, len(places)), payload, key, place)
+        for spec, payload, key, place in submissions
+    ]
+    return pack((list(places), records))
+
+
+def unpack_submissions(frame: bytes) -> list[Submission]:
+    """The submissions of a frame.
+
+    Raises:
+        Malformed: the frame is none of ``pack_submissions``.
+    """
+    specs, records = _two_lists(frame)
+    try:
+        return [
+            Submission(specs[number], payload_of(payload), _text(key), _count(place))
+            for number, payload, key, place, *_later in records
+        ]
+    except (TypeError, ValueError, IndexError) as e:
+        raise Malformed(f"a frame of submissions is damaged: {e}") from None
+
+
+def pack_assignments(assignments: Sequence[Assignment]) -> bytes:
+    """A frame ``[[[client, spec]...], [[job, term, number, spec's number, payload]...]]``."""
+    places: dict[tuple[str, bytes], int] = {}
+    records = [
+        (job, term, number, places.setdefault((client, spec), len(places)), payload)
+        for job, (term, number), spec, payload, client in assignments
+    ]
+    return pack((list(places), records))
+
+
+def unpack_assignments(frame: bytes) -> list[Assignment]:
+    """The assignments of a frame.
+
+    Raises:
+        Malformed: the frame is none of ``pack_assignments``.
+    """
+    specs, records = _two_lists(frame)
+    try:
+        shared = [(ClientId(client), spec) for client, spec in specs]
+        return [
+            Assignment(
+                JobId(job),
+                Attempt(term, number),
+                shared[place][1],
+                payload_of(payload),
+                shared[place][0],
+            )
+            for job, term, number, place, payload, *_later in records
+        ]
+    except (TypeError, ValueError, IndexError) as e:
+        raise Malformed(f"a frame of assignments is damaged: {e}") from None
+
+
+def _two_lists(frame: bytes) -> tuple[list[Any], list[Any]]:
+    match unpack_list(frame):
+        case [list(first), list(second), *_later]:
+            return first, second
+        case _:
+            raise Malformed("a frame of jobs is a list of specs and a list of records")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    raise Malformed("a key is text")
+
+
+def _count(value: Any) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise Malformed("a place is a number from 0")

@@ -1,0 +1,249 @@
+"""How an attempt and a job ended, and how that is packed.
+
+The coordinator looks at a report's ending, times and blob references only; the ``body``, made by
+the child, goes through it unread and is unpacked by who asked for the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import attrs
+
+from .errors import Malformed
+from .ids import Attempt, JobId
+from .jobs import BlobRef, Payload, blob_ref, payload_of
+from .packing import pack, unpack_list
+
+
+class Ending(IntEnum):
+    """How an attempt ended. A job ends in all of these but ``LOST``, which makes it run again."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    TIMED_OUT = 3
+    CANCELLED = 4
+    CRASHED = 5
+    LOST = 6
+
+    @property
+    def words(self) -> str:
+        """As people read it: ``timed out``."""
+        return self.name.lower().replace("_", " ")
+
+
+ENDINGS = {int(ending): ending for ending in Ending}
+"""By number; a dictionary is cheaper than the enumeration's own look-up, and raises KeyError."""
+
+
+class ErrorText(NamedTuple):
+    """An exception as text: its type (``module.Name``), its message, and the whole traceback."""
+
+    type_name: str
+    message: str
+    traceback: str
+
+
+class Shown(NamedTuple):
+    """A result as text, prepared in the child: exact JSON, or a ``repr`` with its type."""
+
+    exact: bool
+    type_name: str
+    text: str
+
+
+class Evidence(NamedTuple):
+    """What is known about a process that died, or that had to be ended."""
+
+    worker: str = ""
+    host: str = ""
+    pid: int | None = None
+    signal: str | None = None
+    """The name of the signal that ended it, as ``SIGKILL``."""
+    exit_code: int | None = None
+    peak_memory: int | None = None
+    """Bytes, the highest resident size that was seen."""
+    reason: str = ""
+    """One sentence for people."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """The body of a report: what the child, or the agent in its place, says of the end."""
+
+    value: Payload | None = None
+    """The pickled result, or the pickled exception where it could be pickled."""
+    shown: Shown | None = None
+    error: ErrorText | None = None
+    exit_code: int | None = None
+    """For a command."""
+    evidence: Evidence | None = None
+    tail: bytes = b""
+    """The last bytes that the job printed, for an ending other than ``SUCCEEDED``."""
+
+
+_EMPTY = Outcome()
+
+
+def pack_outcome(outcome: Outcome) -> bytes:
+    """``[value, shown, error, exit code, evidence, tail]``, as bytes."""
+    return pack(
+        (
+            outcome.value,
+            outcome.shown,
+            outcome.error,
+            outcome.exit_code,
+            outcome.evidence,
+            outcome.tail,
+        )
+    )
+
+
+def unpack_outcome(body: bytes) -> Outcome:
+    """The outcome that ``pack_outcome`` packed; no bytes at all are an empty one.
+
+    Raises:
+        Malformed: the bytes are no outcome.
+    """
+    if not body:
+        return _EMPTY
+    try:
+        value, shown, error, exit_code, evidence, tail, *_later = unpack_list(body)
+        return Outcome(
+            value=None if value is None else payload_of(value),
+            shown=None if shown is None else Shown(*shown),
+            error=None if error is None else ErrorText(*error),
+            exit_code=exit_code,
+            evidence=None if evidence is None else Evidence(*evidence),
+            tail=tail,
+        )
+    except (TypeError, ValueError) as e:
+        raise Malformed(f"an outcome is damaged: {e}") from None
+
+
+class StreamLog(NamedTuple):
+    """The kept part of one stream: its beginning, its end, and how many bytes between are gone."""
+
+    head: bytes = b""
+    gap: int = 0
+    tail: bytes = b""
+
+
+class JobLog(NamedTuple):
+    """What a job printed, as far as it is kept."""
+
+    stdout: StreamLog = StreamLog()
+    stderr: StreamLog = StreamLog()
+
+
+def pack_log(log: JobLog) -> bytes:
+    """``[[head, gap, tail], [head, gap, tail]]``; nothing printed is no bytes at all."""
+    return b"" if log == JobLog() else pack(log)
+
+
+def unpack_log(data: bytes) -> JobLog:
+    """The log that ``pack_log`` packed.
+
+    Raises:
+        Malformed: the bytes are no log.
+    """
+    if not data:
+        return JobLog()
+    try:
+        stdout, stderr, *_later = unpack_list(data)
+        return JobLog(StreamLog(*stdout), StreamLog(*stderr))
+    except (TypeError, ValueError) as e:
+        raise Malformed(f"a job's log is damaged: {e}") from None
+
+
+class Report(NamedTuple):
+    """How one attempt ended, from a worker to the coordinator."""
+
+    job: JobId
+    attempt: Attempt
+    ending: Ending
+    began: float | None
+    """Wall-clock seconds (UNIX time) of the start in the child; none: it had not begun."""
+    seconds: float
+    """How long it ran, by the monotonic clock."""
+    body: bytes
+    blobs: tuple[BlobRef, ...] = ()
+    """What ``body`` refers to: stored at the coordinator before the report is sent."""
+    log: bytes = b""
+
+
+class Delivery(NamedTuple):
+    """How one job ended, from the coordinator to a client."""
+
+    job: JobId
+    ending: Ending
+    body: bytes
+
+
+def pack_reports(reports: Sequence[Report]) -> bytes:
+    """A frame ``[[job, term, number, ending, began, seconds, body, blobs, log]...]``."""
+    return pack(
+        [
+            (job, term, number, int(ending), began, seconds, body, blobs, log)
+            for job, (term, number), ending, began, seconds, body, blobs, log in reports
+        ]
+    )
+
+
+def unpack_reports(frame: bytes) -> list[Report]:
+    """The reports of a frame.
+
+    Raises:
+        Malformed: the frame is none of ``pack_reports``.
+    """
+    try:
+        return [_report(*record[:9]) for record in unpack_list(frame)]
+    except (TypeError, ValueError, KeyError) as e:
+        raise Malformed(f"a frame of reports is damaged: {e}") from None
+
+
+def _report(
+    job: int,
+    term: int,
+    number: int,
+    ending: int,
+    began: float | None,
+    seconds: float,
+    body: bytes,
+    blobs: list[Any],
+    log: bytes,
+) -> Report:
+    if type(body) is not bytes or type(log) is not bytes or type(job) is not int:
+        raise Malformed("a report's job is a number, its body and log are bytes")
+    return Report(
+        JobId(job),
+        Attempt(term, number),
+        ENDINGS[ending],
+        began,
+        float(seconds),
+        body,
+        tuple(blob_ref(blob) for blob in blobs) if blobs else (),
+        log,
+    )
+
+
+def pack_deliveries(deliveries: Sequence[Delivery]) -> bytes:
+    """A frame ``[[job, ending, body]...]``."""
+    return pack([(job, int(ending), body) for job, ending, body in deliveries])
+
+
+def unpack_deliveries(frame: bytes) -> list[Delivery]:
+    """The deliveries of a frame.
+
+    Raises:
+        Malformed: the frame is none of ``pack_deliveries``.
+    """
+    try:
+        return [
+            Delivery(JobId(job), ENDINGS[ending], body)
+            for job, ending, body, *_later in unpack_list(frame)
+        ]
+    except (TypeError, ValueError, KeyError) as e:
+        raise Malformed(f"a frame of deliveries is damaged: {e}") from None

@@ -1,0 +1,195 @@
+"""How the parts speak to each other, whether a wire lies between them or not.
+
+The same calls are made in one process (``Pool()``, ``ampacity up``) and over AMP: there, a session
+or an agent's uplink stands for the other side. Nothing here blocks, and nothing returns late
+except by a Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from .ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
+from .jobs import Assignment, BlobRef, Submission
+from .outcomes import Delivery, JobLog, Report
+
+
+class Holding(NamedTuple):
+    """One attempt, named."""
+
+    job: JobId
+    attempt: Attempt
+
+
+class Beginning(NamedTuple):
+    """One attempt that a child has started, and when (UNIX time)."""
+
+    job: JobId
+    attempt: Attempt
+    began: float
+
+
+class Ended(NamedTuple):
+    """One attempt to be ended, and why: ``cancelled``, ``deadline`` or ``superseded``."""
+
+    job: JobId
+    attempt: Attempt
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class WorkerInfo:
+    """What a worker says of itself when it joins."""
+
+    name: str
+    """What it would like to be called; the coordinator makes it unique."""
+    incarnation: bytes
+    """16 random bytes a process: tells a reconnection from a restart."""
+    slots: int
+    python: str
+    """The children's Python, as ``3.11``."""
+    host: str
+    """The machine, as ``workers.machine.identity()`` names it."""
+    software: str
+    """ampacity's version."""
+    pid: int = 0
+
+
+# -- the coordinator and a worker -----------------------------------------------------------------
+
+
+class WorkerPort(Protocol):
+    """What the coordinator asks of a worker: the slots of this process, or a session's far end."""
+
+    def assign(self, assignments: Sequence[Assignment]) -> None: ...
+
+    def end(self, attempts: Sequence[Ended]) -> None:
+        """End attempts. A ``superseded`` one is not reported; the others are, by ``finished``."""
+
+    def retract(self, attempts: Sequence[Holding]) -> None:
+        """Ask for attempts that have not begun; ``returned`` names those that are given back."""
+
+    def attach(self, job: JobId, follow: bool) -> Deferred[JobLog]:
+        """What a held job printed so far; with ``follow``, ``output`` is called from there on.
+
+        Fails with ``NoSuchJob`` where the worker does not hold it.
+        """
+
+    def reload(self) -> None:
+        """Replace the children."""
+
+
+class WorkerEvents(Protocol):
+    """What a worker tells the coordinator; bound to the worker, by ``Driver.join`` or an uplink."""
+
+    def begun(self, attempts: Sequence[Beginning]) -> None: ...
+
+    def finished(self, reports: Sequence[Report]) -> Deferred[None]:
+        """Fires when the reports are recorded; until then the worker keeps them."""
+
+    def returned(self, attempts: Sequence[Holding]) -> None: ...
+
+    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
+        """Fires when the data has been taken; with False where nobody listens any more."""
+
+    def state(self, state: dict[str, Any]) -> None:
+        """What ``workers`` and ``top`` show."""
+
+    def fetch(self, ref: BlobRef) -> Deferred[Path]:
+        """A blob as a file on this machine, not to be written to. Fails with ``NoSuchBlob``."""
+
+    def store(self, ref: BlobRef, path: Path) -> Deferred[None]:
+        """Hand over a file with a blob's bytes; fires once it is stored, and takes the file."""
+
+
+# -- the coordinator and a client -----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Accepted:
+    """The answer to a frame of submissions. With ``missing``, nothing was accepted."""
+
+    ids: tuple[tuple[int, int], ...] = ()
+    """Runs of ids, ``(first, count)``, in the frame's order."""
+    group: GroupId | None = None
+    missing: tuple[bytes, ...] = ()
+    warning: str | None = None
+
+
+class ClientPort(Protocol):
+    """What the coordinator tells one session of a client."""
+
+    def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
+        """Fires when the client has them; fails when the connection went first."""
+
+    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
+        """Fires when the data has been taken; with False where it is not wanted any more."""
+
+
+class Coordinator(Protocol):
+    """What a client asks; bound to its session by ``Driver.open_session`` or a connection.
+
+    A call fails with one of ``errors.Refused``, ``NoSuchJob``, ``NoSuchGroup``, ``TooLarge``.
+    """
+
+    def submit(
+        self, sequence: int, submissions: Sequence[Submission], group: int | None
+    ) -> Deferred[Accepted]:
+        """Accept jobs. ``group`` is the session's own number of a group, from 1."""
+
+    def close_group(self, group: int, size: int) -> Deferred[None]:
+        """All jobs of the session's own group have been submitted."""
+
+    def cancel(self, jobs: Sequence[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
+        """The state that each job had, or ``unknown``."""
+
+    def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
+        """New ids by old ids."""
+
+    def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
+        """Have outcomes delivered that were submitted elsewhere; fires with unknown ids."""
+
+    def query(self, question: str, details: dict[str, Any]) -> Deferred[Any]: ...
+
+    def attach(self, job: JobId, follow: bool) -> Deferred[tuple[JobLog, bool]]:
+        """What a job printed so far, and whether ``output`` will be called with more."""
+
+    def detach(self, job: JobId) -> Deferred[None]: ...
+
+    def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
+        """Store a file's bytes under their hash; leaves the file alone."""
+
+    def get_blob(self, ref: BlobRef) -> Deferred[Path]:
+        """A blob as a file on this machine, not to be written to. Fails with ``NoSuchBlob``."""
+
+    def reload_workers(self) -> Deferred[int]: ...
+
+    def shutdown(self) -> Deferred[None]: ...
+
+
+class CoordinatorCore(Protocol):
+    """What sessions and the local composition use of the coordinator: its driver."""
+
+    store_id: bytes
+    term: int
+
+    def open_session(
+        self, client: ClientId, session: SessionId, port: ClientPort
+    ) -> tuple[Coordinator, int]:
+        """Begin or take up a session; the second value is the first sequence number not seen."""
+
+    def leave_session(self, session: SessionId, port: ClientPort, goodbye: bool) -> None:
+        """The session's connection is gone; for good, with ``goodbye``."""
+
+    def join(
+        self, info: WorkerInfo, held: Sequence[Holding], port: WorkerPort
+    ) -> tuple[WorkerId, WorkerEvents, list[Holding]]:
+        """A worker joins or returns; the third value is what it shall drop."""
+
+    def leave(self, worker: WorkerId, port: WorkerPort, goodbye: bool) -> None:
+        """A worker's connection is gone; with ``goodbye`` it will not come back."""
