@@ -76,6 +76,13 @@ class Ping(_Command):
     """Are you there? Any box counts as a sign of life; this one is sent when there is none."""
 
 
+class Goodbye(_Command):
+    """A client or worker leaves and will not come back: the last thing it says.
+
+    Without it, a connection that ends is taken for a fault, and its peer is waited for.
+    """
+
+
 # -- the greeting: first thing from whoever connects, nothing else is understood before -----------
 
 
