@@ -25,8 +25,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import task
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 SETTLING_SECONDS = 1.0
 """How long connections that are closing and processes that are ending may take, after a test."""
@@ -77,18 +78,24 @@ def ampacity_command() -> list[str]:
 # -- failures in the log --------------------------------------------------------------------------
 
 
+@implementer(ILogObserver)
+@attrs.define(eq=False)
+class FailuresLogged:
+    """Keeps every failure that is logged."""
+
+    failures: list[Failure] = attrs.field(factory=list)
+
+    def __call__(self, event: LogEvent) -> None:
+        if (failure := event.get("log_failure")) is not None:
+            self.failures.append(failure)
+
+
 @pytest.fixture(autouse=True)
 def _logged_failures() -> Iterator[list[Failure]]:
-    failures: list[Failure] = []
-
-    def observe(event: LogEvent) -> None:
-        failure = event.get("log_failure")
-        if failure is not None:
-            failures.append(failure)
-
-    globalLogPublisher.addObserver(observe)
-    yield failures
-    globalLogPublisher.removeObserver(observe)
+    observer = FailuresLogged()
+    globalLogPublisher.addObserver(observer)
+    yield observer.failures
+    globalLogPublisher.removeObserver(observer)
 
 
 @pytest.fixture

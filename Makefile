@@ -1,0 +1,60 @@
+# Everything here sets itself up; it needs make and a Python of 3.11 or newer (PYTHON=python3.12
+# names another one than python3), and no active virtual environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NEWEST_VENV := .venv-newest
+MYPATH := build/mypath
+PYTEST_OPTIONS ?= -n 2 --dist loadfile
+
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: demo test check bench test-newest test-compose format clean
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/demo
+
+test: $(INSTALLED)
+	$(BIN)/pytest $(PYTEST_OPTIONS) $(TESTS)
+
+check: $(INSTALLED) $(MYPATH)/ampacity
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(MYPATH) && MYPYPATH=. $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ampacity
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+# The newest Python that is found here, if it is newer than the one of `make test`.
+test-newest: $(INSTALLED)
+	@newest=$$(.ci/newest-python $(BIN)/python) || { echo "no newer Python here"; exit 0; }; \
+	echo "testing with $$newest"; \
+	$(MAKE) --no-print-directory test PYTHON="$$newest" VENV=$(NEWEST_VENV)
+
+# A cluster in containers; needs docker with compose, either generation.
+test-compose: $(INSTALLED)
+	$(BIN)/pytest -o faulthandler_timeout=900 tests/compose
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .venv-newest build/mypath build/lib build/bdist.* dist ampacity.egg-info
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "ampacity needs Python 3.11 or newer; make PYTHON=python3.N names one" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# mypy wants a package in a folder of its name, whatever the name of this checkout.
+$(MYPATH)/ampacity:
+	mkdir -p $(MYPATH)
+	ln -sfn ../.. $@
