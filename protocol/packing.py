@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 
-from .errors import Malformed
+from .errors import Malformed, NotPackable
 
 _packer = msgpack.Packer(use_bin_type=True)
 pack = _packer.pack
@@ -57,3 +57,54 @@ def unpack_map(data: bytes) -> dict[str, Any]:
     if type(value) is not dict or not all(type(key) is str for key in value):
         raise Malformed("a map with text keys was expected")
     return value
+
+
+_LARGE_INTEGER = 1
+
+
+def _beyond_64_bits(value: Any) -> msgpack.ExtType:
+    if type(value) is not int:
+        raise TypeError(f"{type(value).__name__} is no plain data")
+    size = value.bit_length() // 8 + 1
+    return msgpack.ExtType(_LARGE_INTEGER, value.to_bytes(size, "big", signed=True))
+
+
+def _extended(code: int, data: bytes) -> int:
+    if code != _LARGE_INTEGER:
+        raise ValueError(f"an unknown extension type, {code}")
+    return int.from_bytes(data, "big", signed=True)
+
+
+_argument_packer = msgpack.Packer(
+    use_bin_type=True, default=_beyond_64_bits, unicode_errors="surrogateescape"
+)
+
+
+def pack_arguments(value: Any) -> bytes:
+    """Pack a call's plain arguments, or a command's words, for the child.
+
+    Unlike ``pack`` it takes integers of any size, and file names that are no UTF-8, in the form
+    that ``os.fsdecode`` gives them.
+
+    Raises:
+        NotPackable: there is something in it that is no plain data.
+    """
+    try:
+        return _argument_packer.pack(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as e:
+        _argument_packer.reset()
+        raise NotPackable(str(e)) from None
+
+
+def unpack_arguments(data: bytes) -> Any:
+    """Unpack what ``pack_arguments`` made.
+
+    Raises:
+        Malformed: the bytes are no such value.
+    """
+    try:
+        return msgpack.unpackb(
+            data, ext_hook=_extended, strict_map_key=False, unicode_errors="surrogateescape"
+        )
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as e:
+        raise Malformed(f"arguments cannot be unpacked: {e}") from None
