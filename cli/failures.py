@@ -1,0 +1,146 @@
+"""What the command line says and answers when something is wrong: what, why, what next."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+import click
+
+from ..protocol import errors
+from ..protocol.outcomes import Ending, Outcome
+from .rendering import byte_count, harmless, harmless_lines
+
+
+class Exit(IntEnum):
+    """The exit codes of the command line. ``run -- COMMAND`` has the command's own."""
+
+    DONE = 0
+    JOB_FAILED = 1
+    USAGE = 2
+    NO_COORDINATOR = 3
+    REFUSED = 4
+    NOT_FOUND = 5
+    WAIT_TIMED_OUT = 124
+    OURSELVES = 125
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class Unusable(click.UsageError):
+    """The input cannot be used; unlike click's own, without the line of usage."""
+
+
+_CODES: tuple[tuple[type[Exception], Exit], ...] = (
+    (errors.NoCoordinator, Exit.NO_COORDINATOR),
+    (errors.CoordinatorLost, Exit.NO_COORDINATOR),
+    (errors.Refused, Exit.REFUSED),
+    (errors.TooLarge, Exit.REFUSED),
+    (errors.NoSuchJob, Exit.NOT_FOUND),
+    (errors.NoSuchGroup, Exit.NOT_FOUND),
+    (errors.NoSuchBlob, Exit.NOT_FOUND),
+    (errors.CannotStart, Exit.USAGE),
+    (errors.BadOption, Exit.USAGE),
+    (errors.NotPackable, Exit.USAGE),
+    (click.UsageError, Exit.USAGE),
+)
+
+_NEXT: tuple[tuple[type[Exception], str], ...] = (
+    (
+        errors.NoCoordinator,
+        (
+            "Start one with `ampacity up`, or name another with --coordinator ADDRESS; "
+            "`ampacity doctor` shows what is tried."
+        ),
+    ),
+    (
+        errors.CoordinatorLost,
+        "Its jobs are gone with it. Submit again to the one that runs now.",
+    ),
+    (
+        errors.TokenDamaged,
+        "Copy the token again, whole: the coordinator printed it when it started.",
+    ),
+    (
+        errors.TokenRefused,
+        "Take the line that the coordinator printed at its last start, or ask who runs it.",
+    ),
+    (
+        errors.WrongKey,
+        (
+            "Somebody else answers at this address, or the coordinator made a new key: "
+            "take the line that it printed at its last start."
+        ),
+    ),
+    (errors.VersionMismatch, "Install the same release of ampacity on both sides."),
+    (errors.InsecureFolder, "Make it yours alone with chmod 700 (a file: 600), or name another."),
+    (errors.AlreadyRunning, "Use the one that runs, or stop it first: ampacity down"),
+    (errors.QueueFull, "Wait until some of its jobs have ended, then try again."),
+    (errors.NoSuchJob, "`ampacity jobs` lists yours; ended jobs are forgotten after a while."),
+    (errors.NoSuchGroup, "`ampacity jobs` lists yours; ended jobs are forgotten after a while."),
+)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that tells this error."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return Exit.JOB_FAILED
+
+
+def next_step(error: BaseException) -> str | None:
+    """What to do about an error, unless its message tells it already."""
+    for kind, text in _NEXT:
+        if isinstance(error, kind):
+            return text
+    return None
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(f"ampacity: {harmless_lines(text)}", file=sys.stderr, flush=True)
+
+
+def tell(error: BaseException) -> None:
+    """Print an error: what and why, then what next."""
+    if isinstance(error, click.UsageError) and not isinstance(error, Unusable):
+        _tell_usage(error)
+        return
+    say(error.format_message() if isinstance(error, click.ClickException) else str(error))
+    if step := next_step(error):
+        print(f"  {step}", file=sys.stderr, flush=True)
+
+
+def _tell_usage(error: click.UsageError) -> None:
+    say(error.format_message())
+    if error.ctx is not None:
+        path = error.ctx.command_path
+        print(f"  See: {path} --help", file=sys.stderr, flush=True)
+
+
+def ending_text(ending: Ending, outcome: Outcome) -> str:
+    """Why a job ended other than well, on one line."""
+    if outcome.error is not None:
+        message = harmless(outcome.error.message)
+        name = outcome.error.type_name.removeprefix("builtins.")
+        return f"{name}: {message}" if message else name
+    if outcome.exit_code is not None and ending is Ending.FAILED:
+        return f"exit code {outcome.exit_code}"
+    return f"{ending.words}{_evidence_text(outcome)}"
+
+
+def _evidence_text(outcome: Outcome) -> str:
+    evidence = outcome.evidence
+    if evidence is None:
+        return ""
+    facts = [harmless(evidence.reason)] if evidence.reason else []
+    if evidence.signal and evidence.signal not in evidence.reason:
+        facts.append(f"signal {evidence.signal}")
+    if evidence.exit_code is not None and str(evidence.exit_code) not in evidence.reason:
+        facts.append(f"exit code {evidence.exit_code}")
+    if evidence.peak_memory:
+        facts.append(f"peak memory {byte_count(evidence.peak_memory)}")
+    if evidence.worker:
+        facts.append(f"on {harmless(evidence.worker)}")
+    return ": " + ", ".join(facts) if facts else ""

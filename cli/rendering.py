@@ -1,0 +1,157 @@
+"""How values, times and names are shown: exact for programs, harmless and local for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from typing import Any
+
+from ..protocol.errors import Malformed
+from ..protocol.jobs import JobSpec, Payload
+from ..protocol.outcomes import Shown
+from ..protocol.packing import unpack_arguments
+
+CALL_WIDTH = 2000
+"""Characters of a call that ``job`` shows."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_BUT_LINES = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def harmless(text: str) -> str:
+    """A text on one line, with control characters and escapes shown instead of obeyed."""
+    return _CONTROL.sub(_escape, text)
+
+
+def harmless_lines(text: str) -> str:
+    """The same for a text of several lines: line ends and tabs stay."""
+    return _CONTROL_BUT_LINES.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode("ascii")
+
+
+def dumps(value: Any) -> str:
+    """JSON on one line; text that is no Unicode, and numbers that are no JSON, become text."""
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(", ", ": "))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, bytes):
+        return _plain(value.decode("utf-8", "replace"))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def value_text(shown: Shown | None) -> str:
+    """A result as ``run`` prints it: text bare, JSON as it is, anything else as it was shown."""
+    if shown is None:
+        return ""
+    if shown.exact and shown.type_name in ("str", "builtins.str"):
+        return str(json.loads(shown.text))
+    return shown.text
+
+
+def value_line(shown: Shown | None) -> str:
+    """A result on one line, as ``map`` prints it: a text with line ends stays in its quotes."""
+    if shown is None:
+        return ""
+    text = value_text(shown)
+    if _CONTROL.search(text) is None:
+        return text
+    return shown.text if shown.exact and "\n" not in shown.text else harmless(text)
+
+
+def value_json(shown: Shown | None) -> dict[str, Any]:
+    """A result in a JSON record: ``value`` where it is exact, else ``repr`` and ``type``."""
+    if shown is None:
+        return {}
+    if shown.exact:
+        return {"value": json.loads(shown.text)}
+    return {"repr": shown.text, "type": shown.type_name}
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """UNIX time as RFC 3339 in UTC, with milliseconds."""
+    if seconds is None:
+        return None
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def local_time(seconds: float | None, now: float | None = None) -> str:
+    """UNIX time in the local zone; without the date where ``now`` is on the same day."""
+    if seconds is None:
+        return ""
+    moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    if now is not None and datetime.datetime.fromtimestamp(now).date() == moment.date():
+        return moment.strftime("%H:%M:%S")
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float | None) -> str:
+    """A length of time: ``840 µs``, ``12 ms``, ``3.2 s``, ``5 m 12 s``, ``2 h 3 m``."""
+    if seconds is None:
+        return ""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} m" if hours else f"{minutes} m {rest} s"
+
+
+def byte_count(number: float | None) -> str:
+    """A size: ``512 B``, ``1.5 MiB``."""
+    if number is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def call_text(spec: JobSpec, payload: Payload | None, size: int) -> str:
+    """A job's call as Python would write it, a command as a shell would.
+
+    A pickled payload is not opened: ``render(…pickled, 512 B)``.
+    """
+    if not isinstance(payload, bytes) or (spec.kind != "command" and spec.arguments == "pickle"):
+        what = "pickled, " if spec.arguments == "pickle" and spec.kind != "command" else ""
+        return harmless(f"{spec.target}(…{what}{byte_count(size)})")
+    try:
+        return _cap(harmless(_opened(spec, payload)))
+    except (Malformed, ValueError, TypeError):
+        return harmless(f"{spec.target}(…damaged, {byte_count(size)})")
+
+
+def _opened(spec: JobSpec, payload: bytes) -> str:
+    given = unpack_arguments(payload)
+    if spec.kind == "command":
+        import shlex
+
+        return shlex.join(given)
+    args, kwargs = given
+    words = [repr(value) for value in args]
+    words += [f"{name}={value!r}" for name, value in kwargs.items()]
+    return f"{spec.target.replace(':', '.')}({', '.join(words)})"
+
+
+def _cap(text: str) -> str:
+    return text if len(text) <= CALL_WIDTH else f"{text[:CALL_WIDTH]}… ({len(text)} characters)"

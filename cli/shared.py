@@ -1,0 +1,102 @@
+"""What every command takes: the global options, the settings behind them, JSON or not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from .arguments import Words, split
+from .settings import Settings, options
+
+_GLOBAL = ("coordinator", "token_file", "access", "log_level", "log_format")
+
+
+class Common:
+    """The global options of one command line, given before or after the command's name."""
+
+    def __init__(self, settings: Settings, as_json: bool) -> None:
+        self.settings = settings
+        self.as_json = as_json
+
+    @classmethod
+    def of_group(cls, flags: Mapping[str, Any], as_json: bool) -> Common:
+        """What stood before the command's name."""
+        return cls(Settings(flags), as_json)
+
+    def over(self, flags: Mapping[str, Any], as_json: bool) -> Common:
+        """With what stood after it."""
+        return Common(self.settings.over(flags), self.as_json or as_json)
+
+
+def command(*keys: str, **attributes: Any) -> Any:
+    """A click command whose function gets ``common`` and its own parameters.
+
+    ``keys`` are the settings that it has flags for, besides the global ones. ``examples`` go into
+    its help text.
+    """
+    examples = attributes.pop("examples")
+    attributes["epilog"] = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
+    attributes.setdefault("cls", click.Command)
+
+    def decorate(function: Any) -> click.Command:
+        def called(as_json: bool, **given: Any) -> Any:
+            flags = {key: given.pop(key) for key in (*keys, *_GLOBAL)}
+            common = click.get_current_context().find_object(Common) or Common(Settings(), False)
+            return function(common=common.over(flags, as_json), **given)
+
+        called.__doc__ = function.__doc__
+        called.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click's own way
+        decorated = options(*keys)(called) if keys else called
+        decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
+        decorated = options(*_GLOBAL)(decorated)
+        made: click.Command = click.command(**attributes)(decorated)
+        return made
+
+    return decorate
+
+
+class WordsCommand(click.Command):
+    """A command that ends in the job's own words; they are kept from click's parser.
+
+    ``ctx.meta["words"]`` holds them as ``arguments.Words``.
+    """
+
+    takes_items = False
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        taken = split(args, self._valued(ctx), self.takes_items)
+        ctx.meta["words"] = taken
+        return super().parse_args(ctx, taken.options)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        target = "{MODULE:FUNCTION [ARGUMENT]... | -- COMMAND...}"
+        items = ["[::: ITEM...]"] if self.takes_items else []
+        return [*super().collect_usage_pieces(ctx), target, *items]
+
+    def _valued(self, ctx: click.Context) -> set[str]:
+        return {
+            name
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and not parameter.is_flag
+            for name in parameter.opts
+        }
+
+
+class ItemsCommand(WordsCommand):
+    """The same with items after ``:::``."""
+
+    takes_items = True
+
+
+def words() -> Words:
+    """The words of the command that runs."""
+    taken: Words = click.get_current_context().meta["words"]
+    return taken
+
+
+def on_terminal(stream: int) -> bool:
+    """Whether stdout (1) or stderr (2) is a terminal."""
+    return (sys.stdout if stream == 1 else sys.stderr).isatty()
