@@ -23,7 +23,7 @@ class Frame(amp.Argument):
     """Bytes of any length (up to the box's limit), over several keys of a box."""
 
     def __init__(self, optional: bool = False) -> None:
-        super().__init__(optional)
+        super().__init__(optional)  # type: ignore[no-untyped-call]  # Twisted's own is untyped
 
     def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: Any, proto: Any) -> None:
         data = self.toString(objects[_python_name(name)])
@@ -105,7 +105,7 @@ class Hello(_Command):
 
 
 class Authenticate(_Command):
-    """The proof: a token's id and secret. A join token is answered by a credential of the worker."""
+    """The proof: a token's id and secret. A join token is answered by a worker's credential."""
 
     arguments = [(b"token", amp.Unicode()), (b"secret", amp.String())]
     response = [

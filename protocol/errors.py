@@ -103,6 +103,10 @@ class CoordinatorLost(AmpacityError):
     """The coordinator that held this job is gone; another one, with another store, answers."""
 
 
+class Disconnected(AmpacityError, ConnectionError):
+    """The connection to the other side is gone."""
+
+
 class Refused(AmpacityError):
     """The other side refused."""
 

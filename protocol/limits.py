@@ -28,6 +28,11 @@ BOX_BYTES: Final = 4 * 1024 * 1024
 BOX_KEYS: Final = 256
 """Keys in one AMP box."""
 
+ASKS_OUTSTANDING: Final = 4096
+ASK_BYTES: Final = 64 * 1024 * 1024
+"""Questions of one peer that wait for their answer here, by number and by bytes in their boxes;
+beyond either, nothing more is read from that peer until half of them are answered."""
+
 GREETING_BYTES: Final = 8 * 1024
 """Bytes in one AMP box, and in all of them, before authentication."""
 
@@ -37,6 +42,9 @@ GREETING_SECONDS: Final = 5.0
 PING_INTERVAL: Final = 5.0
 PING_DEADLINE: Final = 15.0
 """Seconds without a word from the peer, after which the connection is aborted."""
+
+BLOCKED_DEADLINE: Final = 60.0
+"""Seconds in which a peer may take nothing of what is sent to it, after which it is aborted."""
 
 NAME_LENGTH: Final = 200
 """Characters in a job's name or key."""

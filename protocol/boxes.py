@@ -1,0 +1,80 @@
+"""The bytes of AMP boxes, taken apart as they arrive, with a bound on each box.
+
+A box is pairs of key and value, each behind its length in two bytes, and ends with a length of 0
+where a key would be. What is held of an unfinished box is never more than ``most_bytes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.protocols.amp import AmpBox
+
+from .errors import TooLarge
+from .limits import BOX_KEYS
+
+_MAX_KEY = 255
+
+
+class BoxReader:
+    """Bytes in any pieces in, whole boxes with their sizes in bytes out.
+
+    ``most_bytes`` may be changed between two boxes.
+    """
+
+    __slots__ = ("_box", "_key", "_keys", "_rest", "_size", "most_bytes")
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._rest = b""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._box = AmpBox()
+        self._key: bytes | None = None
+        self._keys = self._size = 0
+
+    def read(self, data: bytes) -> Iterator[tuple[AmpBox, int]]:
+        """The boxes that are whole with these bytes. Whoever stops early has lost the rest.
+
+        Raises:
+            TooLarge: a key is longer than AMP allows, or the box has too many keys or bytes, even
+                if the end of it has not arrived.
+        """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        at, end = 0, len(data)
+        while end - at >= 2:
+            length = data[at] << 8 | data[at + 1]
+            stop = at + 2 + length
+            if length == 0 and self._key is None:
+                box, size = self._box, self._size + 2
+                self._begin()
+                yield box, size
+            else:
+                self._check(length)
+                if stop > end:
+                    break
+                self._take(data[at + 2 : stop])
+            at = stop
+        self._rest = data[at:]
+
+    def _check(self, length: int) -> None:
+        """Whether the box may grow by this key or value, before it is here."""
+        if self._size + length > self.most_bytes:
+            raise TooLarge(f"more than {self.most_bytes} bytes in one box")
+        if self._key is None:
+            if length > _MAX_KEY:
+                raise TooLarge(f"a key of {length} bytes: this is not AMP")
+            if self._keys == BOX_KEYS:
+                raise TooLarge(f"more than {BOX_KEYS} keys in one box")
+
+    def _take(self, part: bytes) -> None:
+        self._size += len(part) + 2
+        if self._key is None:
+            self._key = part
+            self._keys += 1
+        else:
+            self._box[self._key] = part
+            self._key = None

@@ -1,0 +1,397 @@
+"""One AMP connection that neither a bad box nor a bad answer can bring down by accident.
+
+What stock AMP leaves open is closed here: bytes and keys of a box are capped while it arrives, a
+peer that asks faster than it is answered is read more slowly, an error that nobody declared is
+logged and answered, and a peer that says nothing is asked whether it lives. Only a peer that
+breaks the protocol where nothing can be answered loses its connection, and the log says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.error import ConnectionLost as TransportLost
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from . import commands, limits
+from .boxes import BoxReader
+from .errors import AmpacityError, Disconnected, Malformed, NotAllowed, TooLarge
+
+Lost = Callable[[Failure], None]
+
+_KNOWN = frozenset(
+    command.commandName
+    for command in vars(commands).values()
+    if isinstance(command, type) and issubclass(command, amp.Command)
+)
+_PING = commands.Ping.commandName
+
+
+class Connection(amp.AMP):
+    """A peer. ``call`` asks it; ``locator`` answers what it asks.
+
+    A connection begins with the small caps of the greeting; ``admit`` lifts them. The clock, where
+    one is given, drives the pings.
+    """
+
+    log = Logger()
+    transport: Any
+    """An ``ITCPTransport`` or ``IUNIXTransport``, or the TLS in front of one; None when lost."""
+
+    def __init__(
+        self, locator: amp.CommandLocator | None = None, clock: IReactorTime | None = None
+    ) -> None:
+        super().__init__(locator=locator or amp.CommandLocator())  # type: ignore[no-untyped-call]
+        self.clock = clock
+        self.peer = "a peer"
+        self.admitted = False
+        self.lost: Failure | None = None
+        self._on_lost: list[Lost] = []
+        self.closing = False
+        self._heard = 0.0
+        self._greeted = 0  # bytes received before admission
+        self._boxes = BoxReader(limits.GREETING_BYTES)
+        self._asks = self._ask_bytes = 0
+        self._slowed = False  # not read from: too many of its questions are open
+        self._blocked: float | None = None  # not read from: it takes nothing, since then
+        self._watch: IDelayedCall | None = None
+
+    # -- for the sides that use it ----------------------------------------------------------------
+
+    def admit(self, locator: amp.CommandLocator) -> None:
+        """The greeting is done: wide caps from here on, these responders, and pings."""
+        self.locator = locator
+        self.admitted = True
+        self._boxes.most_bytes = limits.BOX_BYTES
+        self._heard = self._now()
+        self._watch_later()
+
+    def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
+        """Ask the peer. Never raises; the Deferred fails with one of ``errors``.
+
+        A lost connection is ``Disconnected``; an error that the command does not declare is
+        ``AmpacityError`` with the peer's words.
+        """
+        try:
+            box = command.makeArguments(arguments, self)
+            answer: Deferred[amp.AmpBox]
+            answer = self._sendBoxCommand(command.commandName, box)  # type: ignore[no-untyped-call]
+        except Exception as e:  # noqa: BLE001 -- every failure goes through the Deferred
+            return fail(_own_error(e))
+        return answer.addCallbacks(
+            self._parse_answer, _remote_error, callbackArgs=(command,), errbackArgs=(command,)
+        )
+
+    def on_lost(self, callback: Lost) -> None:
+        """Call back with the reason when the connection is gone; at once where it is already."""
+        if self.lost is not None:
+            callback(self.lost)
+        else:
+            self._on_lost.append(callback)
+
+    def close(self) -> None:
+        """Send what is waiting, then close."""
+        if self.transport is not None:
+            self.transport.unregisterProducer()  # a transport waits for its producer
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once; what is waiting to be sent is dropped, what arrives is ignored."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+    def drop(self, why: str) -> None:
+        """Abort, and say why in the log."""
+        if not self.closing:
+            # Twisted's logger knows no "warning"
+            self.log.warn("closed {peer}: {why}", peer=self.peer, why=why)  # noqa: G010
+        self.abort()
+
+    # -- the transport ----------------------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        self.peer = _show_peer(transport)
+        with contextlib.suppress(AttributeError, OSError):
+            transport.setTcpNoDelay(True)  # only TCP has it; TLS passes it on
+            transport.setTcpKeepAlive(True)
+        self._heard = self._now()
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closing = True
+        self.lost = reason
+        if self._watch is not None and self._watch.active():
+            self._watch.cancel()
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
+        callbacks, self._on_lost = self._on_lost, []
+        for callback in callbacks:
+            callback(reason)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """No command carries one: it is closed, not kept."""
+        os.close(descriptor)
+
+    # -- boxes in ---------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.closing:
+            return
+        self._heard = self._now()
+        if not self.admitted:
+            self._greeted += len(data)
+            if self._greeted > limits.GREETING_BYTES:
+                self.drop(f"more than {limits.GREETING_BYTES} bytes before the greeting was done")
+                return
+        try:
+            for box, size in self._boxes.read(data):
+                if not self._take(box, size):
+                    return
+        except TooLarge as e:
+            self.drop(str(e))
+
+    def _take(self, box: amp.AmpBox, size: int) -> bool:
+        """Deal with a box; whether to go on with the next."""
+        try:
+            self._received(box, size)
+        except Exception:  # noqa: BLE001 -- a mistake in here must not stop the reactor's read loop
+            self.log.failure("a box of {peer} could not be dealt with", peer=self.peer)
+            self.drop("a box that could not be dealt with")
+        return not self.closing
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        self._received(box, 0)
+
+    def _received(self, box: amp.AmpBox, size: int) -> None:
+        if amp.COMMAND in box:
+            self._asked(box, size)
+        elif amp.ANSWER in box:
+            self._answered(box[amp.ANSWER], box)
+        elif amp.ERROR in box:
+            self._answered(box[amp.ERROR], _error_in(box))
+        else:
+            self.drop("a box that neither asks nor answers")
+
+    def _answered(self, tag: bytes, answer: amp.AmpBox | Failure) -> None:
+        question = self._outstandingRequests.pop(tag, None)
+        if question is None:
+            self.drop(f"an answer to a question that was not asked, {tag!r:.40}")
+        else:
+            question.callback(answer)
+
+    def _parse_answer(self, box: amp.AmpBox, command: type[amp.Command]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = command.parseResponse(box, self)
+        except Exception as e:  # noqa: BLE001 -- whatever the parsers raise, the answer is malformed
+            raise Malformed(_cannot_read(f"the answer to {command.__name__}", e)) from None
+        return answer
+
+    # -- answering --------------------------------------------------------------------------------
+
+    def _asked(self, box: amp.AmpBox, size: int) -> None:
+        name, tag = box[amp.COMMAND], box.get(amp.ASK)
+        if name == _PING and self.admitted:
+            return self._send_answer(amp.AmpBox(), tag)
+        responder = self.locator.locateResponder(name)
+        if responder is None:
+            return self._refuse(tag, *self._unanswerable(name))
+        try:
+            answer: Deferred[amp.AmpBox] = responder(box)
+        except Exception as e:  # noqa: BLE001 -- the parsers of arguments raise what they like
+            text = _cannot_read(f"the arguments of {_show(name)}", e)
+            return self._refuse(tag, b"MALFORMED", text)
+        self._count(1, size)
+        answer.addCallbacks(
+            self._send_answer, self._send_error, callbackArgs=(tag,), errbackArgs=(tag, name)
+        )
+        answer.addErrback(self._log_mistake, name)
+        answer.addCallback(self._count_answered, size)
+        return None
+
+    def _unanswerable(self, name: bytes) -> tuple[bytes, str]:
+        if name not in _KNOWN:
+            return amp.UNHANDLED_ERROR_CODE, f"there is no command {_show(name)}"
+        when = "this side may not be asked" if self.admitted else "the greeting comes before"
+        return b"NOT_ALLOWED", f"{when} {_show(name)}"
+
+    def _refuse(self, tag: bytes | None, code: bytes, text: str) -> None:
+        """Answer an error; where no answer was asked for, nothing but the end is left."""
+        if tag is None:
+            return self.drop(text)
+        box = amp.AmpBox()
+        box[amp.ERROR] = tag
+        box[amp.ERROR_CODE] = code
+        box[amp.ERROR_DESCRIPTION] = text.encode("utf-8", "replace")[:0xFFFF]
+        return self._emit(box)
+
+    def _send_answer(self, box: amp.AmpBox, tag: bytes | None) -> None:
+        if tag is not None:
+            box[amp.ANSWER] = tag
+            try:
+                self._emit(box)
+            except TooLarge as e:
+                self._refuse(tag, b"TOO_LARGE", str(e))
+
+    def _send_error(self, failure: Failure, tag: bytes | None, name: bytes) -> None:
+        error = failure.value
+        if isinstance(error, amp.RemoteAmpError):  # declared by the command
+            code, text = error.errorCode, str(error.description)
+        else:
+            self.log.failure("{name} of {peer} failed", failure, name=_show(name), peer=self.peer)
+            known = isinstance(error, AmpacityError)
+            text = str(error) if known else f"{_show(name)} failed; the other side's log says more"
+            code = amp.UNKNOWN_ERROR_CODE
+        if tag is not None:
+            self._refuse(tag, code, text)
+
+    def _log_mistake(self, failure: Failure, name: bytes) -> None:
+        self.log.failure("the answer to {name} could not be sent", failure, name=_show(name))
+
+    def _emit(self, box: amp.AmpBox) -> None:
+        """Send an answer; nobody is left to hear that the connection went meanwhile."""
+        with contextlib.suppress(amp.ProtocolSwitched, TransportLost):
+            self.sendBox(box)
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """Write one box.
+
+        Raises:
+            TooLarge: a value or the box is over the limit, and would end the connection over there.
+        """
+        if self.transport is None or self.closing:
+            raise TransportLost
+        try:
+            data = box.serialize()
+        except amp.TooLong as e:
+            raise TooLarge(f"a value for {e.keyName!r} is too long for one box") from None
+        if len(data) > limits.BOX_BYTES:
+            raise TooLarge(f"a box of {len(data)} bytes; the limit is {limits.BOX_BYTES}")
+        self.transport.write(data)
+
+    def unhandledError(self, failure: Failure) -> None:
+        """Log it; the jobs of others on this connection go on."""
+        self.log.failure("an error on the connection of {peer}", failure, peer=self.peer)
+
+    # -- a peer that is too fast, too slow, or gone -----------------------------------------------
+
+    def _count(self, asks: int, size: int) -> None:
+        self._asks += asks
+        self._ask_bytes += size
+        if not self._slowed and (
+            self._asks > limits.ASKS_OUTSTANDING or self._ask_bytes > limits.ASK_BYTES
+        ):
+            self._slowed = True
+            self._read_or_not()
+
+    def _count_answered(self, _: object, size: int) -> None:
+        self._asks -= 1
+        self._ask_bytes -= size
+        if (
+            self._slowed
+            and self._asks <= limits.ASKS_OUTSTANDING // 2
+            and self._ask_bytes <= limits.ASK_BYTES // 2
+        ):
+            self._slowed = False
+            self._read_or_not()
+
+    def throttle(self) -> None:
+        """Read nothing more from a peer that does not take what is sent to it.
+
+        For one side of a connection only: with both, each could wait for the other.
+        """
+        assert self.transport is not None
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        self._blocked = self._now()
+        self._read_or_not()
+
+    def resumeProducing(self) -> None:
+        self._blocked = None
+        self._read_or_not()
+
+    def stopProducing(self) -> None:
+        """The transport is closing: there is nothing to stop."""
+
+    def _read_or_not(self) -> None:
+        if self.transport is None or self.closing:
+            return
+        if self._slowed or self._blocked is not None:
+            self.transport.pauseProducing()
+        else:
+            self._heard = self._now()  # it could not be heard meanwhile
+            self.transport.resumeProducing()
+
+    def _now(self) -> float:
+        return 0.0 if self.clock is None else self.clock.seconds()
+
+    def _watch_later(self) -> None:
+        if self.clock is not None and not self.closing:
+            self._watch = self.clock.callLater(limits.PING_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        """Once an interval: is anybody there?"""
+        now = self._now()
+        if self._blocked is not None and now - self._blocked >= limits.BLOCKED_DEADLINE:
+            self.drop(f"it has taken nothing for {now - self._blocked:.0f} s")
+        elif self._blocked is None and not self._slowed:
+            self._ask_if_silent(now - self._heard)
+        self._watch_later()
+
+    def _ask_if_silent(self, silent: float) -> None:
+        if silent >= limits.PING_DEADLINE:
+            self.drop(f"nothing was heard of it for {silent:.0f} s")
+        elif silent >= limits.PING_INTERVAL:
+            # a loss is reported to whoever waits on the connection, not to the ping
+            self.call(commands.Ping).addErrback(lambda _: None)
+
+
+def _error_in(box: amp.AmpBox) -> Failure:
+    code = box.get(amp.ERROR_CODE, amp.UNKNOWN_ERROR_CODE)
+    text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
+    return Failure(amp.RemoteAmpError(code, text))
+
+
+def _remote_error(failure: Failure, command: type[amp.Command]) -> Failure:
+    """What the peer answered, as one of our own errors."""
+    error: Any = failure.value
+    if not isinstance(error, amp.RemoteAmpError):
+        return Failure(_own_error(error))
+    kind = command.reverseErrors.get(error.errorCode, AmpacityError)  # type: ignore[attr-defined]
+    return Failure(kind(str(error.description)))
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """A failure of this side of the wire, as one of our own errors where there is one."""
+    if isinstance(error, ConnectionClosed | amp.ProtocolSwitched):
+        return Disconnected(f"the connection is gone: {str(error) or 'closed'}")
+    if isinstance(error, amp.TooLong):
+        return TooLarge(f"a value for {error.keyName!r} is too long for one box")
+    return error
+
+
+def _cannot_read(what: str, error: Exception) -> str:
+    if isinstance(error, Malformed | TooLarge | NotAllowed):
+        return f"{what} cannot be read: {error}"
+    missing = isinstance(error, KeyError)
+    return f"{what} cannot be read: {'a part is missing: ' if missing else ''}{error!s:.200}"
+
+
+def _show(name: bytes) -> str:
+    return name.decode("ascii", "backslashreplace")[:60]
+
+
+def _show_peer(transport: Any) -> str:
+    peer = transport.getPeer()
+    host = getattr(peer, "host", None)
+    return "a local process" if host is None else f"{host}:{getattr(peer, 'port', '?')}"

@@ -1,0 +1,213 @@
+"""Reaching a coordinator: connect, check its key, greet, show the token."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, cast
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .access import AccessFolder
+from .addresses import Address, parse_address
+from .commands import PROTOCOL_VERSIONS, Authenticate, Hello
+from .connection import Connection
+from .errors import Disconnected, NoCoordinator, TokenRefused
+from .tls import ClientTLS, check_key
+from .tokens import Role, Token, parse_token
+
+CONNECT_TIMEOUT = 5.0
+
+
+@attrs.frozen(kw_only=True)
+class Greeted:
+    """A coordinator that has let us in, and what it said of itself."""
+
+    connection: Connection
+    store: bytes
+    """The identity of its store."""
+    term: int
+    client: str
+    """Who we are to it."""
+    software: str
+    """Its version of ampacity."""
+    credential: Token | None = None
+    """For a worker that came with a join token: what to show from now on, to be kept."""
+
+
+async def dial(
+    reactor: Any,
+    address: Address | str,
+    role: Role,
+    token: Token | None,
+    locator: amp.CommandLocator,
+    timeout: float = CONNECT_TIMEOUT,
+) -> Greeted:
+    """Connect once, within ``timeout`` seconds, and answer with ``locator`` from then on.
+
+    Without a token, the one in the address counts.
+
+    Raises:
+        NoCoordinator: nobody answers there.
+        WrongKey: somebody else than the token names answers; it was told nothing.
+        TokenRefused: the token is not accepted, or there is none where one is needed.
+        VersionMismatch: the two sides have no protocol version in common.
+        InsecureFolder: others can reach the UNIX socket.
+    """
+    if isinstance(address, str):
+        address = parse_address(address)
+    token = token or address.token
+    endpoint = _endpoint(reactor, address, token, timeout)
+    attempt = Deferred.fromCoroutine(_attempt(reactor, endpoint, role, token, locator))
+    try:
+        return await attempt.addTimeout(timeout, reactor)
+    except (ConnectError, DNSLookupError, Disconnected) as e:
+        raise NoCoordinator(_unreachable(address, _reason(e))) from None
+    except TimedOut:
+        raise NoCoordinator(_unreachable(address, f"no answer within {timeout:g} s")) from None
+
+
+def software() -> str:
+    """The version of ampacity that runs here."""
+    try:
+        return version("ampacity")
+    except PackageNotFoundError:  # pragma: no cover -- run from a checkout that is not installed
+        return "unknown"
+
+
+def _endpoint(
+    reactor: Any, address: Address, token: Token | None, timeout: float
+) -> IStreamClientEndpoint:
+    if address.path is not None:
+        _check_socket(address)
+        unix: IStreamClientEndpoint = UNIXClientEndpoint(reactor, str(address.path), timeout)
+        return unix
+    if token is None:
+        raise TokenRefused(
+            f"{address} is reached over the network and needs a token; paste the line that the "
+            "coordinator printed, or name a file with it"
+        )
+    plain = HostnameEndpoint(reactor, address.host.encode(), address.port, timeout)
+    secure: IStreamClientEndpoint = wrapClientTLS(ClientTLS(), plain)
+    return secure
+
+
+def _check_socket(address: Address) -> None:
+    assert address.path is not None
+    try:
+        AccessFolder(address.path.parent).check()
+    except FileNotFoundError:
+        raise NoCoordinator(_unreachable(address, "there is no such folder")) from None
+
+
+def _unreachable(address: Address, why: str) -> str:
+    hint = (
+        "start one with: ampacity up"
+        if address.path is not None
+        else "see that it runs and that this machine may reach that port"
+    )
+    return f"no coordinator answers at {address}: {why}; {hint}"
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the sentence that Twisted puts before it."""
+    known = getattr(error, "osError", None)
+    if known is not None and getattr(known, "strerror", None):
+        return str(known.strerror).lower()
+    return str(error).rstrip(".") or type(error).__name__
+
+
+async def _attempt(
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    role: Role,
+    token: Token | None,
+    locator: amp.CommandLocator,
+) -> Greeted:
+    connection = cast(_Dialed, await endpoint.connect(_Dialing(reactor)))
+    try:
+        return await _greet(connection, role, token, locator)
+    except BaseException:
+        connection.abort()
+        raise
+
+
+async def _greet(
+    connection: _Dialed, role: Role, token: Token | None, locator: amp.CommandLocator
+) -> Greeted:
+    if hasattr(connection.transport, "getPeerCertificate"):
+        await connection.secured()
+        assert token is not None
+        check_key(connection.transport, token.key_hash)
+    hello = await connection.call(
+        Hello, versions=list(PROTOCOL_VERSIONS), role=role, software=software()
+    )
+    proof: dict[str, Any] = {"client": "local", "credential": None}
+    if not hello["open"]:
+        if token is None:
+            raise TokenRefused("this coordinator asks for a token")
+        proof = await connection.call(Authenticate, token=token.id, secret=token.secret)
+    connection.admit(locator)
+    credential = proof["credential"]
+    return Greeted(
+        connection=connection,
+        store=hello["store"],
+        term=hello["term"],
+        client=proof["client"],
+        software=hello["software"],
+        credential=None if credential is None else parse_token(credential),
+    )
+
+
+@implementer(IHandshakeListener)
+class _Dialed(Connection):
+    """A connection that waits for its TLS handshake."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        super().__init__(clock=clock)
+        self._shaken = False
+        self._waiting: Deferred[None] | None = None
+
+    def secured(self) -> Deferred[None]:
+        """Fires when TLS is up; fails with ``Disconnected`` where it does not come up."""
+        self._waiting = Deferred()
+        waiting = self._waiting
+        if self._shaken:
+            self.handshakeCompleted()
+        self.on_lost(self._not_secured)
+        return waiting
+
+    def handshakeCompleted(self) -> None:
+        self._shaken = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def _not_secured(self, reason: Failure) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(Failure(Disconnected(f"TLS did not come up: {reason.value}")))
+
+
+@attrs.define(eq=False)
+class _Dialing(Factory):
+    """Makes the one connection of an attempt."""
+
+    clock: IReactorTime
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> _Dialed:
+        return _Dialed(self.clock)
