@@ -1,0 +1,99 @@
+"""Ctrl-C: the first one asks, the second one cancels; who waits is let go, the job goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any, Literal
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from .failures import Exit, say
+
+SECOND_CHANCE = 3.0
+"""Seconds in which a second Ctrl-C cancels."""
+
+Decision = Literal["detach", "cancel", "leave"]
+
+
+class Interrupts:
+    """Counts Ctrl-C and calls ``decide`` with what is meant.
+
+    ``detach`` comes when no second one follows within ``SECOND_CHANCE``; ``cancel`` with the
+    second one, or with the first where ``own``, since a pool of our own ends with us; ``leave``
+    with one more after that.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, own: bool, decide: Callable[[Decision], object]
+    ) -> None:
+        self._clock = clock
+        self._own = own
+        self._decide = decide
+        self._timer: IDelayedCall | None = None
+        self.cancelled = False
+
+    def pressed(self) -> None:
+        """Ctrl-C was pressed."""
+        if self.cancelled:
+            self._decide("leave")
+        elif self._own or self._timer is not None:
+            self.stop()
+            self.cancelled = True
+            self._decide("cancel")
+        else:
+            say("interrupted: Ctrl-C again within 3 s cancels; else it goes on without you")
+            self._timer = self._clock.callLater(SECOND_CHANCE, self._alone)
+
+    def _alone(self) -> None:
+        self._timer = None
+        self._decide("detach")
+
+    def stop(self) -> None:
+        """Nothing is decided any more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+
+class Left(Exception):  # no error: the user has gone away
+    """The user has detached, or has left before the end."""
+
+
+async def attended(
+    reactor: Any, own: bool, work: Deferred[int], cancel: Callable[[], Deferred[Any]]
+) -> int:
+    """Wait for the work, with Ctrl-C as ``Interrupts`` has it.
+
+    ``cancel`` is to end the jobs; the work is then waited for, and the exit code tells it.
+
+    Raises:
+        Left: the user has detached; the work's Deferred was cancelled.
+    """
+    from twisted.internet.defer import CancelledError
+
+    left = False
+
+    def decide(decision: Decision) -> None:
+        nonlocal left
+        if decision == "cancel":
+            say("cancelling")
+            cancel().addErrback(lambda _: None)
+            return
+        left = True
+        work.cancel()
+
+    interrupts = Interrupts(reactor, own, decide)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(interrupts.pressed))
+    try:
+        answer = await work
+        return Exit.INTERRUPTED if interrupts.cancelled else answer
+    except CancelledError:
+        if left:
+            raise Left from None
+        raise
+    finally:
+        interrupts.stop()
+        signal.signal(signal.SIGINT, before)

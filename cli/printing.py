@@ -1,0 +1,90 @@
+"""Ended jobs on stdout and stderr: values as data, failures for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..protocol.outcomes import Delivery, Ending, Outcome, StreamLog, unpack_outcome
+from .connection import Link
+from .failures import ending_text, say
+from .records import delivery_record
+from .rendering import dumps, harmless_lines, value_line, value_text
+from .shared import on_terminal
+from .streams import Writer
+
+
+def log_bytes(log: StreamLog) -> bytes:
+    """A kept stream, with its gap stated."""
+    if not log.gap:
+        return log.head + log.tail
+    return log.head + b"\n[... %d bytes are not kept ...]\n" % log.gap + log.tail
+
+
+async def print_value(writer: Writer, outcome: Outcome) -> None:
+    """A lone result: JSON as it is, text bare, anything else as it was shown.
+
+    On a terminal control characters are shown, not obeyed.
+    """
+    text = value_text(outcome.shown)
+    await writer.line(harmless_lines(text) if on_terminal(1) else text)
+
+
+async def print_logs(writer: Writer, link: Link, delivery: Delivery) -> None:
+    """What a command printed, each stream to its own."""
+    log, _live = await link.coordinator.attach(delivery.job, False)
+    for stream, kept in ((1, log.stdout), (2, log.stderr)):
+        if data := log_bytes(kept):
+            await writer.write(stream, data)
+
+
+def tell_failure(delivery: Delivery, outcome: Outcome, with_traceback: bool = True) -> None:
+    """A job's failure, on stderr."""
+    if with_traceback and outcome.error is not None and outcome.error.traceback:
+        import sys
+
+        print(harmless_lines(outcome.error.traceback).rstrip(), file=sys.stderr)
+    what = "failed: " if delivery.ending is Ending.FAILED else ""
+    say(f"job {delivery.job} {what}{ending_text(delivery.ending, outcome)}")
+
+
+async def print_outcome(
+    writer: Writer, link: Link, delivery: Delivery, as_json: bool, with_logs: bool
+) -> None:
+    """A lone job's outcome. ``with_logs``: a command's output has not been shown yet."""
+    outcome = unpack_outcome(delivery.body)
+    if as_json:
+        await writer.line(dumps(delivery_record(delivery)))
+        return
+    if outcome.exit_code is not None and with_logs:
+        await print_logs(writer, link, delivery)
+    if delivery.ending is not Ending.SUCCEEDED:
+        tell_failure(delivery, outcome)
+    elif outcome.exit_code is None:
+        await print_value(writer, outcome)
+
+
+async def print_item(
+    writer: Writer, link: Link, delivery: Delivery, as_json: bool, item: dict[str, Any]
+) -> None:
+    """One of many: a value on its line, a command's output, a failure on stderr.
+
+    ``item`` are the record's first fields: ``index`` and, where it is known, ``item``.
+    """
+    outcome = unpack_outcome(delivery.body)
+    if as_json:
+        await writer.line(dumps({**item, **delivery_record(delivery)}))
+        return
+    if outcome.exit_code is not None:
+        await print_logs(writer, link, delivery)
+    if delivery.ending is not Ending.SUCCEEDED:
+        say(f"{_item_text(item)}job {delivery.job}: {ending_text(delivery.ending, outcome)}")
+    elif outcome.exit_code is None:
+        await writer.line(value_line(outcome.shown))
+
+
+def _item_text(item: dict[str, Any]) -> str:
+    if "item" not in item:
+        return f"item {item['index']}, " if "index" in item else ""
+    given = item["item"]
+    text = given if isinstance(given, str) else dumps(given)
+    return f"item {item['index']} ({text if len(text) <= 60 else text[:60] + '…'}), "

@@ -1,0 +1,107 @@
+"""One command in Twisted's reactor: a coroutine that answers with an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import attrs
+import click
+
+from .failures import Exit
+
+Main = Callable[[Any], Coroutine[Any, Any, int]]
+"""Gets the reactor, answers the exit code."""
+
+_OF_SIGNAL = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@attrs.define
+class _Run:
+    """One run of a coroutine; a signal ends it through its own ``finally`` clauses."""
+
+    reactor: Any
+    main: Main
+    answer: int = 0
+    error: BaseException | None = None
+    signalled: int | None = None
+    work: Any = None
+    over: bool = False
+
+    def start(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        for number in _OF_SIGNAL:
+            signal.signal(number, self._signal)
+        self.work = Deferred.fromCoroutine(self.main(self.reactor))
+        self.work.addCallbacks(self._done, self._failed)
+        self.work.addBoth(self._stop)
+
+    def _signal(self, number: int, frame: object) -> None:
+        self.reactor.callFromThread(self.end, number)
+
+    def end(self, number: int) -> None:
+        """Cancel the coroutine; a second time, leave without waiting for it."""
+        if self.signalled is not None:
+            self._stop(None)
+            return
+        self.signalled = number
+        if self.work is not None and not self.over:
+            self.work.cancel()
+
+    def _done(self, answer: int) -> None:
+        self.answer = answer
+
+    def _failed(self, failure: Any) -> None:
+        self.error = failure.value
+
+    def _stop(self, _: object) -> None:
+        if not self.over:
+            self.over = True
+            self.reactor.stop()
+
+    def ended(self) -> int:
+        """The exit code, or the coroutine's error."""
+        if self.signalled is not None:
+            return _OF_SIGNAL[signal.Signals(self.signalled)]
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+def react(main: Main, log_level: str = "warn", log_format: str = "text") -> int:
+    """Run ``main`` in the installed reactor and return its exit code; its error is raised.
+
+    SIGINT, SIGTERM and SIGHUP cancel it, unless it sets a handler of its own.
+    """
+    from twisted.internet import reactor
+
+    from .logs import begin_logging
+
+    begin_logging(log_level, log_format)
+    run = _Run(reactor, main)
+    reactor.callLater(0, run.start)  # type: ignore[attr-defined]  # after the reactor's own signal handlers
+    reactor.run()  # type: ignore[attr-defined]
+    sys.stdout.flush()
+    return run.ended()
+
+
+def install_reactor(name: str | None) -> None:
+    """Choose Twisted's reactor, before anything imports it.
+
+    Raises:
+        click.UsageError: there is no such reactor here.
+    """
+    if name is None:
+        return
+    from twisted.application.reactors import NoSuchReactor, getReactorTypes, installReactor
+
+    try:
+        installReactor(name)
+    except NoSuchReactor:
+        names = ", ".join(sorted(kind.shortName for kind in getReactorTypes()))
+        raise click.UsageError(f"there is no reactor {name!r:.40}; there are: {names}") from None
+    except Exception as e:  # noqa: BLE001  # whatever its toolkit raises where it is missing
+        raise click.UsageError(f"the reactor {name} cannot be used here: {e}") from None

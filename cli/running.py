@@ -1,0 +1,202 @@
+"""``run`` and ``submit``: one job."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from .arguments import command_payload, payload
+from .failures import Exit, say, tell
+from .shared import Common, WordsCommand, command, words
+from .specs import Wanted, job_options
+
+
+@command(
+    "slots",
+    "python",
+    "setup",
+    cls=WordsCommand,
+    name="run",
+    short_help="Run one job and wait.",
+    examples=[
+        "ampacity run math:factorial 20               prints 2432902008176640000",
+        "ampacity run math:fabs -5                    a negative number is an argument",
+        "ampacity run --kw seed=7 mymodule:simulate 1000",
+        "ampacity run --timeout 10m -- make -C paper  a command; exits as it does",
+    ],
+)
+@job_options
+@click.option("--key", metavar="TEXT", help="Submitting again with this key is the same job.")
+def run_command(common: Common, key: str | None, **given: Any) -> int:
+    """Run one job and wait for it: a function with its arguments, or a command after --.
+
+    What the job prints is printed while it runs; then the result, as JSON where it is exactly
+    that, a text bare. With no coordinator here, it runs on a pool of its own.
+    """
+    wanted = Wanted(words(), given)
+    if not wanted.command:
+        return _run(common, wanted, key)
+    try:
+        return _run(common, wanted, key)
+    except click.UsageError:
+        raise
+    except Exception as e:  # noqa: BLE001  # a command's exit codes are its own; ours is 125
+        tell(e)
+        return Exit.OURSELVES
+
+
+@command(
+    cls=WordsCommand,
+    name="submit",
+    short_help="Submit one job and print its id.",
+    examples=[
+        "ampacity submit mymodule:simulate 1000       prints the job's id",
+        "ampacity submit --wait -- make all           and waits for its end",
+        "ampacity result last                         what it returned",
+    ],
+)
+@job_options
+@click.option("--key", metavar="TEXT", help="Submitting again with this key is the same job.")
+@click.option("--wait", is_flag=True, help="Wait for its end; exits 1 if it did not succeed.")
+def submit_command(common: Common, key: str | None, wait: bool, **given: Any) -> int:
+    """Submit one job to the coordinator and print its id. It goes on without you."""
+    from .connecting import client
+
+    wanted = Wanted(words(), given)
+
+    async def main(reactor: Any, link: Any) -> int:
+        return await _submit(reactor, link, wanted, common, key, wait)
+
+    return client(common, main)
+
+
+def _run(common: Common, wanted: Wanted, key: str | None) -> int:
+    from .connecting import client
+
+    async def main(reactor: Any, link: Any) -> int:
+        return await _attached(reactor, link, wanted, common, key)
+
+    return client(common, main, own=True)
+
+
+async def _hand_in(link: Any, wanted: Wanted, key: str | None, attach: bool) -> Any:
+    """Submit the job; its id."""
+    from ..client.options import Options
+    from ..protocol.ids import JobId
+    from ..protocol.jobs import BlobRef, Submission, pack_spec
+
+    Options().with_({"key": key})
+    spec = await wanted.spec(link, attach=attach)
+    packed = await link.payload(call_payload(wanted))
+    accepted = await link.submit([Submission(pack_spec(spec), packed, key)])
+    if accepted.warning:
+        say(accepted.warning)
+    if isinstance(packed, BlobRef):
+        link.forget(packed)
+    return JobId(accepted.ids[0][0])
+
+
+def call_payload(wanted: Wanted) -> bytes:
+    """The payload of a lone job."""
+    from .arguments import value_of
+
+    if wanted.command:
+        return command_payload(wanted.words)
+    return payload([value_of(word, wanted.mode) for word in wanted.fixed], wanted.kwargs)
+
+
+async def _attached(
+    reactor: Any, link: Any, wanted: Wanted, common: Common, key: str | None
+) -> int:
+    from twisted.internet.defer import Deferred
+
+    from .interrupts import Left, attended
+    from .printing import print_outcome
+    from .streams import Writer
+
+    writer = Writer(reactor)
+    link.inbox.sink = lambda _, stream, data: writer.write(2 if common.as_json else stream, data)
+    job = await _hand_in(link, wanted, key, attach=True)
+
+    async def finish() -> int:
+        delivery = await link.inbox.wait(job)
+        await print_outcome(writer, link, delivery, common.as_json, with_logs=False)
+        return _code(delivery, wanted.command)
+
+    try:
+        return await attended(
+            reactor,
+            link.own,
+            Deferred.fromCoroutine(finish()),
+            lambda: link.coordinator.cancel([job]),
+        )
+    except Left:
+        _tell_left(job, link.own)
+        return Exit.INTERRUPTED
+
+
+def _tell_left(job: int, own: bool) -> None:
+    if own:
+        return
+    say(
+        f"job {job} goes on without you; come back with: ampacity logs -f {job}; "
+        f"ampacity result {job}"
+    )
+
+
+def _code(delivery: Any, is_command: bool) -> int:
+    """The exit code that tells how a job ended; a command's own, where it has one."""
+    from ..protocol.outcomes import Ending, unpack_outcome
+
+    if not is_command:
+        return Exit.DONE if delivery.ending is Ending.SUCCEEDED else Exit.JOB_FAILED
+    outcome = unpack_outcome(delivery.body)
+    if outcome.exit_code is not None:
+        code = outcome.exit_code
+        return 128 - code if code < 0 else code
+    if outcome.evidence is not None and outcome.evidence.signal:
+        return 128 + _number_of(outcome.evidence.signal)
+    return Exit.OURSELVES
+
+
+def _number_of(name: str) -> int:
+    found = getattr(signal, name, None)
+    return int(found) if isinstance(found, signal.Signals) else 0
+
+
+async def _submit(
+    reactor: Any, link: Any, wanted: Wanted, common: Common, key: str | None, wait: bool
+) -> int:
+    from .rendering import dumps
+
+    job = await _hand_in(link, wanted, key, attach=False)
+    click.echo(dumps({"id": job}) if common.as_json else str(job))
+    return await _submitted(reactor, link, job, common) if wait else Exit.DONE
+
+
+async def _submitted(reactor: Any, link: Any, job: Any, common: Common) -> int:
+    from twisted.internet.defer import Deferred
+
+    from ..protocol.outcomes import Ending, unpack_outcome
+    from .interrupts import Left, attended
+    from .printing import tell_failure
+    from .records import delivery_record
+    from .rendering import dumps
+
+    async def finish() -> int:
+        delivery = await link.inbox.wait(job)
+        if common.as_json:
+            click.echo(dumps(delivery_record(delivery)))
+        elif delivery.ending is not Ending.SUCCEEDED:
+            tell_failure(delivery, unpack_outcome(delivery.body))
+        return _code(delivery, False)
+
+    try:
+        return await attended(
+            reactor, False, Deferred.fromCoroutine(finish()), lambda: link.coordinator.cancel([job])
+        )
+    except Left:
+        _tell_left(job, False)
+        return Exit.INTERRUPTED

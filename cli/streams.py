@@ -1,0 +1,133 @@
+"""stdin, stdout and stderr without ever blocking the reactor."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorThreads
+from twisted.logger import Logger
+
+READ_SIZE = 64 * 1024
+
+
+class Writer:
+    """Writes to stdout (1) and stderr (2) in a thread of its own, in order.
+
+    Who reads our output may be slow: a connection must not die of that. The thread is a daemon,
+    so that a reader that never reads again does not keep the process.
+    """
+
+    def __init__(self, reactor: IReactorThreads) -> None:
+        self._reactor = reactor
+        self._queue: queue.SimpleQueue[tuple[int, bytes, Deferred[bool]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def write(self, stream: int, data: bytes) -> Deferred[bool]:
+        """Fires with True once the system has taken the bytes, or fails with the OSError."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="output", daemon=True)
+            self._thread.start()
+        done: Deferred[bool] = Deferred(lambda _: None)
+        self._queue.put((stream, data, done))
+        return done
+
+    def line(self, text: str) -> Deferred[bool]:
+        """A line of data, on stdout."""
+        return self.write(1, text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _work(self) -> None:
+        while True:
+            stream, data, done = self._queue.get()
+            try:
+                _write_all(stream, data)
+            except OSError as e:
+                self._reactor.callFromThread(_settle, done, e)
+            else:
+                self._reactor.callFromThread(_settle, done, None)
+
+
+def _settle(done: Deferred[bool], error: OSError | None) -> None:
+    if done.called:
+        return
+    if error is None:
+        done.callback(True)
+    else:
+        done.errback(error)
+
+
+def _write_all(stream: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(stream, view) :]
+
+
+class InputLines:
+    """The lines of an open file or pipe, read only while somebody waits for them."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, fd: int) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._rest: list[bytes] = []
+        self._lines: deque[bytes] = deque()
+        self._waiting: Deferred[None] | None = None
+        self.ended = False
+
+    async def take(self, most: int) -> Sequence[bytes]:
+        """At least one line without its end, at most ``most``; none at all at the end.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        while not self._lines and not self.ended:
+            self._waiting = Deferred(self._forget)
+            self._reactor.addReader(self)
+            await self._waiting
+        return [self._lines.popleft() for _ in range(min(most, len(self._lines)))]
+
+    def _forget(self, _: object) -> None:
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return "stdin"
+
+    def doRead(self) -> None:
+        """Something can be read, or it has ended."""
+        self._reactor.removeReader(self)
+        waiting, self._waiting = self._waiting, None
+        assert waiting is not None
+        try:
+            self._take(os.read(self._fd, READ_SIZE))
+        except OSError as e:
+            waiting.errback(e)
+        else:
+            waiting.callback(None)
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            self.ended = True
+            if self._rest:
+                self._lines.append(b"".join(self._rest))
+            return
+        first, *others = data.split(b"\n")
+        self._rest.append(first)
+        for part in others:
+            self._lines.append(b"".join(self._rest))
+            self._rest = [part]
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor has found it closed."""
+        self.ended = True
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
