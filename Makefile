@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: demo test check bench test-newest test-compose format clean
 
 demo: $(INSTALLED)
-	$(BIN)/python examples/demo
+	$(BIN)/python -m examples.demo
 
 test: $(INSTALLED)
 	$(BIN)/pytest $(PYTEST_OPTIONS) $(TESTS)
