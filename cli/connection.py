@@ -1,138 +1,173 @@
-"""The command line as a client: a coordinator that answers, and what it delivers.
-
-The coordinator is the one that is named, or the one of this machine, or, for ``run`` and ``map``
-where none runs, a pool of our own in this process.
-"""
+"""The command line as a client: what it asks of a coordinator, and how it waits for jobs."""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
-from ..protocol.errors import NoSuchBlob
+from ..client.frames import Frame
+from ..client.session import Session
+from ..client.tallies import GroupTally
 from ..protocol.ids import JobId
-from ..protocol.jobs import BlobRef, Payload, Submission
+from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT
-from ..protocol.outcomes import Delivery
-from ..protocol.ports import Accepted, Coordinator
+from ..protocol.outcomes import Delivery, Ending, JobLog
 
-OutputSink = Callable[[JobId, int, bytes], "Deferred[bool]"]
+Sink = Callable[[int, bytes], "Deferred[bool]"]
+"""Takes a job's output: the stream (1 or 2) and the bytes."""
 
 
-class Inbox:
-    """What the coordinator delivers to us: a ``ClientPort``."""
+@attrs.define(eq=False)
+class Ticket:
+    """One job that is waited for. Implements ``client.frames.Entry``."""
 
-    def __init__(self) -> None:
-        self._ended: dict[JobId, Delivery] = {}
-        self._waiting: list[Deferred[None]] = []
-        self.count = 0
-        """Deliveries so far."""
-        self.sink: OutputSink | None = None
-        """Takes what attached jobs print."""
-        self.on_delivery: Callable[[Delivery], object] | None = None
+    session: Session
+    sink: Sink | None = None
+    id: JobId | None = None
+    frame: Frame | None = None
+    delivery: Delivery | None = None
+    error: Exception | None = None
+    _accepting: Deferred[None] | None = None
+    _ending: Deferred[None] | None = None
 
-    def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
-        for delivery in outcomes:
-            self.count += delivery.job not in self._ended
-            self._ended[delivery.job] = delivery
-            if self.on_delivery is not None:
-                self.on_delivery(delivery)
-        self.wake()
-        return succeed(None)
+    async def accepted(self) -> JobId:
+        """The job's id; raises why the job was not accepted."""
+        if self.id is None and self.error is None:
+            self._accepting = Deferred()
+            await self._accepting
+        if self.error is not None:
+            raise self.error
+        assert self.id is not None
+        return self.id
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        return succeed(False) if self.sink is None else self.sink(job, stream, data)
+    async def ended(self) -> Delivery:
+        """How the job ended; raises why that will not be known."""
+        if self.delivery is None and self.error is None:
+            self._ending = Deferred()
+            await self._ending
+        if self.error is not None:
+            raise self.error
+        assert self.delivery is not None
+        return self.delivery
 
-    def wake(self) -> None:
-        """Let everybody who waits look again."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
+    def was_accepted(self, job: JobId) -> None:
+        self.id = job
+        if self.sink is not None:
+            self.session.following[job] = self.sink
+        _fire(self._accepting)
 
-    def change(self) -> Deferred[None]:
-        """Fires when something is delivered."""
-        waiter: Deferred[None] = Deferred(self._forget)
-        self._waiting.append(waiter)
-        return waiter
+    def has_ended(self, ending: Ending, body: bytes) -> None:
+        # a job that was cancelled before it was sent has no id
+        self.delivery = Delivery(self.id or JobId(0), ending, body)
+        self._wake()
 
-    def _forget(self, waiter: Deferred[None]) -> None:
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
+    def has_failed(self, error: Exception) -> None:
+        self.error = error
+        self._wake()
 
-    def has(self, job: JobId) -> bool:
-        return job in self._ended
+    def _wake(self) -> None:
+        if self.id is not None and self.sink is not None:
+            self.session.following.pop(self.id, None)
+        _fire(self._accepting)
+        _fire(self._ending)
 
-    def take(self, job: JobId) -> Delivery | None:
-        """How a job ended, once; None where that is not known yet."""
-        return self._ended.pop(job, None)
 
-    async def wait(self, job: JobId) -> Delivery:
-        """How a job ended, when it has."""
-        while (delivery := self.take(job)) is None:
-            await self.change()
-        return delivery
+def _fire(waiting: Deferred[None] | None) -> None:
+    if waiting is not None and not waiting.called:
+        waiting.callback(None)
 
 
 @attrs.define(eq=False)
 class Link:
-    """A coordinator to ask, with the numbers and blobs that submissions need."""
+    """A coordinator, by way of a session that connects again when it has to."""
 
-    coordinator: Coordinator
-    inbox: Inbox
-    own: bool
-    """It is a pool of our own: the jobs end with us."""
-    sequence: int = 0
-    _folder: Any = None
-    _files: dict[bytes, tuple[BlobRef, Path]] = attrs.field(factory=dict)
-    _recent: deque[bytes] = attrs.field(factory=deque)
+    session: Session
+    own: bool = False
+    """It is a pool of our own: its jobs end with us."""
+    _ships: list[tuple[BlobRef, bytes]] = attrs.field(factory=list)
 
-    async def submit(self, submissions: Sequence[Submission], group: int | None = None) -> Accepted:
-        """Submit a frame of jobs; blobs that are missing there are sent again."""
-        sequence, self.sequence = self.sequence, self.sequence + 1
-        while True:
-            accepted = await self.coordinator.submit(sequence, submissions, group)
-            if not accepted.missing:
-                return accepted
-            await self._send_again(accepted.missing)
+    # -- jobs of ours -----------------------------------------------------------------------------
 
-    async def _send_again(self, digests: Sequence[bytes]) -> None:
-        for digest in digests:
-            if digest not in self._files:
-                raise NoSuchBlob("the coordinator asks for a value that is not kept here any more")
-            await self.coordinator.put_blob(*self._files[digest])
-
-    async def payload(self, data: bytes) -> Payload:
-        """A job's payload: itself, or stored at the coordinator where it is large."""
-        return data if len(data) <= INLINE_LIMIT else await self.store(data)
-
-    async def store(self, data: bytes) -> BlobRef:
-        """Store bytes at the coordinator, under their hash."""
-        ref = BlobRef(hashlib.sha256(data).digest(), len(data))
-        if ref.digest not in self._files:
-            path = self._spool() / ref.digest.hex()
-            path.write_bytes(data)
-            self._files[ref.digest] = (ref, path)
-        await self.coordinator.put_blob(*self._files[ref.digest])
+    def ship(self, packed: bytes) -> BlobRef:
+        """A packed module goes with what is submitted from here on."""
+        ref = BlobRef(hashlib.sha256(packed).digest(), len(packed))
+        self._ships.append((ref, packed))
         return ref
 
-    def forget(self, ref: BlobRef) -> None:
-        """The job that needs this value is accepted: it is the coordinator's now."""
-        if (kept := self._files.pop(ref.digest, None)) is not None:
-            kept[1].unlink(missing_ok=True)
+    def submit(
+        self,
+        spec: bytes,
+        payload: bytes,
+        key: str | None = None,
+        tally: GroupTally | None = None,
+        place: int | None = None,
+        sink: Sink | None = None,
+    ) -> Ticket:
+        """Submit a job; ``sink`` takes what it prints, where its spec asks for that."""
+        ticket = Ticket(self.session, sink)
+        if len(payload) > INLINE_LIMIT:
+            large = self.session.submit_large
+            large(ticket, spec, payload, self._ships, key, tally, place)
+        else:
+            self.session.submit(ticket, spec, payload, self._ships, key, tally, place)
+        return ticket
 
-    def _spool(self) -> Path:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ampacity-cli-")
-        return Path(self._folder.name)
+    def close_group(self, tally: GroupTally) -> None:
+        """No more jobs go into this group."""
+        tally.close(self.session.requests)
 
-    def clean(self) -> None:
-        """Remove what was kept for sending."""
-        if self._folder is not None:
-            self._folder.cleanup()
+    @property
+    def warning(self) -> str | None:
+        """What the coordinator said of the last submissions: nobody can take them."""
+        return self.session.last_warning
+
+    def expect(self, job: JobId) -> Ticket:
+        """Wait for a job that was submitted before."""
+        ticket = Ticket(self.session, id=job)
+        self.session.expect(job, ticket)
+        return ticket
+
+    # -- questions --------------------------------------------------------------------------------
+
+    def _ask(self, ask: Callable[[Any], Deferred[Any]], again: bool = True) -> Deferred[Any]:
+        return self.session.requests.call(ask, again)
+
+    def query(self, question: str, **details: Any) -> Deferred[Any]:
+        """Ask; ``docs/protocol.md`` has the questions and their answers."""
+        return self._ask(lambda coordinator: coordinator.query(question, details))
+
+    def cancel(self, jobs: Sequence[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
+        """End jobs; fires with the state that each one had."""
+        return self._ask(lambda coordinator: coordinator.cancel(jobs, queued_only))
+
+    def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
+        """Run ended jobs again, once; fires with new ids by old ids."""
+        return self._ask(lambda coordinator: coordinator.retry(jobs), again=False)
+
+    def attach(self, job: JobId, sink: Sink | None = None) -> Deferred[tuple[JobLog, bool]]:
+        """What a job printed so far, and whether more will come to ``sink``."""
+        if sink is not None:
+            self.session.following[job] = sink
+        return self._ask(lambda coordinator: coordinator.attach(job, sink is not None), again=False)
+
+    def detach(self, job: JobId) -> None:
+        """No more of a job's output."""
+        self.session.following.pop(job, None)
+        self._ask(lambda coordinator: coordinator.detach(job)).addErrback(lambda _: None)
+
+    def blob(self, ref: BlobRef) -> Deferred[Path]:
+        """A large value as a file."""
+        return self._ask(lambda coordinator: coordinator.get_blob(ref))
+
+    def reload_workers(self) -> Deferred[int]:
+        """Replace the children of all workers; fires with the number of workers."""
+        return self._ask(lambda coordinator: coordinator.reload_workers())
+
+    def shutdown(self) -> Deferred[None]:
+        """Ask the coordinator to stop."""
+        return self._ask(lambda coordinator: coordinator.shutdown(), again=False)

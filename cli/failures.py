@@ -49,7 +49,7 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
     (
         errors.NoCoordinator,
         (
-            "Start one with `ampacity up`, or name another with --coordinator ADDRESS; "
+            "Another one is named with --coordinator ADDRESS or AMPACITY_COORDINATOR; "
             "`ampacity doctor` shows what is tried."
         ),
     ),
@@ -73,8 +73,6 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
         ),
     ),
     (errors.VersionMismatch, "Install the same release of ampacity on both sides."),
-    (errors.InsecureFolder, "Make it yours alone with chmod 700 (a file: 600), or name another."),
-    (errors.AlreadyRunning, "Use the one that runs, or stop it first: ampacity down"),
     (errors.QueueFull, "Wait until some of its jobs have ended, then try again."),
     (errors.NoSuchJob, "`ampacity jobs` lists yours; ended jobs are forgotten after a while."),
     (errors.NoSuchGroup, "`ampacity jobs` lists yours; ended jobs are forgotten after a while."),

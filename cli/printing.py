@@ -31,7 +31,7 @@ async def print_value(writer: Writer, outcome: Outcome) -> None:
 
 async def print_logs(writer: Writer, link: Link, delivery: Delivery) -> None:
     """What a command printed, each stream to its own."""
-    log, _live = await link.coordinator.attach(delivery.job, False)
+    log, _live = await link.attach(delivery.job)
     for stream, kept in ((1, log.stdout), (2, log.stderr)):
         if data := log_bytes(kept):
             await writer.write(stream, data)

@@ -81,21 +81,22 @@ def _run(common: Common, wanted: Wanted, key: str | None) -> int:
     return client(common, main, own=True)
 
 
-async def _hand_in(link: Any, wanted: Wanted, key: str | None, attach: bool) -> Any:
-    """Submit the job; its id."""
+def _hand_in(link: Any, wanted: Wanted, key: str | None, sink: Any = None) -> Any:
+    """Submit the job; its ticket."""
     from ..client.options import Options
-    from ..protocol.ids import JobId
-    from ..protocol.jobs import BlobRef, Submission, pack_spec
+    from ..protocol.jobs import pack_spec
 
     Options().with_({"key": key})
-    spec = await wanted.spec(link, attach=attach)
-    packed = await link.payload(call_payload(wanted))
-    accepted = await link.submit([Submission(pack_spec(spec), packed, key)])
-    if accepted.warning:
-        say(accepted.warning)
-    if isinstance(packed, BlobRef):
-        link.forget(packed)
-    return JobId(accepted.ids[0][0])
+    spec = pack_spec(wanted.spec(link, attach=sink is not None))
+    return link.submit(spec, call_payload(wanted), key, sink=sink)
+
+
+async def _accepted(link: Any, ticket: Any) -> Any:
+    """The job's id, once the coordinator has it."""
+    job = await ticket.accepted()
+    if link.warning:
+        say(link.warning)
+    return job
 
 
 def call_payload(wanted: Wanted) -> bytes:
@@ -117,11 +118,15 @@ async def _attached(
     from .streams import Writer
 
     writer = Writer(reactor)
-    link.inbox.sink = lambda _, stream, data: writer.write(2 if common.as_json else stream, data)
-    job = await _hand_in(link, wanted, key, attach=True)
+
+    def sink(stream: int, data: bytes) -> Any:
+        return writer.write(2 if common.as_json else stream, data)
+
+    ticket = _hand_in(link, wanted, key, sink)
+    job = await _accepted(link, ticket)
 
     async def finish() -> int:
-        delivery = await link.inbox.wait(job)
+        delivery = await ticket.ended()
         await print_outcome(writer, link, delivery, common.as_json, with_logs=False)
         return _code(delivery, wanted.command)
 
@@ -130,7 +135,7 @@ async def _attached(
             reactor,
             link.own,
             Deferred.fromCoroutine(finish()),
-            lambda: link.coordinator.cancel([job]),
+            lambda: link.cancel([job]),
         )
     except Left:
         _tell_left(job, link.own)
@@ -171,12 +176,13 @@ async def _submit(
 ) -> int:
     from .rendering import dumps
 
-    job = await _hand_in(link, wanted, key, attach=False)
+    ticket = _hand_in(link, wanted, key)
+    job = await _accepted(link, ticket)
     click.echo(dumps({"id": job}) if common.as_json else str(job))
-    return await _submitted(reactor, link, job, common) if wait else Exit.DONE
+    return await _submitted(reactor, link, ticket, common) if wait else Exit.DONE
 
 
-async def _submitted(reactor: Any, link: Any, job: Any, common: Common) -> int:
+async def _submitted(reactor: Any, link: Any, ticket: Any, common: Common) -> int:
     from twisted.internet.defer import Deferred
 
     from ..protocol.outcomes import Ending, unpack_outcome
@@ -186,17 +192,16 @@ async def _submitted(reactor: Any, link: Any, job: Any, common: Common) -> int:
     from .rendering import dumps
 
     async def finish() -> int:
-        delivery = await link.inbox.wait(job)
+        delivery = await ticket.ended()
         if common.as_json:
             click.echo(dumps(delivery_record(delivery)))
         elif delivery.ending is not Ending.SUCCEEDED:
             tell_failure(delivery, unpack_outcome(delivery.body))
         return _code(delivery, False)
 
+    work = Deferred.fromCoroutine(finish())
     try:
-        return await attended(
-            reactor, False, Deferred.fromCoroutine(finish()), lambda: link.coordinator.cancel([job])
-        )
+        return await attended(reactor, False, work, lambda: link.cancel([ticket.id]))
     except Left:
-        _tell_left(job, False)
+        _tell_left(ticket.id, False)
         return Exit.INTERRUPTED

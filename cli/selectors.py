@@ -11,7 +11,7 @@ import click
 from ..protocol.ids import GroupId, JobId, parse_group
 
 if TYPE_CHECKING:
-    from ..protocol.ports import Coordinator
+    from .connection import Link
 
 FORMS = "an id (17), a range (3-9), a group (g3), last, failed or all"
 
@@ -79,9 +79,7 @@ def parse_all(texts: Sequence[str]) -> list[Selection]:
     return [parse(word) for word in words]
 
 
-async def pages(
-    coordinator: Coordinator, selections: Sequence[Selection]
-) -> AsyncIterator[list[JobId]]:
+async def pages(link: Link, selections: Sequence[Selection]) -> AsyncIterator[list[JobId]]:
     """The selected jobs' ids, page by page, each selector's in order.
 
     Raises:
@@ -91,15 +89,14 @@ async def pages(
         if selection.what == "id":
             yield [JobId(selection.first)]
             continue
-        async for page in _pages_of(coordinator, selection):
+        async for page in _pages_of(link, selection):
             yield page
 
 
-async def _pages_of(coordinator: Coordinator, selection: Selection) -> AsyncIterator[list[JobId]]:
+async def _pages_of(link: Link, selection: Selection) -> AsyncIterator[list[JobId]]:
     after = None
     while True:
-        asked = {**selection.details(), "after": after, "limit": _PAGE}
-        answer = await coordinator.query("select", asked)
+        answer = await link.query("select", **selection.details(), after=after, limit=_PAGE)
         ids = [JobId(first + k) for first, count in answer["ids"] for k in range(count)]
         if ids:
             yield ids

@@ -102,11 +102,11 @@ class Wanted:
             "env": checked.env,
         }
 
-    async def spec(self, link: Link, attach: bool = False) -> JobSpec:
-        """The spec; the shipped modules are stored at the coordinator first."""
+    def spec(self, link: Link, attach: bool = False) -> JobSpec:
+        """The spec; the shipped modules go with the jobs of this link."""
         from ..workers import machine
 
-        ships = [await link.store(_packed(name)) for name in self._options["ship"]]
+        ships = [link.ship(_packed(name)) for name in self._options["ship"]]
         return JobSpec(
             kind="command" if self.command else "import",
             target=self.target[:1000],

@@ -1,0 +1,107 @@
+"""A bar on stderr while a ``map`` runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from .rendering import span
+from .shared import on_terminal
+
+REFRESH = 0.1
+"""Seconds between two pictures of the bar."""
+
+
+class NoBar:
+    """No bar: stderr is no terminal."""
+
+    def start(self) -> None: ...
+
+    def update(self, done: int, failed: int, total: int | None) -> None: ...
+
+    def hide(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Bar(NoBar):
+    """rich's bar, drawn only when ``update`` is called, at most ten times a second."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._progress: Any = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("[red]{task.fields[failed]}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, force_terminal=True),
+            auto_refresh=False,
+            transient=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=None, rate="", failed="")
+        self._drawn = 0.0
+        self._shown = False
+
+    def start(self) -> None:
+        self._progress.start()
+        self._shown = True
+        self._began = time.monotonic()
+
+    def update(self, done: int, failed: int, total: int | None, last: bool = False) -> None:
+        now = time.monotonic()
+        if now - self._drawn < REFRESH and not last:
+            return
+        self._drawn = now
+        if not self._shown:
+            self._progress.start()
+            self._shown = True
+        self._progress.update(
+            self._task,
+            completed=done,
+            total=total,
+            rate=f"{done / max(now - self._began, 1e-3):.1f}/s",
+            failed=f"{failed} failed" if failed else "",
+        )
+        self._progress.refresh()
+
+    def hide(self) -> None:
+        """Take the bar away, so that a line can be written where it stands."""
+        if self._shown:
+            self._shown = False
+            self._progress.live.transient = True
+            self._progress.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it stands."""
+        if self._shown:
+            self._progress.live.transient = False
+            self._progress.stop()
+            self._shown = False
+
+
+def bar(wanted: bool | None) -> NoBar:
+    """A bar where stderr is a terminal, or where it is wanted."""
+    shown = on_terminal(2) if wanted is None else wanted
+    return Bar() if shown and os.environ.get("TERM") != "dumb" else NoBar()
+
+
+def summary(total: int, failed: int, seconds: float) -> str:
+    """``120 items: 118 done, 2 failed, in 3.2 s``."""
+    items = "1 item" if total == 1 else f"{total} items"
+    if failed:
+        return f"{items}: {total - failed} done, {failed} failed, in {span(seconds)}"
+    return f"{items} done in {span(seconds)}"
