@@ -1,0 +1,256 @@
+"""Jobs coming in: frames of submissions, groups, and ended jobs that are to run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..protocol.errors import Malformed, NoSuchGroup, QueueFull, Refused
+from ..protocol.ids import GroupId, JobId
+from ..protocol.jobs import BlobRef, Payload, Submission
+from ..protocol.ports import Accepted
+from .deliveries import Deliveries
+from .effects import Answer, GroupSaved, JobsAdded, Refuse, SessionSaved
+from .events import GroupClosed, RetryAsked, Submitted
+from .placement import Placement
+from .records import (
+    ClientRecord,
+    GroupRecord,
+    JobRecord,
+    SessionRecord,
+    SpecRecord,
+    add_run,
+)
+from .retention import Retention
+from .state import SLICE, State
+from .transitions import ENDED, QUEUED, RUNNING
+
+ANSWERS = 128
+"""The last answers of a session, kept for frames that are sent again."""
+
+GAPS = 1024
+"""Frames accepted beyond one that is missing, before the missing one is given up."""
+
+
+class Intake:
+    """Accepts jobs, or refuses them."""
+
+    def __init__(
+        self, state: State, placement: Placement, deliveries: Deliveries, retention: Retention
+    ) -> None:
+        self._state = state
+        self._retention = retention
+        self._placement = placement
+        self._deliveries = deliveries
+
+    # -- frames of submissions --------------------------------------------------------------------
+
+    def submitted(self, event: Submitted) -> None:
+        """Accept a frame of jobs once; the same sequence number again gets the same answer."""
+        state = self._state
+        session = state.sessions.get(event.session)
+        try:
+            if session is None:
+                raise Refused("this session is not open")
+            answer = session.answers.get(event.sequence)
+            if answer is None:
+                self._check(session, event)
+                specs = {job.spec: state.spec(job.spec) for job in event.submissions}
+                answer = self._accept(session, event, specs)
+        except (Refused, Malformed) as error:
+            state.tells.append(Refuse(event.ask, error))
+        else:
+            state.tells.append(Answer(event.ask, answer))
+
+    def _check(self, session: SessionRecord, event: Submitted) -> None:
+        if event.sequence < session.next_sequence or event.sequence in session.seen:
+            raise Refused(f"the frame {event.sequence} was accepted long ago")
+        state, settings = self._state, self._state.settings
+        if sum(state.counts[: RUNNING + 1]) + len(event.submissions) > settings.queue_jobs:
+            raise QueueFull(f"the queue is full: it takes {settings.queue_jobs} jobs")
+        if state.pending_bytes > settings.queue_bytes:
+            raise QueueFull(f"the queue is full: it takes {settings.queue_bytes} bytes")
+
+    def _accept(
+        self, session: SessionRecord, event: Submitted, specs: dict[bytes, SpecRecord]
+    ) -> Accepted:
+        group = None
+        if event.group is not None:
+            group = self._group(session, event.group, event.at.wall)
+            if group.name is None and event.submissions:
+                group.name = specs[event.submissions[0].spec].spec.name
+        runs: list[list[int]] = []
+        jobs = self._make(session, event.submissions, specs, group, runs)
+        self._add(session.client, jobs, group)
+        answer = Accepted(
+            ids=tuple((first, count) for first, count in runs),
+            group=None if group is None else group.id,
+            warning=self._warning(jobs),
+        )
+        self._remember(session, event.sequence, answer)
+        return answer
+
+    def _make(
+        self,
+        session: SessionRecord,
+        submissions: Sequence[Submission],
+        specs: dict[bytes, SpecRecord],
+        group: GroupRecord | None,
+        runs: list[list[int]],
+    ) -> list[JobRecord]:
+        """Records for the jobs that are new; ``runs`` gets every id."""
+        state, client = self._state, session.client
+        wall = state.at.wall
+        keys, number = client.keys, state.next_job
+        jobs = []
+        for packed, payload, key, place in submissions:
+            if key is not None and key in keys:
+                known = keys[key]
+                add_run(runs, known, 1)
+                if known in state.jobs:
+                    self._deliveries.watch(session, state.jobs[known])
+                continue
+            job = JobRecord(
+                JobId(number), client, session, specs[packed], payload, key, group, place, wall
+            )
+            if key is not None:
+                keys[key] = job.id
+            add_run(runs, number, 1)
+            number += 1
+            jobs.append(job)
+        state.next_job = number
+        return jobs
+
+    def _remember(self, session: SessionRecord, sequence: int, answer: Accepted) -> None:
+        session.answers[sequence] = answer
+        if len(session.answers) > ANSWERS:
+            del session.answers[next(iter(session.answers))]
+        seen = session.seen
+        seen.add(sequence)
+        if len(seen) > GAPS:
+            session.next_sequence = min(seen)
+        while session.next_sequence in seen:
+            seen.remove(session.next_sequence)
+            session.next_sequence += 1
+        self._state.writes.append(SessionSaved(session))
+
+    def _add(self, client: ClientRecord, jobs: list[JobRecord], group: GroupRecord | None) -> None:
+        """File new jobs, with consecutive ids, and let them wait."""
+        if not jobs:
+            return
+        state = self._state
+        count, first = len(jobs), jobs[0].id
+        state.submitted += count
+        state.counts[QUEUED] += count
+        add_run(client.runs, first, count)
+        if group is not None:
+            group.jobs += count
+            group.counts[QUEUED] += count
+            add_run(group.runs, first, count)
+        known, start = state.jobs, 0
+        for place, job in enumerate(jobs):
+            known[job.id] = job
+            payload: Payload = job.payload
+            if isinstance(payload, BlobRef):
+                state.hold((payload,))
+            else:
+                state.pending_bytes += len(payload)
+            if job.spec is not jobs[start].spec:
+                self._queue(client, jobs[start].spec, jobs[start:place])
+                start = place
+        self._queue(client, jobs[start].spec, jobs[start:])
+        state.writes.append(JobsAdded(jobs))
+
+    def _queue(self, client: ClientRecord, record: SpecRecord, jobs: list[JobRecord]) -> None:
+        """Queue jobs of one spec."""
+        state, spec = self._state, record.spec
+        state.use_spec(record, len(jobs))
+        queue = state.queues.queue(client, spec.python)
+        for job in jobs:
+            queue.append(job)
+        state.queues.added(client, spec.python, len(jobs))
+        if spec.orphans == "cancel":
+            for job in jobs:
+                if job.session is not None:
+                    job.session.orphans[job.id] = None
+        if spec.deadline is not None:
+            due = state.at.now + spec.deadline
+            for job in jobs:
+                job.due = due
+                state.wheel.add(due, job.id)
+
+    # -- what cannot run now ----------------------------------------------------------------------
+
+    def _warning(self, jobs: list[JobRecord]) -> str | None:
+        for python in {job.spec.spec.python for job in jobs}:
+            reason = self.waiting_reason(python)
+            if reason is not None:
+                return reason
+        return None
+
+    def waiting_reason(self, python: str | None) -> str | None:
+        """Why no connected worker can take a job that needs this Python; None if one can."""
+        connected = sorted(name for name, lane in self._placement.lanes.items() if lane.workers)
+        if not connected:
+            return "no worker is connected"
+        if python is None or python in connected:
+            return None
+        return f"needs Python {python}, the connected workers have {', '.join(connected)}"
+
+    # -- groups -----------------------------------------------------------------------------------
+
+    def _group(self, session: SessionRecord, own: int, wall: float) -> GroupRecord:
+        group = session.groups.get(own)
+        if group is None:
+            state = self._state
+            number = GroupId(state.next_group)
+            state.next_group += 1
+            group = GroupRecord(number, session.client, session.id, own, wall)
+            session.groups[own] = state.groups[number] = session.client.groups[number] = group
+            state.writes.append(GroupSaved(group))
+        return group
+
+    def group_closed(self, event: GroupClosed) -> None:
+        """A group has all of its jobs. A group without any need not be known."""
+        state = self._state
+        session = state.sessions.get(event.session)
+        group = session.groups.get(event.group) if session is not None else None
+        if group is not None:
+            group.size = event.size
+            state.writes.append(GroupSaved(group))
+            self._retention.drop_empty(group)
+        elif event.size:
+            state.tells.append(Refuse(event.ask, NoSuchGroup()))
+            return
+        state.tells.append(Answer(event.ask, None))
+
+    # -- running again ----------------------------------------------------------------------------
+
+    def retry_asked(self, event: RetryAsked) -> None:
+        """Run ended jobs again, as new ones; answers their ids by the old ones."""
+        self._state.run(self._retry_all(event))
+
+    def _retry_all(self, event: RetryAsked) -> Iterator[None]:
+        state, again = self._state, dict[int, int]()
+        ids = list(event.jobs)
+        for start in range(0, len(ids), SLICE):
+            jobs = []
+            for number in ids[start : start + SLICE]:
+                job = state.jobs.get(number)
+                if job is not None and job.state >= ENDED and job.client.id == event.client:
+                    jobs.append(self._copy(job))
+                    again[number] = jobs[-1].id
+            if jobs:
+                self._add(jobs[0].client, jobs, None)
+            if start + SLICE < len(ids):
+                yield
+        state.tells.append(Answer(event.ask, again))
+
+    def _copy(self, job: JobRecord) -> JobRecord:
+        state = self._state
+        number = JobId(state.next_job)
+        state.next_job += 1
+        copy = JobRecord(
+            number, job.client, None, job.spec, job.payload, None, None, None, state.at.wall
+        )
+        copy.note((state.at.wall, "retried", f"from {job.id}"))
+        return copy

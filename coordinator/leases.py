@@ -1,0 +1,140 @@
+"""Workers: joining, going away, coming back in time or not, and what becomes of their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..protocol.ids import WorkerId
+from ..protocol.outcomes import Evidence
+from ..protocol.ports import Holding
+from .attempts import Attempts
+from .effects import Gone, Joined
+from .events import WorkerJoined, WorkerLeft
+from .placement import Placement
+from .records import WorkerRecord
+from .state import SLICE, Recall, State
+
+
+class Leases:
+    """The workers that are known, and the time that those who are away have left."""
+
+    def __init__(self, state: State, placement: Placement, attempts: Attempts) -> None:
+        self._state = state
+        self._placement = placement
+        self._attempts = attempts
+
+    # -- coming -----------------------------------------------------------------------------------
+
+    def joined(self, event: WorkerJoined) -> None:
+        """A worker joins, or comes back with what it holds."""
+        state = self._state
+        worker = state.incarnations.get(event.info.incarnation)
+        if worker is None:
+            worker = self._new(event)
+        else:
+            self._come_back(worker, event.held)
+        current = {
+            Holding(job.id, job.attempt) for job in worker.held.values() if job.attempt is not None
+        }
+        drop = [holding for holding in event.held if holding not in current]
+        state.tells.append(Joined(worker, drop))
+        self._placement.room(worker)
+
+    def _new(self, event: WorkerJoined) -> WorkerRecord:
+        info, state = event.info, self._state
+        name = self._free_name(info.name)
+        lane = self._placement.lane(info.python)
+        lane.workers += 1
+        worker = WorkerRecord(name, info, lane, event.at.wall)
+        state.workers[name] = state.incarnations[info.incarnation] = worker
+        return worker
+
+    def _free_name(self, wish: str) -> WorkerId:
+        name, number = wish, 1
+        while WorkerId(name) in self._state.workers:
+            number += 1
+            name = f"{wish}-{number}"
+        return WorkerId(name)
+
+    def _come_back(self, worker: WorkerRecord, held: Sequence[Holding]) -> None:
+        """Take up a worker again. What it does not name may have ended: reports may follow."""
+        state = self._state
+        if worker.due is not None:
+            state.wheel.discard(worker.due, worker)
+            worker.due = None
+        if worker.away:
+            worker.away = False
+            worker.lane.workers += 1
+        worker.retracting.clear()
+        named = {job for job, _ in held}
+        worker.unlisted = {number for number in worker.held if number not in named}
+        if worker.unlisted:
+            state.wheel.add(state.at.now + state.settings.recall, Recall(worker))
+        for job in worker.held.values():
+            if job.why == "unbegun":
+                state.tell_retract(job)
+            elif job.why is not None:
+                state.tell_end(job, job.why)
+
+    # -- going ------------------------------------------------------------------------------------
+
+    def left(self, event: WorkerLeft) -> None:
+        """A worker's connection is gone: its lease begins, or ends with its goodbye."""
+        state = self._state
+        worker = state.workers.get(event.worker)
+        if worker is None or worker.away:
+            return
+        worker.away = True
+        worker.lane.workers -= 1
+        worker.unlisted.clear()
+        self._placement.room(worker)
+        if event.goodbye:
+            self._lose(worker, "the worker left while the job ran")
+        else:
+            worker.due = event.at.now + state.settings.lease
+            state.wheel.add(worker.due, worker)
+
+    def expired(self, worker: WorkerRecord) -> None:
+        """A worker did not come back in time."""
+        if worker.away and worker.due is not None:
+            lease = self._state.settings.lease
+            self._lose(worker, f"the worker was lost: no word from it for {lease:g} s")
+
+    def _lose(self, worker: WorkerRecord, reason: str) -> None:
+        state = self._state
+        if worker.due is not None:
+            state.wheel.discard(worker.due, worker)
+            worker.due = None
+        del state.workers[worker.name]
+        del state.incarnations[worker.info.incarnation]
+        state.tells.append(Gone(worker))
+        evidence = Evidence(worker=worker.name, host=worker.info.host, reason=reason)
+        state.run(self._lose_attempts(worker, evidence))
+
+    def _lose_attempts(self, worker: WorkerRecord, evidence: Evidence) -> Iterator[None]:
+        while worker.held:
+            for number in list(reversed(worker.held))[:SLICE]:
+                self._attempts.lose(worker.held[number], evidence)
+            if worker.held:
+                yield
+
+    def recalled(self, worker: WorkerRecord) -> None:
+        """Attempts that a worker did not name when it came back, and has not reported since."""
+        evidence = Evidence(
+            worker=worker.name,
+            host=worker.info.host,
+            reason="the worker came back without it",
+        )
+        self._state.run(self._give_up(worker, evidence))
+
+    def _give_up(self, worker: WorkerRecord, evidence: Evidence) -> Iterator[None]:
+        while worker.unlisted and not worker.away:
+            for number in sorted(worker.unlisted, reverse=True)[:SLICE]:
+                worker.unlisted.discard(number)
+                job = worker.held.get(number)
+                if job is not None:
+                    self._state.tell_end(job, "superseded")
+                    self._attempts.lose(job, evidence)
+            self._placement.room(worker)
+            if worker.unlisted:
+                yield

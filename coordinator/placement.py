@@ -1,0 +1,255 @@
+"""Which worker gets the next jobs, and which gives some back.
+
+A worker may hold one job a slot in any case, and beyond that as much work, by estimate, as keeps
+its slots busy for ``CREDIT`` seconds: enough to hide the way back and forth, too little for a job
+to wait long behind others. A function that has never ended is not given beyond the slots. Free
+slots are filled first, evenly over the workers; then the credit. When slots are free, nothing
+waits and another worker has jobs behind its slots, some of those are taken back.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from ..protocol.jobs import Assignment
+from .effects import Assign, AttemptsMade
+from .queues import Turns
+from .records import JobRecord, WorkerRecord
+from .state import State
+from .transitions import ASSIGN, SENT
+
+CREDIT = 0.020
+"""Seconds of estimated work a slot."""
+
+CREDIT_JOBS = 512
+"""Jobs a slot, however short they are."""
+
+FLOOR = 50e-6
+"""Seconds that any job is taken to need."""
+
+SMOOTHING = 0.2
+"""How much the newest duration changes the estimate."""
+
+REFILL_JOBS = 4
+"""A worker with this many jobs a slot gets more only when half of its credit is used up, so that
+frames stay large while jobs are short."""
+
+BALANCE = 0.010
+"""Seconds between looks at workers that hold much while others are idle."""
+
+WORTHWHILE = 0.002
+"""Seconds of work a slot, below which nothing is taken back."""
+
+
+class Lane:
+    """The connected workers whose children have one Python."""
+
+    __slots__ = ("credit", "free", "laden", "python", "turns", "workers")
+
+    def __init__(self, python: str, turns: Turns) -> None:
+        self.python = python
+        self.turns = turns
+        self.workers = 0
+        """Connected ones."""
+        self.free: dict[WorkerRecord, None] = {}
+        """Those with a free slot; the one that has waited longest first."""
+        self.credit: dict[WorkerRecord, None] = {}
+        """Those with all slots taken, who may have credit for more."""
+        self.laden: dict[WorkerRecord, None] = {}
+        """Those with more jobs than slots."""
+
+
+class Placement:
+    """The workers' room, and how waiting jobs fill it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.lanes: dict[str, Lane] = {}
+        self._balanced = 0.0
+
+    def lane(self, python: str) -> Lane:
+        """The lane of a Python."""
+        lane = self.lanes.get(python)
+        if lane is None:
+            turns = self._state.queues.turns_for(python, self._state.clients)
+            lane = self.lanes[python] = Lane(python, turns)
+        return lane
+
+    def room(self, worker: WorkerRecord) -> None:
+        """What a worker holds has changed: file it by the room that it has."""
+        lane, held, slots = worker.lane, len(worker.held), worker.info.slots
+        if held < slots and not worker.away:
+            lane.free[worker] = None
+            lane.credit.pop(worker, None)
+        else:
+            lane.free.pop(worker, None)
+            if worker.away:
+                lane.credit.pop(worker, None)
+            else:
+                lane.credit[worker] = None
+        if held > slots and not worker.away:
+            lane.laden[worker] = None
+        else:
+            lane.laden.pop(worker, None)
+
+    # -- giving -----------------------------------------------------------------------------------
+
+    def place(self) -> None:
+        """Give waiting jobs to workers with room."""
+        for lane in self.lanes.values():
+            if lane.free:
+                self._fill_slots(lane)
+        for lane in self.lanes.values():
+            if lane.credit and self._state.queues.waiting(lane.python):
+                self._fill_credit(lane)
+
+    def _fill_slots(self, lane: Lane) -> None:
+        """Fill free slots, each worker in its turn with its share."""
+        free, queues = lane.free, self._state.queues
+        while free and (waiting := queues.waiting(lane.python)):
+            worker = next(iter(free))
+            share = max(1, waiting // len(free))
+            del free[worker]
+            jobs = self._take(lane, min(worker.info.slots - len(worker.held), share))
+            self._give(worker, jobs)
+
+    def _take(self, lane: Lane, count: int) -> list[JobRecord]:
+        jobs = []
+        take = self._state.queues.take
+        for _ in range(count):
+            job = take(lane.turns)
+            if job is None:
+                break
+            jobs.append(job)
+        return jobs
+
+    def _fill_credit(self, lane: Lane) -> None:
+        """Share what waits among the workers with credit; those without leave until they have."""
+        queues = self._state.queues
+        workers = list(lane.credit)
+        for place, worker in enumerate(workers):
+            waiting = queues.waiting(lane.python)
+            if not waiting:
+                return
+            room = self._room_beyond(worker)
+            if room <= 0.0:
+                del lane.credit[worker]
+                continue
+            share = ceil(waiting / (len(workers) - place))
+            jobs, room = self._take_work(lane, worker, share, room)
+            if not jobs:
+                return
+            self._give(worker, jobs)
+            if room <= 0.0:
+                lane.credit.pop(worker, None)
+
+    def _room_beyond(self, worker: WorkerRecord) -> float:
+        """Seconds of work for which a worker has credit; 0 where more is not due yet."""
+        slots, held = worker.info.slots, len(worker.held)
+        if held >= slots * CREDIT_JOBS:
+            return 0.0
+        credit = slots * CREDIT
+        room = credit - worker.load(self._state.at.now)
+        if held >= REFILL_JOBS * slots and room < credit / 2:
+            return 0.0
+        return room
+
+    def _take_work(
+        self, lane: Lane, worker: WorkerRecord, share: int, room: float
+    ) -> tuple[list[JobRecord], float]:
+        """Up to ``share`` jobs of known duration until the credit is used; and what is left."""
+        jobs = []
+        take = self._state.queues.take
+        for _ in range(min(share, worker.info.slots * CREDIT_JOBS - len(worker.held))):
+            job = take(lane.turns, True)
+            if job is None:
+                break
+            jobs.append(job)
+            room -= job.spec.cost.seconds or FLOOR
+            if room <= 0.0:
+                break
+        return jobs, room
+
+    def _give(self, worker: WorkerRecord, jobs: list[JobRecord]) -> None:
+        """Make attempts of these jobs."""
+        state = self._state
+        assignments = []
+        event = (state.at.wall, "sent", worker.name)
+        first_story = (event,)
+        for job in jobs:
+            last = job.attempt
+            job.attempt = attempt = state.attempt(1 if last is None else last.number + 1)
+            state.move(job, ASSIGN)
+            job.worker = worker
+            job.weight = weight = job.spec.cost.seconds or FLOOR
+            worker.work += weight
+            worker.held[job.id] = job
+            if job.story:
+                job.note(event)
+            else:
+                job.story = first_story
+            assignments.append(
+                Assignment(job.id, attempt, job.spec.packed, job.payload, job.client.id)
+            )
+        if assignments:
+            state.writes.append(AttemptsMade(worker, jobs))
+            state.tells.append(Assign(worker, assignments))
+        self.room(worker)
+
+    # -- taking back ------------------------------------------------------------------------------
+
+    def uneven(self) -> float | None:
+        """When to look whether something is to be taken back; None where all is well."""
+        if not any(lane.laden for lane in self.lanes.values()):
+            return None
+        waiting = self._state.queues.waiting
+        if any(lane.free and not waiting(lane.python) for lane in self.lanes.values()):
+            return self._balanced + BALANCE
+        return None
+
+    def balance(self) -> None:
+        """Take back jobs that wait behind others while slots are free."""
+        due, now = self.uneven(), self._state.at.now
+        if due is None or due > now:
+            return
+        self._balanced = now
+        for lane in self.lanes.values():
+            if lane.free and not self._state.queues.waiting(lane.python):
+                self._relieve(lane)
+
+    def _relieve(self, lane: Lane) -> None:
+        """Take back for the free workers of a lane from the one with the most work a slot."""
+        now = self._state.at.now
+        laden = [worker for other in self.lanes.values() for worker in other.laden]
+        if not laden:
+            return
+        victim = max(laden, key=lambda worker: worker.load(now) / worker.info.slots)
+        slots = victim.info.slots
+        if victim.load(now) / slots < WORTHWHILE:
+            return
+        spare = sum(worker.info.slots - len(worker.held) for worker in lane.free)
+        surplus = len(victim.held) - slots
+        count = ceil(surplus * spare / (spare + slots)) - len(victim.retracting)
+        for job in self._last_unbegun(victim, lane.python, count):
+            self._state.tell_retract(job)
+
+    @staticmethod
+    def _last_unbegun(worker: WorkerRecord, python: str, count: int) -> list[JobRecord]:
+        jobs: list[JobRecord] = []
+        for job in reversed(worker.held.values()):
+            if len(jobs) >= count:
+                break
+            fits = job.spec.spec.python in (None, python)
+            if job.state == SENT and fits and job.id not in worker.retracting:
+                jobs.append(job)
+        return jobs
+
+
+def learn(job: JobRecord, seconds: float) -> None:
+    """An attempt took this long: correct the estimate for its function."""
+    cost = job.spec.cost
+    seconds = max(seconds, FLOOR)
+    if cost.seconds is None:
+        cost.seconds = seconds
+    else:
+        cost.seconds += (seconds - cost.seconds) * SMOOTHING

@@ -1,0 +1,188 @@
+"""Where jobs wait: first in, first out within a client, fair turns between clients.
+
+Each client has one queue a requirement (the Python that a function by value needs, or None). A
+``Turns`` goes round the clients that have something for the workers of one Python, and takes one
+job a turn; so a client that submits two jobs does not wait behind another's million.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..protocol.ids import ClientId
+from .records import ClientRecord, JobRecord
+from .transitions import QUEUED
+
+BLOCK = 1024
+"""Jobs in one block of a queue."""
+
+SWEEP_EVERY = 64
+"""Jobs that end while they wait, for each block that is swept."""
+
+
+class JobQueue:
+    """Jobs in order, in blocks. One that ended while it waited stays until it is met or swept."""
+
+    __slots__ = ("blocks", "cursor", "size", "stale")
+
+    def __init__(self) -> None:
+        self.blocks: deque[deque[JobRecord]] = deque()
+        self.size = 0
+        """Jobs that still wait."""
+        self.stale = 0
+        self.cursor = 0
+
+    def append(self, job: JobRecord) -> None:
+        """Put a job at the end."""
+        blocks = self.blocks
+        if not blocks or len(blocks[-1]) >= BLOCK:
+            blocks.append(deque())
+        blocks[-1].append(job)
+        self.size += 1
+
+    def push_front(self, job: JobRecord) -> None:
+        """Put a job that had its turn once before all others."""
+        if not self.blocks:
+            self.blocks.append(deque())
+        self.blocks[0].appendleft(job)
+        self.size += 1
+
+    def head(self) -> JobRecord | None:
+        """The first job that waits."""
+        blocks = self.blocks
+        while blocks:
+            block = blocks[0]
+            while block:
+                job = block[0]
+                if job.state == QUEUED:
+                    return job
+                block.popleft()
+                self.stale -= 1
+            blocks.popleft()
+        return None
+
+    def pop(self) -> None:
+        """Take the job that ``head`` has shown."""
+        self.blocks[0].popleft()
+        self.size -= 1
+
+    def discard(self) -> None:
+        """One of the jobs has ended while it waited. Its place is freed in the long run."""
+        self.size -= 1
+        self.stale += 1
+        if self.stale > self.size and self.stale % SWEEP_EVERY == 0:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        if self.cursor >= len(self.blocks):
+            self.cursor = 0
+        block = self.blocks[self.cursor]
+        waiting = [job for job in block if job.state == QUEUED]
+        self.stale -= len(block) - len(waiting)
+        if waiting:
+            self.blocks[self.cursor] = deque(waiting)
+            self.cursor += 1
+        else:
+            del self.blocks[self.cursor]
+
+
+class Turns:
+    """The clients that have jobs for workers of one Python, each at its turn."""
+
+    __slots__ = ("clients", "listed", "python")
+
+    def __init__(self, python: str) -> None:
+        self.python = python
+        self.clients: deque[ClientRecord] = deque()
+        self.listed: set[ClientRecord] = set()
+
+    def enlist(self, client: ClientRecord) -> None:
+        """A client has jobs that may fit; it takes its turn after the others."""
+        if client not in self.listed:
+            self.listed.add(client)
+            self.clients.append(client)
+
+    def take(self, known_only: bool) -> JobRecord | None:
+        """The next job; with ``known_only``, one whose duration can be estimated."""
+        clients = self.clients
+        for _ in range(len(clients)):
+            client = clients[0]
+            queue, job = self._first(client)
+            if queue is None or job is None:
+                clients.popleft()
+                self.listed.discard(client)
+                continue
+            clients.rotate(-1)
+            if not known_only or job.spec.cost.seconds is not None:
+                queue.pop()
+                return job
+        return None
+
+    def _first(self, client: ClientRecord) -> tuple[JobQueue | None, JobRecord | None]:
+        """A client's oldest job that fits, of the two queues that it may stand in."""
+        anywhere = client.queues.get(None)
+        job = anywhere.head() if anywhere is not None else None
+        bound = client.queues.get(self.python)
+        other = bound.head() if bound is not None else None
+        if other is None or (job is not None and job.id < other.id):
+            return anywhere, job
+        return bound, other
+
+
+class Queues:
+    """Every waiting job."""
+
+    __slots__ = ("sizes", "turns")
+
+    def __init__(self) -> None:
+        self.turns: dict[str, Turns] = {}
+        self.sizes: dict[str | None, int] = {None: 0}
+        """Waiting jobs by the Python that they need."""
+
+    def turns_for(self, python: str, clients: dict[ClientId, ClientRecord]) -> Turns:
+        """The turns for workers of a Python, made when the first one joins."""
+        turns = self.turns.get(python)
+        if turns is None:
+            turns = self.turns[python] = Turns(python)
+            for client in clients.values():
+                turns.enlist(client)
+        return turns
+
+    def waiting(self, python: str) -> int:
+        """How many jobs wait that a worker of this Python can take."""
+        return self.sizes[None] + self.sizes.get(python, 0)
+
+    def queue(self, client: ClientRecord, python: str | None) -> JobQueue:
+        """A client's queue for a requirement, to append to; ``added`` must follow."""
+        queue = client.queues.get(python)
+        if queue is None:
+            queue = client.queues[python] = JobQueue()
+        return queue
+
+    def added(self, client: ClientRecord, python: str | None, count: int) -> None:
+        """A client's queue has grown."""
+        self.sizes[python] = self.sizes.get(python, 0) + count
+        if python is None:
+            for turns in self.turns.values():
+                turns.enlist(client)
+        elif python in self.turns:
+            self.turns[python].enlist(client)
+
+    def put_back(self, job: JobRecord) -> None:
+        """A job that was assigned waits again, before the others of its client."""
+        python = job.spec.spec.python
+        self.queue(job.client, python).push_front(job)
+        self.added(job.client, python, 1)
+
+    def take(self, turns: Turns, known_only: bool = False) -> JobRecord | None:
+        """The next job for a worker of that Python."""
+        job = turns.take(known_only)
+        if job is not None:
+            self.sizes[job.spec.spec.python] -= 1
+        return job
+
+    def discard(self, job: JobRecord) -> None:
+        """A waiting job has ended."""
+        python = job.spec.spec.python
+        self.sizes[python] -= 1
+        job.client.queues[python].discard()

@@ -1,0 +1,306 @@
+"""What the scheduler remembers: one record a job, group, spec, client, session and worker.
+
+They refer to each other upwards only (a job knows its group, never the reverse), so that nothing
+here waits for the garbage collector; the one exception, a worker and the jobs that it holds, is
+undone when an attempt ends. A queued job costs its record, its id, an entry in the dictionary of
+jobs and one in a queue: under 400 bytes besides its payload. Whatever many jobs have in common
+(spec, attempt, times of one event, story of one event) is one object.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
+from ..protocol.jobs import BlobRef, JobSpec, Payload
+from ..protocol.ports import Accepted, WorkerInfo
+from .transitions import QUEUED, STATE_NAMES
+
+if TYPE_CHECKING:
+    from .placement import Lane
+    from .queues import JobQueue
+
+StoryEvent = tuple[float, str, str]
+"""UNIX time, what happened, and where or why."""
+
+STORY_LENGTH = 16
+
+
+class CostRecord:
+    """What a function's jobs take: a smoothed number of seconds, or None before the first."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+
+
+class SpecRecord:
+    """One spec that jobs share; lives as long as a job that uses it is known."""
+
+    __slots__ = ("blobs", "cost", "jobs", "packed", "spec")
+
+    def __init__(self, packed: bytes, spec: JobSpec, cost: CostRecord) -> None:
+        self.packed = packed
+        self.spec = spec
+        self.cost = cost
+        self.blobs = spec.blobs()
+        self.jobs = 0
+        """Known jobs of this spec."""
+
+
+class ClientRecord:
+    """One client, as long as it has a session, a job or a group here."""
+
+    __slots__ = ("bad", "groups", "id", "keys", "queues", "runs", "sessions")
+
+    def __init__(self, identity: ClientId) -> None:
+        self.id = identity
+        self.queues: dict[str | None, JobQueue] = {}
+        """Its waiting jobs, by the Python that they need."""
+        self.keys: dict[str, JobId] = {}
+        self.runs: list[list[int]] = []
+        """Its jobs' ids as ``[first, count]``, ascending; some may be forgotten."""
+        self.bad: dict[JobId, None] = {}
+        """Its known jobs that ended, but not well."""
+        self.groups: dict[GroupId, GroupRecord] = {}
+        self.sessions = 0
+
+
+class GroupRecord:
+    """The jobs of one ``map``."""
+
+    __slots__ = (
+        "client",
+        "counts",
+        "id",
+        "jobs",
+        "name",
+        "own",
+        "runs",
+        "session",
+        "size",
+        "submitted",
+    )
+
+    def __init__(
+        self,
+        identity: GroupId,
+        client: ClientRecord,
+        session: SessionId,
+        own: int,
+        submitted: float,
+    ) -> None:
+        self.id = identity
+        self.client = client
+        self.session = session
+        self.own = own
+        """The number that the session gave it."""
+        self.name: str | None = None
+        self.size: int | None = None
+        """How many jobs it has, once it is closed."""
+        self.submitted = submitted
+        self.counts = [0] * len(STATE_NAMES)
+        """Its known jobs, by state."""
+        self.jobs = 0
+        """Its known jobs."""
+        self.runs: list[list[int]] = []
+
+
+class SessionRecord:
+    """One session of a client: its sequence numbers, its groups, and what it is owed."""
+
+    __slots__ = (
+        "answers",
+        "client",
+        "connected",
+        "due",
+        "gone",
+        "groups",
+        "id",
+        "late",
+        "next_sequence",
+        "orphans",
+        "outbox",
+        "seen",
+    )
+
+    def __init__(self, identity: SessionId, client: ClientRecord) -> None:
+        self.id = identity
+        self.client = client
+        self.connected = True
+        self.gone = False
+        self.due: float | None = None
+        self.next_sequence = 1
+        self.seen: set[int] = set()
+        """Numbers above ``next_sequence`` that were accepted while a lower one was not."""
+        self.answers: dict[int, Accepted] = {}
+        """The last answers, for frames that are sent again."""
+        self.groups: dict[int, GroupRecord] = {}
+        self.outbox: dict[JobId, None] = {}
+        """Ended jobs that it has not acknowledged; they are kept for it."""
+        self.late: dict[JobId, None] = {}
+        """The same from before its grace ran out: delivered as long as they are not forgotten."""
+        self.orphans: dict[JobId, None] = {}
+        """Unfinished jobs that end with it."""
+
+
+class WorkerRecord:
+    """One worker process, connected or away."""
+
+    __slots__ = (
+        "away",
+        "due",
+        "failed",
+        "finished",
+        "held",
+        "info",
+        "lane",
+        "lost",
+        "name",
+        "retracting",
+        "running",
+        "since",
+        "unlisted",
+        "work",
+    )
+
+    def __init__(self, name: WorkerId, info: WorkerInfo, lane: Lane, since: float) -> None:
+        self.name = name
+        self.info = info
+        self.lane = lane
+        self.since = since
+        self.away = False
+        self.due: float | None = None
+        self.held: dict[JobId, JobRecord] = {}
+        """Its attempts in the order in which they were assigned."""
+        self.running: dict[JobId, JobRecord] = {}
+        self.retracting: set[JobId] = set()
+        self.unlisted: set[JobId] = set()
+        """Attempts that it did not name when it came back: their reports may be on the way."""
+        self.work = 0.0
+        """Estimated seconds of all that it holds."""
+        self.finished = 0
+        self.failed = 0
+        self.lost = 0
+
+    def load(self, now: float) -> float:
+        """Seconds of work it holds; a running job counts its estimate or its age, if longer."""
+        work = self.work
+        for job in self.running.values():
+            late = now - job.begun_at - job.weight
+            if late > 0.0:
+                work += late
+        return work
+
+
+class JobRecord:
+    """One job from its submission until it is forgotten."""
+
+    __slots__ = (
+        "attempt",
+        "began",
+        "begun_at",
+        "blobs",
+        "client",
+        "due",
+        "ended",
+        "group",
+        "id",
+        "kept",
+        "key",
+        "losses",
+        "owed",
+        "payload",
+        "place",
+        "seconds",
+        "session",
+        "spec",
+        "state",
+        "story",
+        "submitted",
+        "watchers",
+        "weight",
+        "why",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        identity: JobId,
+        client: ClientRecord,
+        session: SessionRecord | None,
+        spec: SpecRecord,
+        payload: Payload,
+        key: str | None,
+        group: GroupRecord | None,
+        place: int | None,
+        submitted: float,
+    ) -> None:
+        self.id = identity
+        self.client = client
+        self.session = session
+        """Where its outcome goes."""
+        self.spec = spec
+        self.payload = payload
+        self.key = key
+        self.group = group
+        self.place = place
+        self.submitted = submitted
+        self.state = QUEUED
+        self.attempt: Attempt | None = None
+        """The current attempt, or the last."""
+        self.worker: WorkerRecord | None = None
+        """Who has the current attempt, or had the last one of an ended job; none while queued."""
+        self.weight = 0.0
+        """The estimate with which it was assigned."""
+        self.losses = 0
+        self.why: str | None = None
+        """Why its end has been asked for: ``cancelled``, ``deadline``, or ``unbegun`` (cancelled
+        if it comes back without having begun)."""
+        self.due: float | None = None
+        """When its deadline falls, by the monotonic clock."""
+        self.began: float | None = None
+        self.begun_at = 0.0
+        self.ended: float | None = None
+        self.seconds = 0.0
+        self.watchers: tuple[SessionRecord, ...] = ()
+        self.owed = 0
+        """Sessions that have not acknowledged its outcome."""
+        self.blobs: tuple[BlobRef, ...] = ()
+        """What its outcome refers to."""
+        self.kept = 0
+        """Bytes of its payload, outcome and log, once it has ended."""
+        self.story: tuple[StoryEvent, ...] = ()
+
+    def note(self, event: StoryEvent) -> None:
+        """Add an event to the story, and drop the oldest of a long one."""
+        self.story = (*self.story[-STORY_LENGTH + 1 :], event)
+
+
+def add_run(runs: list[list[int]], first: int, count: int) -> None:
+    """Add ids to a list of runs, as part of the last one where they follow it."""
+    if runs and runs[-1][0] + runs[-1][1] == first:
+        runs[-1][1] += count
+    else:
+        runs.append([first, count])
+
+
+def story_of(job: JobRecord) -> list[StoryEvent]:
+    """All that is known of a job's life, in its order."""
+    story: list[StoryEvent] = [(job.submitted, "submitted", ""), *job.story]
+    if job.began is not None:
+        story.append((job.began, "began", job.worker.name if job.worker is not None else ""))
+    if job.ended is not None:
+        story.append((job.ended, STATE_NAMES[job.state], ""))
+    return sorted(story, key=lambda event: event[0])
+
+
+def tell_story(job: JobRecord) -> str:
+    """A job's story on one line, for an internal error."""
+    lines = [f"{time:.3f} {what} {detail}".rstrip() for time, what, detail in story_of(job)]
+    attempt = job.attempt
+    return (
+        f"job {job.id}, {STATE_NAMES[job.state]}, attempt {attempt and tuple(attempt)}, "
+        f"{job.losses} losses: " + "; ".join(lines)
+    )

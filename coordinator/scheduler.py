@@ -1,0 +1,132 @@
+"""The scheduler: events in, effects out. It has no clock, no reactor and no disk.
+
+``handle`` looks at a bounded number of jobs. What needs more goes on in slices, one at each
+``Continue``, and events may come between the slices. The parts share one ``State``:
+
+- ``Intake``: submissions, groups, retries          - ``Deliveries``: sessions, who is owed what
+- ``Placement``: which worker gets the next jobs    - ``Cancelling``: cancels, deadlines, orphans
+- ``Attempts``: begun, ended, given back, lost      - ``Leases``: workers coming and going
+- ``Retention``: what is forgotten, and when
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .attempts import Attempts
+from .cancelling import Cancelling
+from .deliveries import Deliveries
+from .effects import Effect, WakeAt
+from .events import (
+    Acknowledged,
+    Begun,
+    CancelAsked,
+    Continue,
+    Event,
+    Finished,
+    GroupClosed,
+    RetryAsked,
+    Returned,
+    SessionLeft,
+    SessionOpened,
+    Submitted,
+    Tick,
+    WatchAsked,
+    WorkerJoined,
+    WorkerLeft,
+)
+from .intake import Intake
+from .invariants import check
+from .leases import Leases
+from .placement import Placement
+from .records import SessionRecord, WorkerRecord
+from .retention import Retention
+from .settings import Settings
+from .state import Recall, State
+
+_Route = Callable[[Any], None]
+
+
+class Scheduler:
+    """Decides about every job of one coordinator, during one term over its store."""
+
+    def __init__(self, settings: Settings, term: int) -> None:
+        self.state = state = State(settings, term)
+        self.retention = Retention(state)
+        self.placement = Placement(state)
+        self.deliveries = Deliveries(state, self.retention)
+        self.attempts = Attempts(state, self.placement, self.deliveries)
+        self.cancelling = Cancelling(state, self.attempts)
+        self.intake = Intake(state, self.placement, self.deliveries, self.retention)
+        self.leases = Leases(state, self.placement, self.attempts)
+        self._wake: float | None = None
+        self._routes: dict[type, _Route] = {
+            SessionOpened: self.deliveries.opened,
+            SessionLeft: self._session_left,
+            Submitted: self.intake.submitted,
+            GroupClosed: self.intake.group_closed,
+            CancelAsked: self.cancelling.cancel_asked,
+            RetryAsked: self.intake.retry_asked,
+            WatchAsked: self.deliveries.watch_asked,
+            Acknowledged: self.deliveries.acknowledged,
+            WorkerJoined: self.leases.joined,
+            WorkerLeft: self.leases.left,
+            Begun: self.attempts.begun,
+            Finished: self.attempts.finished,
+            Returned: self.attempts.returned,
+            Tick: self._tick,
+            Continue: self._continue,
+        }
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event in; the effects are in the order in which they are to be carried out.
+
+        Raises:
+            NotAllowed: ``SessionOpened`` for a session of another client.
+            IllegalMove: a mistake in the scheduler, with the story of the job.
+        """
+        state = self.state
+        state.at = event.at
+        self._routes[type(event)](event)
+        self.retention.expire()
+        state.flush_writes()
+        self.placement.place()
+        self.placement.balance()
+        self._tell_wake()
+        return state.take_effects()
+
+    def _tick(self, event: Tick) -> None:
+        jobs = []
+        for due in self.state.wheel.pop_due(event.at.now):
+            if isinstance(due, WorkerRecord):
+                self.leases.expired(due)
+            elif isinstance(due, SessionRecord):
+                self.cancelling.orphans(self.deliveries.expired(due))
+            elif isinstance(due, Recall):
+                self.leases.recalled(due.worker)
+            else:
+                jobs.append(due)
+        self.cancelling.deadlines(jobs)
+
+    def _session_left(self, event: SessionLeft) -> None:
+        self.cancelling.orphans(self.deliveries.left(event))
+
+    def _continue(self, event: Continue) -> None:
+        self.state.proceed()
+
+    def _tell_wake(self) -> None:
+        """Ask for a ``Tick`` where the next one has changed."""
+        times = (self.state.wheel.next(), self.placement.uneven(), self.retention.look())
+        wake = min((time for time in times if time is not None), default=None)
+        if wake != self._wake:
+            self._wake = wake
+            self.state.tells.append(WakeAt(wake))
+
+    def check_invariants(self) -> None:
+        """Look at every record; slow, for tests.
+
+        Raises:
+            AssertionError: the records contradict each other.
+        """
+        check(self.state, self.retention, self.placement)

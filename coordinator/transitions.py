@@ -1,0 +1,87 @@
+"""The states of a job, and the one table of what may follow what.
+
+Theory of operation. A job waits (*queued*), is given to a worker as an attempt (*sent*), is begun
+there by a child (*running*), and ends in one of five ways, for good. Two things make it go back:
+
+- an attempt that had not begun is given back, or its worker is lost: queued again, nothing counted;
+- an attempt that had begun is lost with its child or its worker: queued again, one loss counted,
+  until the losses reach their bound and the job ends as *crashed*.
+
+::
+
+                 ASSIGN          BEGIN
+      (submit) queued ---> sent ---> running
+                 ^  \\        |  \\       |  \\
+                 |   \\       |   `------+---`--> succeeded, failed, crashed
+                 |    `------+----------+-----> timed out, cancelled
+                 `--- REQUEUE ----------'
+
+A fast job may be reported as ended before its start was announced, so every ending can follow
+*sent*. *Succeeded*, *failed* and *crashed* cannot follow *queued*: nothing was tried. Every change
+of a job's state goes through this table (``State.move``); a change that it does not hold is a
+mistake in the scheduler and is raised with the job's story.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..protocol.outcomes import Ending
+
+QUEUED: Final = 0
+SENT: Final = 1
+RUNNING: Final = 2
+SUCCEEDED: Final = 3
+FAILED: Final = 4
+TIMED_OUT: Final = 5
+CANCELLED: Final = 6
+CRASHED: Final = 7
+
+ENDED: Final = SUCCEEDED
+"""A state from here on is an end."""
+
+STATE_NAMES: Final = (
+    "queued",
+    "sent",
+    "running",
+    "succeeded",
+    "failed",
+    "timed out",
+    "cancelled",
+    "crashed",
+)
+"""The states as people read them, by number."""
+
+STATES: Final = {name: number for number, name in enumerate(STATE_NAMES)}
+
+ASSIGN: Final = 0
+BEGIN: Final = 1
+REQUEUE: Final = 2
+END: Final = 2
+"""The move of an ending is ``END + ending``; it has the number of the state that it leads to."""
+
+MOVE_NAMES: Final = ("assign", "begin", "requeue", *(f"end as {e}" for e in STATE_NAMES[ENDED:]))
+
+ILLEGAL: Final = -1
+
+_MOVES: dict[int, dict[int, int]] = {
+    ASSIGN: {QUEUED: SENT},
+    BEGIN: {SENT: RUNNING},
+    REQUEUE: {SENT: QUEUED, RUNNING: QUEUED},
+    END + Ending.SUCCEEDED: {SENT: SUCCEEDED, RUNNING: SUCCEEDED},
+    END + Ending.FAILED: {SENT: FAILED, RUNNING: FAILED},
+    END + Ending.TIMED_OUT: {QUEUED: TIMED_OUT, SENT: TIMED_OUT, RUNNING: TIMED_OUT},
+    END + Ending.CANCELLED: {QUEUED: CANCELLED, SENT: CANCELLED, RUNNING: CANCELLED},
+    END + Ending.CRASHED: {SENT: CRASHED, RUNNING: CRASHED},
+}
+
+TABLE: Final = tuple(
+    tuple(_MOVES[move].get(state, ILLEGAL) for state in range(len(STATE_NAMES)))
+    for move in range(len(MOVE_NAMES))
+)
+"""``TABLE[move][state]`` is the next state, or ``ILLEGAL``."""
+
+
+def ending_of(state: int) -> Ending | None:
+    """How a job in this state ended; none while it has not."""
+    return Ending(state - END) if state >= ENDED else None
