@@ -1,0 +1,219 @@
+"""Blobs on a connection: values too large for a frame, in chunks, from disk to disk.
+
+A transfer holds at most ``CHUNKS_IN_FLIGHT`` chunks in memory, whatever the size of the value.
+Requests for the same blob on the same connection share one transfer, which ends early only when
+the last of them is cancelled. A transfer that failed can be asked for again, on this connection
+or on the next. The receiving ``BlobFolder`` verifies the hash.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
+
+from twisted.internet import threads
+from twisted.internet.defer import Deferred
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from .commands import GetChunk, PutChunk
+from .errors import Malformed, NoSuchBlob
+from .jobs import BlobRef, blob_ref
+from .limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
+
+if TYPE_CHECKING:
+    from .blobs import BlobFolder
+    from .connection import Connection
+
+
+class DeferToThread(Protocol):
+    """``twisted.internet.threads.deferToThread``, or the same for another pool of threads."""
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]: ...
+
+
+def upload(
+    connection: Connection,
+    ref: BlobRef,
+    path: Path,
+    defer_to_thread: DeferToThread = threads.deferToThread,
+) -> Deferred[None]:
+    """Send a file as a blob; nothing is sent of what the other side has already.
+
+    Fails with ``Malformed`` where the file's bytes are not those of the reference, ``OSError``
+    where it cannot be read, ``QueueFull`` where the other side has no room.
+    """
+    return _shared(
+        connection, ("put", ref.digest), lambda: _upload(connection, ref, path, defer_to_thread)
+    )
+
+
+def download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> Deferred[None]:
+    """Fetch a blob into a folder, unless it is there. Fails with ``NoSuchBlob``, ``Malformed``."""
+    return _shared(connection, ("get", ref.digest), lambda: _download(connection, ref, blobs))
+
+
+async def _upload(
+    connection: Connection, ref: BlobRef, path: Path, defer_to_thread: DeferToThread
+) -> None:
+    sent: deque[Deferred[dict[str, Any]]] = deque()
+    have = False
+    try:
+        for offset in _offsets(ref):
+            data = await defer_to_thread(_read, path, offset, _length(ref, offset))
+            sent.append(
+                connection.call(
+                    PutChunk, digest=ref.digest, size=ref.size, offset=offset, data=data
+                )
+            )
+            # the answer to the first chunk may save all the others
+            if len(sent) == CHUNKS_IN_FLIGHT or offset == 0:
+                have = (await sent.popleft())["have"]
+                if have:
+                    return
+        while sent:
+            have = (await sent.popleft())["have"]
+    finally:
+        _abandon(sent)
+    if not have:
+        raise Malformed("the other side has all bytes of a value and says that some are missing")
+
+
+async def _download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> None:
+    if blobs.has(ref.digest):
+        return
+    asked: deque[tuple[int, Deferred[dict[str, Any]]]] = deque()
+    offsets = _offsets(ref)
+    complete = False
+
+    def ask() -> None:
+        offset = next(offsets, None)
+        if offset is not None:
+            asked.append((offset, connection.call(GetChunk, digest=ref.digest, offset=offset)))
+
+    try:
+        for _ in range(CHUNKS_IN_FLIGHT):
+            ask()
+        while asked and not complete:
+            offset, answer = asked.popleft()
+            data = (await answer)["data"]
+            if len(data) != _length(ref, offset):
+                raise Malformed(f"a chunk of {len(data)} bytes at {offset} of {ref.size}")
+            complete = await blobs.write(ref, offset, data)
+            ask()
+    finally:
+        _abandon(answer for _, answer in asked)
+    if not complete:
+        raise Malformed("a value was received and is not complete")
+
+
+def _offsets(ref: BlobRef) -> Any:
+    return iter(range(0, max(ref.size, 1), CHUNK_SIZE))
+
+
+def _length(ref: BlobRef, offset: int) -> int:
+    return min(CHUNK_SIZE, ref.size - offset)
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    """Blocking: part of a file. Raises Malformed: the file is too short."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) != size:
+        raise Malformed(f"{path} is shorter than the value that it should hold")
+    return data
+
+
+def _abandon(answers: Any) -> None:
+    for answer in answers:
+        answer.addErrback(lambda _failure: None)
+
+
+# -- the side that serves them ---------------------------------------------------------------------
+
+
+class BlobResponder(amp.CommandLocator):
+    """Answers ``PutChunk`` and ``GetChunk`` from a folder; a mixin for a connection's locator."""
+
+    blobs: BlobFolder
+
+    def may_get(self, digest: bytes) -> bool:
+        """Whether the other side may read a blob. For subclasses."""
+        return True
+
+    @PutChunk.responder
+    async def _put_chunk(
+        self, digest: bytes, size: int, offset: int, data: bytes
+    ) -> dict[str, bool]:
+        ref = blob_ref([digest, size])
+        have = self.blobs.has(digest)
+        if not have:
+            fits = offset % CHUNK_SIZE == 0 and 0 <= offset < max(size, 1)
+            if not fits or len(data) != _length(ref, offset):
+                raise Malformed(f"a chunk of {len(data)} bytes at {offset} of {size}")
+            have = await self.blobs.write(ref, offset, data)
+        return {"have": have}
+
+    @GetChunk.responder
+    async def _get_chunk(self, digest: bytes, offset: int) -> dict[str, bytes]:
+        if offset < 0 or not self.may_get(digest):
+            raise NoSuchBlob
+        return {"data": await self.blobs.read(digest, offset, CHUNK_SIZE)}
+
+
+# -- one transfer, many who wait for it -----------------------------------------------------------
+
+
+class _Transfer:
+    """The work, and a Deferred for each who asked for it."""
+
+    __slots__ = ("_waiting", "_work")
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[None]] = []
+        self._work: Deferred[None] | None = None
+
+    def start(self, work: Coroutine[Deferred[Any], Any, None]) -> Deferred[None]:
+        """Fires, never failing, when the work has ended and everybody was told."""
+        self._work = Deferred.fromCoroutine(work)
+        return self._work.addBoth(self._tell)
+
+    def wait(self) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred(self._leave)
+        self._waiting.append(waiter)
+        return waiter
+
+    def _leave(self, waiter: Deferred[None]) -> None:
+        self._waiting.remove(waiter)
+        if not self._waiting and self._work is not None:
+            self._work.cancel()
+
+    def _tell(self, result: Failure | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if isinstance(result, Failure):
+                waiter.errback(result)
+            else:
+                waiter.callback(None)
+
+
+_UNDER_WAY: WeakKeyDictionary[Connection, dict[tuple[str, bytes], _Transfer]] = WeakKeyDictionary()
+
+
+def _shared(
+    connection: Connection,
+    what: tuple[str, bytes],
+    work: Callable[[], Coroutine[Deferred[Any], Any, None]],
+) -> Deferred[None]:
+    transfers = _UNDER_WAY.setdefault(connection, {})
+    transfer = transfers.get(what)
+    if transfer is not None:
+        return transfer.wait()
+    transfer = transfers[what] = _Transfer()
+    waiter = transfer.wait()
+    transfer.start(work()).addBoth(lambda _: transfers.pop(what))
+    return waiter
