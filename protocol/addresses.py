@@ -1,4 +1,4 @@
-"""Where a coordinator is, as people write it: ``host:8786``, ``unix:/path``, ``host:8786#TOKEN``."""
+"""Where a coordinator is, as people write it: ``host:8786``, ``unix:/path``, and its token."""
 
 from __future__ import annotations
 

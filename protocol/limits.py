@@ -22,8 +22,14 @@ FRAME_BYTES: Final = 512 * 1024
 FRAMES_IN_FLIGHT: Final = 16
 """Frames that a peer may send before the first of them is answered."""
 
-BOX_BYTES: Final = 4 * 1024 * 1024
-"""Bytes in one AMP box after authentication."""
+BODY_BYTES: Final = 6 * 1024 * 1024
+"""Bytes of what a report says of one job, its text as people see it and its log included."""
+
+SPEC_BYTES: Final = 1024 * 1024
+"""Bytes of what the jobs of one submission have in common, environment included."""
+
+BOX_BYTES: Final = 8 * 1024 * 1024
+"""Bytes in one AMP box after authentication: a full frame and the largest body."""
 
 BOX_KEYS: Final = 256
 """Keys in one AMP box."""

@@ -1,0 +1,186 @@
+"""A client's connection, on the coordinator's side: commands in, deliveries out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
+
+from ..protocol import commands
+from ..protocol.connection import Connection
+from ..protocol.errors import Disconnected, Malformed, NotAllowed, TooLarge
+from ..protocol.frames import batches
+from ..protocol.ids import ClientId, JobId, SessionId
+from ..protocol.jobs import Submission, unpack_submissions
+from ..protocol.limits import FRAME_JOBS, INLINE_LIMIT, NAME_LENGTH, SPEC_BYTES
+from ..protocol.outcomes import Delivery, pack_deliveries, pack_log
+from ..protocol.ports import Accepted, Coordinator, CoordinatorCore
+from ..protocol.transfers import BlobResponder
+
+if TYPE_CHECKING:
+    from ..protocol.blobs import BlobFolder
+
+_JOBS_A_QUESTION = 100_000
+
+
+class ClientSession(BlobResponder):
+    """Answers one client's questions from the core, and is the ``ClientPort`` of its session."""
+
+    def __init__(
+        self, core: CoordinatorCore, blobs: BlobFolder, connection: Connection, client: ClientId
+    ) -> None:
+        self.blobs = blobs
+        self._core = core
+        self._connection = connection
+        self._client = client
+        self._session: SessionId | None = None
+        self._coordinator: Coordinator | None = None
+        connection.on_lost(lambda _: self._leave(goodbye=False))
+
+    # -- the session ------------------------------------------------------------------------------
+
+    @commands.OpenSession.responder
+    def open_session(self, session: bytes) -> dict[str, Any]:
+        if self._session is not None:
+            raise NotAllowed("a connection has one session")
+        if len(session) != 16:
+            raise Malformed("a session's name is 16 bytes")
+        self._session = SessionId(session)
+        self._coordinator, sequence = self._core.open_session(self._client, self._session, self)
+        return {"next_sequence": sequence}
+
+    @commands.Goodbye.responder
+    def goodbye(self) -> dict[str, Any]:
+        self._leave(goodbye=True)
+        return {}
+
+    def _leave(self, goodbye: bool) -> None:
+        if self._coordinator is not None and self._session is not None:
+            self._coordinator = None
+            self._core.leave_session(self._session, self, goodbye)
+
+    @property
+    def _opened(self) -> Coordinator:
+        if self._coordinator is None:
+            raise NotAllowed("a session is opened first")
+        return self._coordinator
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    @commands.Submit.responder
+    async def submit(self, sequence: int, group: int | None, jobs: bytes) -> dict[str, Any]:
+        submissions = _checked(unpack_submissions(jobs))
+        return _answer(await self._opened.submit(sequence, submissions, group))
+
+    @commands.CloseGroup.responder
+    async def close_group(self, group: int, size: int) -> dict[str, Any]:
+        await self._opened.close_group(group, size)
+        return {}
+
+    @commands.Cancel.responder
+    async def cancel(self, jobs: Any, queued_only: bool) -> dict[str, Any]:
+        return {"states": await self._opened.cancel(_ids(jobs), queued_only)}
+
+    @commands.Retry.responder
+    async def retry(self, jobs: Any) -> dict[str, Any]:
+        return {"ids": await self._opened.retry(_ids(jobs))}
+
+    @commands.Watch.responder
+    async def watch(self, jobs: Any) -> dict[str, Any]:
+        return {"unknown": await self._opened.watch(_ids(jobs))}
+
+    @commands.Query.responder
+    async def query(self, question: str, details: Any) -> dict[str, Any]:
+        if type(details) is not dict or not all(type(name) is str for name in details):
+            raise Malformed("the details of a question are a map")
+        return {"answer": await self._opened.query(question, details)}
+
+    @commands.Attach.responder
+    async def attach(self, job: int, follow: bool) -> dict[str, Any]:
+        log, live = await self._opened.attach(JobId(job), follow)
+        return {"log": pack_log(log), "live": live}
+
+    @commands.Detach.responder
+    async def detach(self, job: int) -> dict[str, Any]:
+        await self._opened.detach(JobId(job))
+        return {}
+
+    @commands.ReloadWorkers.responder
+    async def reload_workers(self) -> dict[str, Any]:
+        return {"workers": await self._opened.reload_workers()}
+
+    @commands.Shutdown.responder
+    async def shutdown(self) -> dict[str, Any]:
+        await self._opened.shutdown()
+        return {}
+
+    # -- to the client ----------------------------------------------------------------------------
+
+    def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
+        frames = [
+            self._connection.call(commands.Delivered, outcomes=pack_deliveries(batch))
+            for batch in batches(outcomes, _size)
+        ]
+        all_of_them = gatherResults(frames, consumeErrors=True)
+        return all_of_them.addCallbacks(lambda _: None, _first)
+
+    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
+        answer = self._connection.call(commands.Output, job=job, stream=stream, data=data)
+        return answer.addCallbacks(lambda taken: bool(taken["wanted"]), _nobody)
+
+    def may_get(self, digest: bytes) -> bool:
+        """Whoever knows the hash of a value may read it: hashes are not handed to others."""
+        return self._coordinator is not None
+
+
+def _answer(accepted: Accepted) -> dict[str, Any]:
+    return {
+        "ids": accepted.ids,
+        "group": accepted.group,
+        "missing": accepted.missing,
+        "warning": accepted.warning,
+    }
+
+
+def _checked(submissions: list[Submission]) -> list[Submission]:
+    """What would not fit on its way to a worker is refused here.
+
+    Raises:
+        TooLarge: naming the limit.
+    """
+    if len(submissions) > FRAME_JOBS:
+        raise TooLarge(f"{len(submissions)} jobs in one frame; the limit is {FRAME_JOBS}")
+    for spec, payload, key, _place in submissions:
+        if type(payload) is bytes and len(payload) > INLINE_LIMIT:
+            raise TooLarge(f"a payload over {INLINE_LIMIT} bytes travels as a blob")
+        if len(spec) > SPEC_BYTES:
+            raise TooLarge(f"what jobs have in common may take {SPEC_BYTES} bytes")
+        if key is not None and len(key) > NAME_LENGTH:
+            raise TooLarge(f"a key has at most {NAME_LENGTH} characters")
+    return submissions
+
+
+def _ids(jobs: Any) -> list[JobId]:
+    if type(jobs) is not list or not all(type(job) is int for job in jobs):
+        raise Malformed("jobs are named by a list of numbers")
+    if len(jobs) > _JOBS_A_QUESTION:
+        raise TooLarge(f"one question may name {_JOBS_A_QUESTION} jobs")
+    return jobs
+
+
+def _size(delivery: Delivery) -> int:
+    return len(delivery.body) + 16
+
+
+def _first(failure: Failure) -> Failure:
+    """The failure inside what ``gatherResults`` makes of it."""
+    failed = getattr(failure.value, "subFailure", failure)
+    assert isinstance(failed, Failure)
+    return failed
+
+
+def _nobody(failure: Failure) -> bool:
+    failure.trap(Disconnected)
+    return False

@@ -1,0 +1,138 @@
+"""The first words of a connection: which protocol, which role, and the proof of the token.
+
+Nothing else is understood before, within ``GREETING_BYTES`` and ``GREETING_SECONDS``. Afterwards
+the connection's responders are those of a session, and these here are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.protocols import amp
+
+from ..protocol.commands import PROTOCOL_VERSIONS, Authenticate, Hello
+from ..protocol.connection import Connection
+from ..protocol.dialing import software
+from ..protocol.errors import Malformed, NotAllowed, TokenRefused, VersionMismatch
+from ..protocol.ids import LOCAL_CLIENT, ClientId
+from ..protocol.limits import GREETING_SECONDS
+from ..protocol.ports import CoordinatorCore
+from ..protocol.tokens import ROLES, Role
+from .credentials import Credentials
+
+Admit = Callable[[Connection, Role, ClientId], amp.CommandLocator]
+"""Makes the session of someone who has been let in."""
+
+
+class Greeting(amp.CommandLocator):
+    """The greeting of one connection; without ``credentials`` it is open to whoever reaches it."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        connection: Connection,
+        clock: IReactorTime,
+        core: CoordinatorCore,
+        admit: Admit,
+        credentials: Credentials | None,
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._core = core
+        self._admit = admit
+        self._credentials = credentials
+        self._role: Role | None = None
+        self._refused = False
+        self._limit = clock.callLater(GREETING_SECONDS, self._too_late)
+        connection.locator = self
+        connection.on_lost(lambda _: self._over())
+
+    @Hello.responder
+    def hello(self, versions: list[int], role: str, software: str) -> dict[str, Any]:
+        if self._role is not None:
+            raise NotAllowed("the greeting has been said")
+        version = _common_version(versions, software)
+        self._role = _role(role)
+        answer = self._about(version)
+        if self._credentials is None:
+            self._let_in(self._role, LOCAL_CLIENT)
+        return answer
+
+    @Authenticate.responder
+    async def authenticate(self, token: str, secret: bytes) -> dict[str, Any]:
+        if self._role is None or self._credentials is None or self._refused:
+            raise NotAllowed("the token comes after the greeting, once, where one is asked for")
+        try:
+            return await self._prove(self._credentials, self._role, token, secret)
+        except TokenRefused:
+            self._refuse(token)
+            raise
+
+    async def _prove(
+        self, credentials: Credentials, role: Role, token: str, secret: bytes
+    ) -> dict[str, Any]:
+        found = credentials.verify(token, secret)
+        if found.role != role:
+            raise TokenRefused
+        client, whole = found.id, None
+        if found.use == "join":
+            own = await credentials.exchange(found)
+            client, whole = own.id, own.reveal()
+        if self._connection.closing:
+            raise TokenRefused("this took too long")
+        self._let_in(role, ClientId(client))
+        return {"client": client, "credential": whole}
+
+    def _about(self, version: int) -> dict[str, Any]:
+        return {
+            "version": version,
+            "software": software(),
+            "store": self._core.store_id,
+            "term": self._core.term,
+            "open": self._credentials is None,
+        }
+
+    def _let_in(self, role: Role, client: ClientId) -> None:
+        self._over()
+        self._connection.admit(self._admit(self._connection, role, client))
+
+    def _refuse(self, token: str) -> None:
+        """One try a connection: it is closed once the answer is out."""
+        self._refused = True
+        self.log.warn(  # noqa: G010 -- Twisted's logger knows no "warning"
+            "refused the token {token!r} of {peer}", token=token[:24], peer=self._connection.peer
+        )
+        self._clock.callLater(0, self._connection.close)
+
+    def _too_late(self) -> None:
+        self._connection.drop(f"no greeting within {GREETING_SECONDS:g} s")
+
+    def _over(self) -> None:
+        if self._limit.active():
+            self._limit.cancel()
+
+
+def _role(text: str) -> Role:
+    for role in ROLES:
+        if role == text:
+            return role
+    raise Malformed(f"there is no role {text!r:.30}")
+
+
+def _common_version(theirs: list[int], their_software: str) -> int:
+    common = set(theirs).intersection(PROTOCOL_VERSIONS)
+    if not common:
+        raise VersionMismatch(
+            f"the coordinator runs ampacity {software()} and speaks {_show(PROTOCOL_VERSIONS)} of "
+            f"the protocol; this side runs {their_software[:30]} and speaks {_show(theirs)}: "
+            "install the same ampacity on both"
+        )
+    return max(common)
+
+
+def _show(versions: Any) -> str:
+    return "version " + ", ".join(str(version) for version in list(versions)[:8])

@@ -1,0 +1,239 @@
+"""The coordinator's doors: a UNIX socket for its user, and TLS with tokens where it was asked for.
+
+It listens nowhere else. The driver behind it is started and stopped by whoever made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet import threads
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from ..protocol.access import AccessFolder
+from ..protocol.addresses import DEFAULT_PORT, Address, Listen, parse_address, parse_listen
+from ..protocol.connection import Connection
+from ..protocol.errors import CannotStart
+from ..protocol.ids import ClientId
+from ..protocol.ports import CoordinatorCore
+from ..protocol.tls import ServerTLS
+from ..protocol.tokens import ROLES, Role, Token
+from .client_session import ClientSession
+from .credentials import JOIN_LIFETIME, Credentials
+from .greeting import Greeting
+from .worker_session import WorkerSession
+
+if TYPE_CHECKING:
+    from ..protocol.blobs import BlobFolder
+
+_BACKLOG = 1024
+_CLOSING_SECONDS = 2.0
+_PATH_BYTES = 103
+"""What every system takes as the path of a UNIX socket."""
+
+
+class Core(CoordinatorCore, Protocol):
+    """What the service uses of the driver."""
+
+    blobs: BlobFolder
+    listening: list[str]
+
+
+class CoordinatorService(Service):
+    """Lets clients and workers in to a driver.
+
+    ``ready`` fires when it listens everywhere, and fails with ``AlreadyRunning``,
+    ``InsecureFolder`` or ``CannotStart``; then nothing is left open.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        driver: Core,
+        access: AccessFolder,
+        credentials: Credentials,
+        listen: Sequence[str] = (),
+        advertise: str | None = None,
+    ) -> None:
+        self.listening: list[str] = []
+        self.ready: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._driver = driver
+        self._access = access
+        self._credentials = credentials
+        self._listen = [parse_listen(text) for text in listen]
+        self._advertise = None if advertise is None else parse_address(advertise)
+        self._tokens: dict[Role, Token] = {}
+        self._ports: list[IListeningPort] = []
+        self._addresses: list[Address] = []
+        self._connections: set[Connection] = set()
+        self._locked = False
+        self._starting: Deferred[None] | None = None
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
+        self._starting = Deferred.fromCoroutine(self._open())
+        self._starting.addCallbacks(self.ready.callback, self._not_started)
+
+    async def _open(self) -> None:
+        self._access.create()
+        self._access.lock()
+        self._locked = True
+        self._open_socket()
+        if self._listen:
+            await self._credentials.start(self._defer_to_thread)
+            tls = ServerTLS(self._credentials.key)
+            for listen in self._listen:
+                self._open_port(listen, tls)
+            self._tokens = {
+                role: await self._credentials.issue(role, _use(role), JOIN_LIFETIME)
+                for role in ROLES
+            }
+        self._driver.listening = self.listening
+
+    def _not_started(self, failure: Failure) -> Deferred[None]:
+        closed = Deferred.fromCoroutine(self._close())
+        return closed.addBoth(lambda _: self.ready.errback(failure))
+
+    def _open_socket(self) -> None:
+        path = self._access.socket
+        if len(str(path).encode()) > _PATH_BYTES:
+            raise CannotStart(
+                f"the path {path} is too long for a UNIX socket; name a shorter folder in "
+                "AMPACITY_ACCESS"
+            )
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # left by a process that is gone: we hold its lock
+        port = self._reactor.listenUNIX(str(path), self._door(None), _BACKLOG, mode=0o600)
+        self._ports.append(port)
+        self.listening.append(f"unix:{path}")
+
+    def _open_port(self, listen: Listen, tls: ServerTLS) -> None:
+        factory = TLSMemoryBIOFactory(tls, False, self._door(self._credentials), self._reactor)
+        try:
+            port = self._reactor.listenTCP(
+                listen.port, factory, _BACKLOG, interface=listen.interface
+            )
+        except OSError as e:
+            raise CannotStart(f"cannot listen on {listen.interface}:{listen.port}: {e}") from e
+        self._ports.append(port)
+        address = Address(listen.interface or "0.0.0.0", port.getHost().port)  # noqa: S104 -- shown
+        self._addresses.append(address)
+        self.listening.append(f"tcp:{address}")
+
+    def _defer_to_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
+        pool = self._reactor.getThreadPool()
+        return threads.deferToThreadPool(self._reactor, pool, function, *arguments)
+
+    def join_line(self, role: Role) -> str:
+        """What to paste elsewhere to join or to submit: ``host:8786#TOKEN``. Secret."""
+        assert self._addresses, "nothing listens that could be joined"
+        return attrs.evolve(self._reachable(), token=self._tokens[role]).line()
+
+    def _reachable(self) -> Address:
+        """Where others find the first port: as advertised, or by this machine's name."""
+        address = self._addresses[0]
+        if self._advertise is not None:
+            given = self._advertise
+            return given if given.port != DEFAULT_PORT else attrs.evolve(given, port=address.port)
+        if address.host in ("0.0.0.0", "::"):  # noqa: S104 -- compared
+            return attrs.evolve(address, host=socket.gethostname())
+        return address
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def _door(self, credentials: Credentials | None) -> _Door:
+        return _Door(self, credentials)
+
+    def greet(self, credentials: Credentials | None) -> Connection:
+        """A new connection, and what answers its first words."""
+        connection = Connection(clock=self._reactor)
+        self._connections.add(connection)
+        connection.on_lost(lambda _: self._connections.discard(connection))
+        Greeting(connection, self._reactor, self._driver, self._admit, credentials)
+        return connection
+
+    def _admit(self, connection: Connection, role: Role, client: ClientId) -> amp.CommandLocator:
+        self.log.info(
+            "{client} came in as {role}, {peer}", client=client, role=role, peer=connection.peer
+        )
+        connection.throttle()
+        if role == "worker":
+            return WorkerSession(self._driver, self._driver.blobs, connection)
+        return ClientSession(self._driver, self._driver.blobs, connection, client)
+
+    # -- stopping ---------------------------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            self.ready.addErrback(
+                lambda failure: None if failure.check(CancelledError) else failure
+            )
+        await self._close()
+
+    async def _close(self) -> None:
+        """Close ports and connections, then let go of the folder: the next one may come."""
+        ports, self._ports = self._ports, []
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        await self._close_connections()
+        self.listening.clear()
+        self._addresses.clear()
+        if self._locked:
+            self._locked = False
+            self._access.socket.unlink(missing_ok=True)
+            self._access.unlock()
+
+    async def _close_connections(self) -> None:
+        """Send what is waiting; whoever does not take it within a moment is cut off."""
+        late = self._reactor.callLater(_CLOSING_SECONDS, self._cut_off)
+        closed = [self._closed(connection) for connection in list(self._connections)]
+        await DeferredList(closed)
+        if late.active():
+            late.cancel()
+
+    def _closed(self, connection: Connection) -> Deferred[None]:
+        gone: Deferred[None] = Deferred()
+        connection.on_lost(lambda _: gone.callback(None))
+        connection.close()
+        return gone
+
+    def _cut_off(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+
+@attrs.frozen
+class _Door(Factory):
+    """Makes the connections of one port."""
+
+    service: CoordinatorService
+    credentials: Credentials | None
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return self.service.greet(self.credentials)
+
+
+def _use(role: Role) -> Literal["join", "own"]:
+    """A worker exchanges its join token; a client shows the same one again and again."""
+    return "join" if role == "worker" else "own"

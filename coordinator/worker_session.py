@@ -1,0 +1,224 @@
+"""A worker's connection, on the coordinator's side: reports in, assignments out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from ..protocol import commands
+from ..protocol.connection import Connection
+from ..protocol.errors import Disconnected, Malformed, NotAllowed, TooLarge
+from ..protocol.frames import batches
+from ..protocol.ids import Attempt, JobId, WorkerId
+from ..protocol.jobs import Assignment, pack_assignments
+from ..protocol.limits import BODY_BYTES, NAME_LENGTH
+from ..protocol.outcomes import JobLog, Report, unpack_log, unpack_reports
+from ..protocol.ports import (
+    Beginning,
+    CoordinatorCore,
+    Ended,
+    Holding,
+    WorkerEvents,
+    WorkerInfo,
+)
+from ..protocol.transfers import BlobResponder
+
+if TYPE_CHECKING:
+    from ..protocol.blobs import BlobFolder
+
+_MOST_SLOTS = 65_536
+
+
+class WorkerSession(BlobResponder):
+    """Passes one worker's events to the core, and is its ``WorkerPort``."""
+
+    log = Logger()
+
+    def __init__(self, core: CoordinatorCore, blobs: BlobFolder, connection: Connection) -> None:
+        self.blobs = blobs
+        self._core = core
+        self._connection = connection
+        self._worker: WorkerId | None = None
+        self._events: WorkerEvents | None = None
+        connection.on_lost(lambda _: self._leave(goodbye=False))
+
+    # -- joining and leaving ----------------------------------------------------------------------
+
+    @commands.Join.responder
+    def join(self, info: Any, held: Any) -> dict[str, Any]:
+        if self._worker is not None:
+            raise NotAllowed("a connection is of one worker")
+        about, holdings = _info(info), _holdings(held)
+        self._worker, self._events, drop = self._core.join(about, holdings, self)
+        return {"name": self._worker, "drop": [(job, *attempt) for job, attempt in drop]}
+
+    @commands.Goodbye.responder
+    def goodbye(self) -> dict[str, Any]:
+        self._leave(goodbye=True)
+        return {}
+
+    def _leave(self, goodbye: bool) -> None:
+        if self._events is not None and self._worker is not None:
+            self._events = None
+            self._core.leave(self._worker, self, goodbye)
+
+    @property
+    def _joined(self) -> WorkerEvents:
+        if self._events is None:
+            raise NotAllowed("a worker joins first")
+        return self._events
+
+    # -- from the worker --------------------------------------------------------------------------
+
+    @commands.Begun.responder
+    def begun(self, attempts: Any) -> dict[str, Any]:
+        self._joined.begun(_beginnings(attempts))
+        return {}
+
+    @commands.Finished.responder
+    async def finished(self, reports: bytes) -> dict[str, Any]:
+        await self._joined.finished(_checked(unpack_reports(reports)))
+        return {}
+
+    @commands.Returned.responder
+    def returned(self, attempts: Any) -> dict[str, Any]:
+        self._joined.returned(_holdings(attempts))
+        return {}
+
+    @commands.Output.responder
+    async def output_of(self, job: int, stream: int, data: bytes) -> dict[str, Any]:
+        if stream not in (1, 2):
+            raise Malformed("a job has the streams 1 and 2")
+        return {"wanted": await self._joined.output(JobId(job), stream, data)}
+
+    @commands.WorkerState.responder
+    def state(self, state: Any) -> dict[str, Any]:
+        if type(state) is not dict:
+            raise Malformed("a worker's state is a map")
+        self._joined.state(state)
+        return {}
+
+    def may_get(self, digest: bytes) -> bool:
+        """Workers fetch what the jobs that they run refer to."""
+        return self._events is not None
+
+    # -- to the worker ----------------------------------------------------------------------------
+
+    def assign(self, assignments: Sequence[Assignment]) -> None:
+        for batch in batches(assignments, _Sizes()):
+            self._tell(commands.Assign, jobs=pack_assignments(batch))
+
+    def end(self, attempts: Sequence[Ended]) -> None:
+        told = [(job, *attempt, why) for job, attempt, why in attempts]
+        self._tell(commands.EndAttempts, attempts=told)
+
+    def retract(self, attempts: Sequence[Holding]) -> None:
+        self._tell(commands.Retract, attempts=[(job, *attempt) for job, attempt in attempts])
+
+    def reload(self) -> None:
+        self._tell(commands.Reload)
+
+    def attach(self, job: JobId, follow: bool) -> Deferred[JobLog]:
+        answer = self._connection.call(commands.AttachWorker, job=job, follow=follow)
+        return answer.addCallback(lambda attached: unpack_log(attached["log"]))
+
+    def _tell(self, command: type[amp.Command], **arguments: Any) -> None:
+        self._connection.call(command, **arguments).addErrback(self._not_told, command)
+
+    def _not_told(self, failure: Failure, command: type[amp.Command]) -> None:
+        """A worker that may not know what it has to do is cut off; its lease mends the rest."""
+        if failure.check(Disconnected) is None:
+            self._connection.drop(f"it did not take {command.__name__}: {failure.value}")
+
+
+class _Sizes:
+    """What an assignment adds to a frame, in bytes: jobs of one submission share their spec."""
+
+    __slots__ = ("_spec",)
+
+    def __init__(self) -> None:
+        self._spec = b""
+
+    def __call__(self, assignment: Assignment) -> int:
+        size = 64 if type(assignment.payload) is not bytes else 24 + len(assignment.payload)
+        if assignment.spec is not self._spec:
+            self._spec = assignment.spec
+            size += len(self._spec)
+        return size
+
+
+_INFO: dict[str, type] = {
+    "name": str,
+    "incarnation": bytes,
+    "slots": int,
+    "python": str,
+    "host": str,
+    "software": str,
+    "pid": int,
+}
+
+
+def _info(value: Any) -> WorkerInfo:
+    """What a worker says of itself, from a map of the fields of ``WorkerInfo``.
+
+    Raises:
+        Malformed: a field is missing or does not fit.
+    """
+    if type(value) is not dict:
+        raise Malformed("a worker's description is a map")
+    given: dict[str, Any] = {name: value.get(name) for name in _INFO}
+    for name, kind in _INFO.items():
+        if type(given[name]) is not kind:
+            raise Malformed(f"a worker's {name} is {kind.__name__}, not {given[name]!r:.40}")
+        if kind is str and len(str(given[name])) > NAME_LENGTH:
+            raise Malformed(f"a worker's {name} has at most {NAME_LENGTH} characters")
+    info = WorkerInfo(**given)
+    if len(info.incarnation) != 16 or not 0 < info.slots <= _MOST_SLOTS:
+        raise Malformed("a worker has an incarnation of 16 bytes and a slot or more")
+    return info
+
+
+def _rows(value: Any, *kinds: type | tuple[type, ...]) -> list[list[Any]]:
+    """A list of lists whose first fields are of these types; a later version may append."""
+    if type(value) is not list:
+        raise Malformed("a list of attempts was expected")
+    for row in value:
+        if type(row) is not list or len(row) < len(kinds):
+            raise Malformed("an attempt is a job, a term and a number")
+        for field, kind in zip(row, kinds, strict=False):
+            if not isinstance(field, kind) or type(field) is bool:
+                raise Malformed(f"{field!r:.40} in a list of attempts")
+    return value
+
+
+def _holdings(value: Any) -> list[Holding]:
+    rows = _rows(value, int, int, int)
+    return [Holding(JobId(job), Attempt(term, number)) for job, term, number, *_later in rows]
+
+
+def _beginnings(value: Any) -> list[Beginning]:
+    rows = _rows(value, int, int, int, (int, float))
+    if not all(math.isfinite(row[3]) for row in rows):
+        raise Malformed("a time that is none")
+    return [
+        Beginning(JobId(job), Attempt(term, number), float(began))
+        for job, term, number, began, *_later in rows
+    ]
+
+
+def _checked(reports: list[Report]) -> list[Report]:
+    """What would not fit on its way to a client is refused here.
+
+    Raises:
+        TooLarge: naming the limit.
+    """
+    for report in reports:
+        if len(report.body) + len(report.log) > BODY_BYTES:
+            raise TooLarge(f"a report may take {BODY_BYTES} bytes; values travel as blobs")
+    return reports
