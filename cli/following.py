@@ -115,7 +115,7 @@ async def _raw(reactor: Any, link: Any, selections: Sequence[Selection]) -> int:
 
 
 async def _copy(writer: Any, path: Any) -> None:
-    with open(path, "rb") as file:  # noqa: ASYNC230  # a local file, in slices
+    with path.open("rb") as file:
         while data := file.read(1024 * 1024):
             await writer.write(1, data)
 

@@ -1,0 +1,309 @@
+"""``jobs``, ``job`` and ``workers``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from .failures import Exit, say
+from .following import selectors
+from .rendering import byte_count, call_text, dumps, harmless, local_time, rfc3339, span
+from .selectors import pages, parse_all
+from .shared import Common, command
+from .tables import Table
+
+PAGE = 500
+STATES = (
+    "queued",
+    "sent",
+    "running",
+    "succeeded",
+    "failed",
+    "timed out",
+    "cancelled",
+    "crashed",
+)
+
+
+@command(
+    name="jobs",
+    short_help="List your jobs.",
+    examples=[
+        "ampacity jobs                       the newest 50",
+        "ampacity jobs --state failed --all",
+        "ampacity jobs --group g3 --json     one object a line",
+    ],
+)
+@click.option("--state", type=click.Choice(STATES), help="Only jobs in this state.")
+@click.option("--name", metavar="TEXT", help="Only jobs of this name.")
+@click.option("--group", metavar="GROUP", help="Only jobs of this group, oldest first.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@click.option("--all", "all_", is_flag=True, help="All of them.")
+def jobs_command(
+    common: Common,
+    state: str | None,
+    name: str | None,
+    group: str | None,
+    limit: int,
+    all_: bool,
+) -> int:
+    """List your own jobs, the newest first."""
+    from .connecting import client
+
+    asked = {
+        "state": state,
+        "name": name,
+        "group": None if group is None else _group_of(group),
+        "newest": group is None,
+    }
+
+    async def main(reactor: Any, link: Any) -> int:
+        if asked["group"] is not None:
+            await link.query("group", group=asked["group"])
+        return await _list(link, asked, None if all_ else limit, common.as_json)
+
+    return client(common, main)
+
+
+def _group_of(text: str) -> int:
+    from ..protocol.ids import parse_group
+
+    try:
+        return parse_group(text)
+    except ValueError as e:
+        raise click.UsageError(f"--group: {e}") from None
+
+
+async def _list(link: Any, asked: dict[str, Any], limit: int | None, as_json: bool) -> int:
+    from .records import job_record
+
+    table, after, left = _jobs_table(), None, limit
+    while left is None or left > 0:
+        wanted = PAGE if left is None else min(PAGE, left)
+        answer = await link.query("jobs", after=after, limit=wanted, **asked)
+        for job in answer["jobs"]:
+            if as_json:
+                click.echo(dumps(job_record(job)))
+            else:
+                table.add(*_job_row(job))
+        left = None if left is None else left - len(answer["jobs"])
+        after = answer["next"]
+        if after is None:
+            break
+    if not as_json:
+        table.show(empty="no jobs")
+        if after is not None:
+            say("there are more: --limit N or --all shows them")
+    return Exit.DONE
+
+
+def _jobs_table() -> Table:
+    return Table(">ID", "STATE", "JOB", "GROUP", "WORKER", "SUBMITTED", ">RAN")
+
+
+def _job_row(job: dict[str, Any]) -> list[str]:
+    from .records import group_text
+
+    ran = job.get("seconds")
+    if ran is None and job.get("began") is not None and job["state"] == "running":
+        ran = max(0.0, time.time() - job["began"])
+    return [
+        str(job["id"]),
+        str(job["state"]),
+        str(job.get("name") or job.get("target") or ""),
+        group_text(job.get("group")) or "",
+        str(job.get("worker") or ""),
+        local_time(job.get("submitted"), time.time()),
+        span(ran),
+    ]
+
+
+@command(
+    name="job",
+    short_help="Tell all about a job.",
+    examples=["ampacity job 17", "ampacity job last --json"],
+)
+@selectors
+def job_command(common: Common, selected: Sequence[str]) -> int:
+    """Tell all about a job: its call as Python would write it, where it is, what happened."""
+    from .connecting import client
+
+    selections = parse_all(selected)
+
+    async def main(reactor: Any, link: Any) -> int:
+        count = 0
+        async for page in pages(link, selections):
+            for job in page:
+                about = await link.query("job", job=job)
+                if common.as_json:
+                    click.echo(dumps(_full_record(about)))
+                else:
+                    click.echo(("\n" if count else "") + _full_text(about))
+                count += 1
+        if count == 0:
+            say("no job is selected")
+        return Exit.DONE if count else Exit.NOT_FOUND
+
+    return client(common, main)
+
+
+def _call(about: dict[str, Any]) -> str:
+    from ..protocol.jobs import unpack_spec
+
+    return call_text(unpack_spec(about["spec"]), about["payload"], about["payload_size"])
+
+
+def _outcome(about: dict[str, Any]) -> Any:
+    """The ending and the outcome of an ended job, or None."""
+    from ..protocol.outcomes import Ending, unpack_outcome
+
+    for ending in Ending:
+        if ending.words == about["state"]:
+            return ending, unpack_outcome(about.get("body") or b"")
+    return None
+
+
+def _full_record(about: dict[str, Any]) -> dict[str, Any]:
+    from ..protocol.jobs import unpack_spec
+    from .records import job_record, outcome_fields
+
+    spec, outcome = unpack_spec(about["spec"]), _outcome(about)
+    record = job_record(about) | {
+        "call": _call(about),
+        "timeout": spec.timeout,
+        "deadline": spec.deadline,
+        "folder": spec.folder,
+        "cwd": spec.cwd,
+        "env": [name for name, _ in spec.env],
+        "client": about.get("client"),
+        "story": [{"time": rfc3339(moment), "text": text} for moment, text in about["story"]],
+    }
+    return record | (outcome_fields(*outcome) if outcome else {})
+
+
+def _full_text(about: dict[str, Any]) -> str:
+    from ..protocol.jobs import unpack_spec
+    from .records import group_text
+
+    spec = unpack_spec(about["spec"])
+    group = group_text(about.get("group"))
+    rows = [
+        ("job", str(about["id"]) + (f" ({about['name']})" if about.get("name") else "")),
+        ("call", _call(about)),
+        ("state", _state_text(about)),
+        ("group", f"{group}, item {about.get('place')}" if group else ""),
+        ("key", about.get("key") or ""),
+        ("worker", about.get("worker") or ""),
+        ("submitted", local_time(about.get("submitted"))),
+        ("began", local_time(about.get("began"))),
+        ("ended", local_time(about.get("ended"))),
+        ("ran", span(about.get("seconds"))),
+        ("timeout", span(spec.timeout)),
+        ("deadline", span(spec.deadline)),
+        ("folder", spec.cwd or spec.folder or ""),
+        ("environment", " ".join(name for name, _ in spec.env)),
+        ("attempts", _attempts_text(about)),
+    ]
+    lines = [f"{name:<12} {harmless(text)}" for name, text in rows if text]
+    return "\n".join([*lines, *_story(about), *_outcome_lines(about)])
+
+
+def _state_text(about: dict[str, Any]) -> str:
+    waiting = about.get("waiting")
+    return f"{about['state']}: {waiting}" if waiting else str(about["state"])
+
+
+def _attempts_text(about: dict[str, Any]) -> str:
+    losses = about.get("losses")
+    return f"{about.get('attempts') or 0}" + (f", {losses} lost" if losses else "")
+
+
+def _story(about: dict[str, Any]) -> list[str]:
+    lines = [f"  {local_time(moment)}  {harmless(text)}" for moment, text in about["story"]]
+    return ["story", *lines] if lines else []
+
+
+def _outcome_lines(about: dict[str, Any]) -> list[str]:
+    from ..protocol.outcomes import Ending
+    from .failures import ending_text
+    from .rendering import harmless_lines, value_line
+
+    found = _outcome(about)
+    if found is None:
+        return []
+    ending, outcome = found
+    if ending is Ending.SUCCEEDED:
+        shown = value_line(outcome.shown)
+        return [f"{'result':<12} {shown[:200]}{'…' if len(shown) > 200 else ''}"] if shown else []
+    lines = [f"{'why':<12} {ending_text(ending, outcome)}"]
+    if outcome.error is not None and outcome.error.traceback:
+        lines.append(harmless_lines(outcome.error.traceback).rstrip())
+    if outcome.tail:
+        lines += ["last output", harmless_lines(outcome.tail.decode("utf-8", "replace")).rstrip()]
+    return lines
+
+
+@command(
+    name="workers",
+    short_help="List the workers; reload their children.",
+    examples=["ampacity workers", "ampacity workers reload      after you have changed a module"],
+)
+@click.argument("action", required=False, type=click.Choice(["reload"]), metavar="[reload]")
+def workers_command(common: Common, action: str | None) -> int:
+    """List the workers with their slots and load.
+
+    With reload, all children are replaced: idle ones now, the others when their job has ended.
+    """
+    from .connecting import client
+
+    async def main(reactor: Any, link: Any) -> int:
+        if action == "reload":
+            return await _reload(link, common.as_json)
+        return _show_workers(await link.query("workers"), common.as_json)
+
+    return client(common, main)
+
+
+async def _reload(link: Any, as_json: bool) -> int:
+    count = await link.reload_workers()
+    told = f"{count} worker{'' if count == 1 else 's'}: the children are being replaced"
+    click.echo(dumps({"workers": count}) if as_json else told)
+    return Exit.DONE
+
+
+def _show_workers(workers: Sequence[dict[str, Any]], as_json: bool) -> int:
+    from .records import worker_record
+
+    if as_json:
+        for worker in workers:
+            click.echo(dumps(worker_record(worker)))
+        return Exit.DONE
+    table = Table(
+        "WORKER", "STATE", ">SLOTS", ">RUNNING", ">HELD", ">DONE", ">FAILED", ">LOST",
+        "PYTHON", ">CPU", ">MEMORY", ">LAG P99", "SINCE",
+    )  # fmt: skip
+    for worker in workers:
+        table.add(*worker_row(worker))
+    table.show(empty="no workers; ampacity join brings one")
+    return Exit.DONE
+
+
+def worker_row(worker: dict[str, Any]) -> list[str]:
+    """One line of the table of workers."""
+    load = worker.get("load") or {}
+    lag = (load.get("lag") or {}).get("p99")
+    cpu = load.get("cpu")
+    return [
+        str(worker["name"]),
+        str(worker["state"]),
+        *(str(worker.get(key, "")) for key in ("slots", "running", "held")),
+        *(str(worker.get(key, "")) for key in ("finished", "failed", "lost")),
+        str(worker.get("python") or ""),
+        "" if cpu is None else f"{cpu:.0f}%",
+        byte_count(load.get("memory")),
+        span(lag),
+        local_time(worker.get("since"), time.time()),
+    ]

@@ -1,0 +1,205 @@
+"""``top``: a live view of a coordinator."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .failures import Exit
+from .rendering import byte_count, dumps, harmless, local_time, rfc3339, span
+from .shared import Common, command, on_terminal
+from .specs import DURATION
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+RUNNING = 500
+"""Running jobs that are asked for; as many are shown as fit."""
+
+
+@command(
+    name="top",
+    short_help="Watch workers, queue and running jobs.",
+    examples=["ampacity top", "ampacity top --once        one picture", "ampacity top --json"],
+)
+@click.option("--once", is_flag=True, help="Print one picture and leave.")
+@click.option("--interval", type=DURATION, default=1.0, help="Between two pictures; default: 1 s.")
+def top_command(common: Common, once: bool, interval: float) -> int:
+    """Watch workers, slots, queue, rates, running jobs and the loop's lag. Ctrl-C leaves."""
+    from .connecting import client
+
+    async def main(reactor: Any, link: Any) -> int:
+        if common.as_json:
+            return await _stream(reactor, link, once, interval)
+        if once:
+            _console().print(picture(await snapshot(link), time.time()))
+            return Exit.DONE
+        return await _live(reactor, link, interval)
+
+    return client(common, main)
+
+
+async def snapshot(link: Any) -> dict[str, Any]:
+    """What there is to see now: ``status``, ``workers``, ``running``."""
+    asked = {"after": None, "limit": RUNNING, "name": None, "group": None, "newest": False}
+    return {
+        "status": await link.query("status"),
+        "workers": await link.query("workers"),
+        "running": (await link.query("jobs", state="running", **asked))["jobs"],
+    }
+
+
+async def _stream(reactor: Any, link: Any, once: bool, interval: float) -> int:
+    from twisted.internet.task import deferLater
+
+    while True:
+        click.echo(dumps(record(await snapshot(link), time.time())))
+        if once:
+            return Exit.DONE
+        await deferLater(reactor, interval)
+
+
+def record(seen: dict[str, Any], now: float) -> dict[str, Any]:
+    """A picture as JSON."""
+    from .records import job_record, worker_record
+
+    status = {**seen["status"], "store": seen["status"]["store"].hex()}
+    status["started"] = rfc3339(status["started"])
+    return {
+        "time": rfc3339(now),
+        "status": status,
+        "workers": [worker_record(worker) for worker in seen["workers"]],
+        "running": [job_record(job) for job in seen["running"]],
+    }
+
+
+async def _live(reactor: Any, link: Any, interval: float) -> int:
+    from rich.live import Live
+    from twisted.internet.task import deferLater
+
+    console = _console()
+    first = picture(await snapshot(link), time.time(), console.height)
+    with Live(first, console=console, auto_refresh=False, screen=on_terminal(1)) as live:
+        while True:
+            await deferLater(reactor, interval)
+            seen = await snapshot(link)
+            live.update(picture(seen, time.time(), console.height), refresh=True)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if on_terminal(1) else 110)
+
+
+def picture(seen: dict[str, Any], now: float, height: int | None = None) -> RenderableType:
+    """The view, for rich; ``height`` is the number of lines that it may have."""
+    from rich.console import Group
+    from rich.text import Text
+
+    workers = _workers(seen["workers"])
+    left = None if height is None else max(3, height - len(seen["workers"]) - 11)
+    jobs = _jobs(seen["running"], now, left)
+    return Group(_head(seen["status"], now), Text(""), workers, Text(""), jobs)
+
+
+def _head(status: dict[str, Any], now: float) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    ended = status.get("ended") or {}
+    failed = sum(count for words, count in ended.items() if words != "succeeded")
+    lag = status.get("lag") or {}
+    grid = Table.grid(padding=(0, 3))
+    slots, busy = status["slots"], status["busy"]
+    grid.add_row(
+        _fact("slots", f"{busy}/{slots} {_gauge(busy, slots)}"),
+        _fact("workers", status["workers"]),
+        _fact("rate", f"{status['rate']:.1f} jobs/s"),
+        _fact("loop lag p99", span(lag.get("p99"))),
+    )
+    grid.add_row(
+        _fact("queued", status["queued"] + status.get("sent", 0)),
+        _fact("running", status["running"]),
+        _fact("done", ended.get("succeeded", 0)),
+        _fact("failed", failed, "red" if failed else ""),
+    )
+    grid.add_row(
+        _fact("up", span(now - status["started"])),
+        _fact("memory", byte_count(status.get("memory"))),
+        _fact("cpu time", span(status.get("cpu"))),
+        _fact("lag max", span(lag.get("max"))),
+    )
+    title = f"ampacity {harmless(str(status['software']))}"
+    where = ", ".join(harmless(place) for place in status["listening"])
+    from rich.console import Group
+
+    return Group(Text(f"{title}   {where}   {local_time(now)}", style="bold"), Text(""), grid)
+
+
+def _fact(name: str, value: Any, style: str = "") -> Any:
+    from rich.text import Text
+
+    return Text.assemble((f"{name} ", "dim"), (str(value), style or "bold"))
+
+
+def _gauge(part: int, whole: int, width: int = 10) -> str:
+    full = round(width * part / whole) if whole else 0
+    return "█" * min(full, width) + "░" * max(width - full, 0)
+
+
+def _table(*headings: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), expand=False, pad_edge=False)
+    for heading in headings:
+        right = heading.startswith(">")
+        table.add_column(
+            heading.lstrip(">"), justify="right" if right else "left", no_wrap=True,
+            overflow="ellipsis",
+        )  # fmt: skip
+    return table
+
+
+def _workers(workers: list[dict[str, Any]]) -> Table:
+    from rich.text import Text
+
+    from .listing import worker_row
+
+    table = _table(
+        "WORKER", "STATE", ">SLOTS", ">RUN", ">HELD", ">DONE", ">FAIL", ">LOST",
+        "PYTHON", ">CPU", ">MEMORY", ">LAG P99",
+    )  # fmt: skip
+    for worker in workers:
+        style = "" if worker["state"] == "connected" else "yellow"
+        cells = [Text(harmless(cell)) for cell in worker_row(worker)[:-1]]
+        table.add_row(*cells, style=style)
+    if not workers:
+        table.add_row(Text("none; ampacity join brings one", style="dim"))
+    return table
+
+
+def _jobs(jobs: list[dict[str, Any]], now: float, most: int | None) -> Table:
+    from rich.text import Text
+
+    table = _table(">JOB", "WHAT", "WORKER", ">RUNS FOR", ">ATTEMPT")
+    shown = jobs[:most]
+    for job in shown:
+        what = harmless(str(job.get("name") or job.get("target") or ""))
+        began = job.get("began")
+        table.add_row(
+            Text(str(job["id"])),
+            Text(what if len(what) <= 50 else what[:49] + "…"),
+            Text(harmless(str(job.get("worker") or ""))),
+            Text(span(None if began is None else max(0.0, now - began))),
+            Text(str(job.get("attempts") or "")),
+        )
+    if len(jobs) > len(shown):
+        table.add_row("", Text(f"and {len(jobs) - len(shown)} more", style="dim"))
+    if not jobs:
+        table.add_row("", Text("nothing runs", style="dim"))
+    return table
