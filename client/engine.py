@@ -1,0 +1,215 @@
+"""A pool's life: its reactor, its session, and the link to a coordinator, from first use on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from threading import get_ident
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from twisted.internet import threads
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python import threadable
+from twisted.python.failure import Failure
+
+from ..protocol.errors import JobCancelled, PoolClosed, WrongThread
+from ..protocol.jobs import BlobRef
+from .group import Group
+from .session import Session
+
+FLUSH_SECONDS = 5.0
+"""For which the close of a pool waits until its jobs are accepted."""
+
+
+class Link(Protocol):
+    """What brings a session together with its coordinator."""
+
+    local: bool
+    """Whether the coordinator ends with the pool, and its jobs with it."""
+
+    def open(self, session: Session) -> Deferred[None]:
+        """Fires when the session is connected for the first time; it then may come and go."""
+
+    def close(self) -> Deferred[None]: ...
+
+
+MakeLink = Callable[[Any], Link]
+
+
+class Engine:
+    """What all views of a pool share."""
+
+    _log = Logger()
+
+    def __init__(self, make_link: MakeLink, reactor: Any = None) -> None:
+        self.reactor = reactor
+        self.ships: tuple[tuple[BlobRef, bytes], ...] = ()
+        self.groups: WeakSet[Group[Any]] = WeakSet()
+        self._make_link = make_link
+        self._link: Link | None = None
+        self._session: Session | None = None
+        self._opening: Deferred[None] | None = None
+        self._open = False
+        self._failed: Failure | None = None
+        self._readers: list[Deferred[None]] = []
+        self._closing: Deferred[None] | None = None
+        self._trigger: Any = None
+
+    # -- use --------------------------------------------------------------------------------------
+
+    def session(self) -> Session:
+        """The session, begun by its first use.
+
+        Raises:
+            PoolClosed: it is closed.
+            WrongThread: the reactor runs in another thread.
+        """
+        if self._closing is not None:
+            raise PoolClosed
+        session = self._session
+        if session is None:
+            session = self._start()
+        elif self.reactor.running and get_ident() != threadable.ioThread:
+            raise WrongThread(
+                "this pool belongs to the thread of its reactor; elsewhere, use "
+                "reactor.callFromThread, or ampacity.blocking.Pool"
+            )
+        if self._failed is not None:
+            self._begin_opening()
+        return session
+
+    def _start(self) -> Session:
+        if self.reactor is None:
+            # whichever reactor is installed by now; importing it installs the default one
+            from twisted.internet import reactor
+
+            self.reactor = reactor
+        self.check_thread()
+        self.defer_to_thread = partial(
+            threads.deferToThreadPool, self.reactor, self.reactor.getThreadPool()
+        )
+        self._session = Session(self.reactor, self.defer_to_thread)
+        self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+        self._begin_opening()
+        return self._session
+
+    def check_thread(self) -> None:
+        """Raises WrongThread: the reactor runs in another thread."""
+        if self.reactor is not None and self.reactor.running:
+            if get_ident() != threadable.ioThread:
+                raise WrongThread
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def _begin_opening(self) -> None:
+        self._failed = None
+        self.reactor.callWhenRunning(self._do_open)
+
+    def _do_open(self) -> None:
+        session = self._session
+        if self._closing is not None or session is None:
+            return
+        if self._link is None:
+            self._link = self._make_link(self.reactor)
+        self._opening = self._link.open(session)
+        self._opening.addCallbacks(self._opened, self._not_opened)
+
+    def _opened(self, _: None) -> None:
+        self._opening, self._open = None, True
+        self._tell_ready(None)
+
+    def _not_opened(self, failure: Failure) -> None:
+        self._opening = None
+        if self._closing is not None or self._session is None:
+            return
+        self._failed = failure
+        self._session.fail_all(failure.value)
+        self._tell_ready(failure)
+
+    def ready(self) -> Deferred[None]:
+        """Fires when jobs can run, or be handed in; fails with the reason why they cannot."""
+        self.session()
+        if self._open:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._readers.append(waiter)
+        return waiter
+
+    def _tell_ready(self, result: Failure | None) -> None:
+        readers, self._readers = self._readers, []
+        for waiter in readers:
+            if waiter.called:
+                continue
+            if result is None:
+                waiter.callback(None)
+            else:
+                waiter.errback(result)
+
+    # -- closing ----------------------------------------------------------------------------------
+
+    def close(self, grace: float | None) -> Deferred[None]:
+        """Take no more jobs; give those that were taken ``grace`` seconds (None: all they need)."""
+        if self._closing is None:
+            self._closing = Deferred()
+            Deferred.fromCoroutine(self._close(grace)).addBoth(self._closed)
+        waiter: Deferred[None] = Deferred()
+        self._closing.addCallback(lambda _: None if waiter.called else waiter.callback(None))
+        return waiter
+
+    def _closed(self, result: None | Failure) -> None:
+        if isinstance(result, Failure):
+            self._log.failure("a pool could not be closed in order", result)
+        assert self._closing is not None
+        self._closing.callback(None)
+
+    def _stop(self) -> Deferred[None]:
+        """The reactor stops."""
+        self._trigger = None
+        return self.close(0.0)
+
+    async def _close(self, grace: float | None) -> None:
+        session = self._session
+        if session is None:
+            return
+        if self._trigger is not None:
+            self.reactor.removeSystemEventTrigger(self._trigger)
+        if self._failed is None:
+            await self._wait_for_jobs(session, grace)
+        self._tell_ready(Failure(PoolClosed()))
+        for group in [*self.groups]:
+            group.stop()
+        session.fail_all(self._why())
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._link is not None:
+            await self._link.close()
+        await session.close()
+
+    async def _wait_for_jobs(self, session: Session, grace: float | None) -> None:
+        local = self._link is None or self._link.local
+        if grace != 0:
+            for group in [*self.groups]:
+                group.submitted().addErrback(lambda _: None)
+        elif local:
+            return
+        quiet = session.when_quiet(results=local)
+        seconds = grace if local else max(grace or 0.0, FLUSH_SECONDS)
+        if seconds is not None:
+            quiet.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda _, __: None)
+        await quiet
+
+    def _why(self) -> Exception:
+        if self._link is None or self._link.local:
+            return JobCancelled("the pool was closed before the job ended")
+        return PoolClosed("the pool was closed before the result arrived; the job goes on")
+
+
+def working_folder() -> str | None:
+    """Where this process works; None where the folder was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

@@ -1,0 +1,83 @@
+"""Work that was submitted by another program: its groups and lists of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from ..protocol.ids import GroupId, JobId
+from .job import Job
+
+if TYPE_CHECKING:
+    from .group import Group
+    from .session import Session
+
+_PAGE = 500
+_IDS = 10_000
+_EXPECTED_AT_ONCE = 512
+
+
+async def ask(session: Session, question: str, **details: Any) -> Any:
+    """The answer to a question, once a coordinator can be reached."""
+    return await session.requests.call(lambda coordinator: coordinator.query(question, details))
+
+
+async def jobs(session: Session, **wanted: Any) -> list[Job[Any]]:
+    """Every job of this client that fits, oldest first."""
+    found: list[Job[Any]] = []
+    after = None
+    while True:
+        page = await ask(
+            session, "jobs", after=after, limit=_PAGE, newest=False, **wanted
+        )
+        for one in page["jobs"]:
+            found.append(Job(session, one["name"] or one["target"], JobId(one["id"])))
+        after = page["next"]
+        if after is None:
+            return found
+
+
+async def fill(session: Session, group: Group[Any], id: GroupId, reactor: IReactorTime) -> None:
+    """Put the jobs of a group, as far as they are submitted, into one that has none."""
+    broken = None
+    try:
+        known = await ask(session, "group", group=id)
+        group.name = known["name"] or group.name
+        group.tally.id = id
+        after = None
+        while not group.stopped:
+            page = await ask(
+                session, "select", what="group", group=id, first=None, last=None,
+                after=after, limit=_IDS,
+            )  # fmt: skip
+            await _expect(session, group, _each(page["ids"]), reactor)
+            after = page["next"]
+            if after is None:
+                break
+    except Exception:  # noqa: BLE001  # raised where the results are read
+        broken = Failure()
+    group.whole(broken)
+
+
+async def _expect(
+    session: Session, group: Group[Any], ids: Iterator[JobId], reactor: IReactorTime
+) -> None:
+    for count, job in enumerate(ids, 1):
+        while not group.has_room() and not group.stopped:
+            await group.room()
+        if group.stopped:
+            return
+        item = group.add()
+        item.id = job
+        session.expect(job, item)
+        if count % _EXPECTED_AT_ONCE == 0:
+            await deferLater(reactor, 0)
+
+
+def _each(runs: list[list[int]]) -> Iterator[JobId]:
+    for first, count in runs:
+        yield from map(JobId, range(first, first + count))

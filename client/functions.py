@@ -1,0 +1,180 @@
+"""How a task function travels: by name where the other side can import it, by value otherwise."""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import attrs
+import cloudpickle
+
+from ..protocol.errors import NotPackable
+from ..protocol.jobs import BlobRef
+
+Function = Callable[..., Any]
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What unpickles a function that travels by value: bytecode fits one minor version only."""
+
+_MAIN = ("__main__", "__mp_main__")
+
+
+@attrs.frozen(eq=False)
+class Travelling:
+    """A function, ready to travel, and which arguments it takes."""
+
+    kind: Literal["import", "value"]
+    target: str
+    code: bytes = b""
+    """The cloudpickle, by value."""
+    ref: BlobRef | None = None
+    signature: inspect.Signature | None = None
+    least: int = -1
+    most: int = -1
+    """How many arguments fit where all are positional; ``most`` is -1 where nobody knows."""
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raises TypeError: the function does not take these arguments."""
+        if not kwargs and self.least <= len(args) <= self.most:
+            return
+        if self.signature is None:
+            return
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as e:
+            raise TypeError(f"{self.target}{self.signature}: {e}") from None
+
+
+_KNOWN: WeakKeyDictionary[Function, Travelling] = WeakKeyDictionary()
+
+
+def travelling(function: Function) -> Travelling:
+    """The way that a function travels.
+
+    Raises:
+        TypeError: it is not callable.
+        NotPackable: it travels by value and cannot be pickled.
+    """
+    known = _known(function)
+    if known is not None:
+        return known
+    if not callable(function):
+        raise TypeError(f"a job calls a function, and {function!r:.80} cannot be called")
+    target = import_name(function)
+    if target is None:
+        packed = _by_value(function)
+        lasting = _stands_alone(function)
+    else:
+        packed = Travelling("import", target, b"", None, *_takes(function))
+        lasting = True
+    if lasting:
+        _remember(function, packed)
+    return packed
+
+
+def _known(function: Function) -> Travelling | None:
+    try:
+        return _KNOWN.get(function)
+    except TypeError:  # without a hash, or without weak references
+        return None
+
+
+def _remember(function: Function, packed: Travelling) -> None:
+    # objects with an equality of their own could be taken for each other
+    if isinstance(function, FunctionType | BuiltinFunctionType | type):
+        _KNOWN[function] = packed
+
+
+# -- by name --------------------------------------------------------------------------------------
+
+
+def import_name(function: Function) -> str | None:
+    """``module:qualified.name`` under which any process finds this very object, if there is one."""
+    name = getattr(function, "__qualname__", None)
+    module = sys.modules.get(_module_of(function) or "")
+    if not isinstance(name, str) or module is None or not _can_be_imported(module):
+        return None
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # a class method is a new object at every look
+    same = found is function or (inspect.ismethod(found) and found == function)
+    return f"{module.__name__}:{name}" if same else None
+
+
+def _module_of(function: Function) -> str | None:
+    owner = getattr(function, "__objclass__", function)
+    return getattr(owner, "__module__", None)
+
+
+def _can_be_imported(module: ModuleType) -> bool:
+    return module.__name__ not in _MAIN and getattr(module, "__spec__", None) is not None
+
+
+# -- by value -------------------------------------------------------------------------------------
+
+
+def _by_value(function: Function) -> Travelling:
+    name = _shown_name(function)
+    try:
+        code = cloudpickle.dumps(function, protocol=5)
+    except Exception as e:
+        raise NotPackable(f"the function {name} cannot be packed: {e}") from e
+    ref = BlobRef(hashlib.sha256(code).digest(), len(code))
+    return Travelling("value", name, code, ref, *_takes(function))
+
+
+def _shown_name(function: Function) -> str:
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return str(name).replace("<locals>.", "")
+
+
+def _stands_alone(function: Function) -> bool:
+    """Whether a packed copy stays true: what it refers to cannot be bound anew behind our back."""
+    if not isinstance(function, FunctionType) or function.__closure__ or function.__dict__:
+        return False
+    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    if not all(isinstance(value, str | bytes | int | float | None) for value in defaults):
+        return False
+    known = function.__globals__
+    return all(
+        isinstance(known[name], ModuleType) if name in known else hasattr(builtins, name)
+        for name in _global_names(function.__code__)
+    )
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
+            yield str(step.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _global_names(constant)
+
+
+# -- the arguments --------------------------------------------------------------------------------
+
+
+def _takes(function: Function) -> tuple[inspect.Signature | None, int, int]:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None, -1, -1
+    least, most = 0, 0
+    for parameter in signature.parameters.values():
+        needed = parameter.default is parameter.empty
+        match parameter.kind:
+            case parameter.POSITIONAL_ONLY | parameter.POSITIONAL_OR_KEYWORD:
+                least, most = least + needed, most + 1
+            case parameter.VAR_POSITIONAL:
+                most = sys.maxsize
+            case parameter.KEYWORD_ONLY if needed:
+                return signature, -1, -1
+    return signature, least, most

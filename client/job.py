@@ -1,0 +1,191 @@
+"""One job, as its submitter holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..protocol.ids import JobId
+from ..protocol.outcomes import Ending
+from .awaiting import Answer, Eventual, answer
+from .reading import read
+
+if TYPE_CHECKING:
+    from .session import Frame, Session
+
+T_co = TypeVar("T_co", covariant=True)
+
+_NOT_READ: Any = object()
+
+
+class Job(Eventual[T_co]):
+    """A job that was submitted, or found.
+
+    ``await job`` gives the value or raises; ``result()`` does the same as a Deferred. A job
+    without a reader costs nothing: no Deferred exists, and nothing is unpickled, before somebody
+    asks; nobody is told about failures that nobody asked about.
+    """
+
+    __slots__ = (
+        "_accepting",
+        "_body",
+        "_ending",
+        "_error",
+        "_session",
+        "_value",
+        "_waiting",
+        "_watch",
+        "frame",
+        "id",
+        "name",
+        "__weakref__",
+    )
+
+    def __init__(self, session: Session, name: str, job: JobId | None = None) -> None:
+        self._session = session
+        self.name = name
+        self.id = job
+        """None until ``accepted()`` fires."""
+        self.frame: Frame | None = None
+        self._ending: Ending | None = None
+        self._body = b""
+        self._error: Exception | None = None
+        self._value: Any = _NOT_READ
+        self._waiting: list[Deferred[T_co]] | None = None
+        self._accepting: list[Deferred[JobId]] | None = None
+        self._watch = job is not None
+
+    def __repr__(self) -> str:
+        number = "not accepted yet" if self.id is None else str(self.id)
+        return f"<Job {number} ({self.name})>"
+
+    # -- for the user -----------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end of the job is known here."""
+        return self._ending is not None or self._error is not None
+
+    def accepted(self) -> Deferred[JobId]:
+        """Fires with the job's id once the coordinator has it; a new Deferred each time."""
+        waiter: Answer[JobId] = Answer()
+        if self.id is not None:
+            waiter.callback(self.id)
+        elif self._error is not None:
+            waiter.errback(self._error)
+        elif self._ending is not None:
+            self._read_into(waiter)
+        else:
+            self._accepting = [*(self._accepting or ()), waiter]
+        return waiter
+
+    def result(self) -> Deferred[T_co]:
+        """The value, or the failure; a new Deferred each time, and none alters another's result.
+
+        Cancelling it cancels the job.
+        """
+        waiter: Answer[T_co] = Answer(self._given_up)
+        if self._error is not None:
+            waiter.errback(self._error)
+        elif self._value is not _NOT_READ:
+            waiter.callback(self._value)
+        elif self._ending is not None:
+            self._read_into(waiter)
+        else:
+            self._wait(waiter)
+        return waiter
+
+    def cancel(self) -> Deferred[str]:
+        """End the job; fires with the state that it had (``queued``, ``running``, ...).
+
+        Its result then is ``JobCancelled``, unless it ended in another way before.
+        """
+        if self.ended:
+            return _succeeded("unknown" if self._ending is None else self._ending.words)
+        return answer(self._session.cancel(self))
+
+    # -- for the session --------------------------------------------------------------------------
+
+    def was_accepted(self, job: JobId) -> None:
+        self.id = job
+        accepting, self._accepting = self._accepting, None
+        for waiter in accepting or ():
+            waiter.callback(job)
+
+    def has_ended(self, ending: Ending, body: bytes) -> None:
+        self._ending, self._body = ending, body
+        if self._waiting is not None or self._accepting is not None:
+            self._tell()
+
+    def has_failed(self, error: Exception) -> None:
+        """There will be no outcome: nobody accepted it, or who did is gone."""
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        waiting, accepting = self._waiting or (), self._accepting or ()
+        self._waiting = self._accepting = None
+        for waiter in (*waiting, *accepting):
+            if waiter.called:
+                continue
+            if self._error is not None:
+                waiter.errback(self._error)
+            else:
+                self._read_into(waiter)
+
+    # -- waiting and reading ----------------------------------------------------------------------
+
+    def _wait(self, waiter: Deferred[T_co]) -> None:
+        if self._waiting is None:
+            self._waiting = [waiter]
+        else:
+            self._waiting.append(waiter)
+        if self._watch and self.id is not None:
+            self._watch = False
+            self._session.expect(self.id, self)
+
+    def _given_up(self, waiter: Deferred[T_co]) -> None:
+        if self._waiting is not None and waiter in self._waiting:
+            self._waiting.remove(waiter)
+        if not self.ended:
+            self._session.cancel(self)
+
+    def _read_into(self, waiter: Deferred[Any]) -> None:
+        """Fire with what the outcome holds, which is read once where it is a value."""
+        if self._value is not _NOT_READ:
+            waiter.callback(self._value)
+            return
+        assert self._ending is not None
+        try:
+            value = read(self._session, self.id, self.name, self._ending, self._body)
+        except Exception:  # noqa: BLE001  # every exception of a job goes to who asked
+            waiter.errback(Failure())
+            return
+        if isinstance(value, Deferred):
+            value.addCallback(self._keep_value).addBoth(_fire, waiter)
+        else:
+            waiter.callback(self._keep_value(value))
+
+    def _keep_value(self, value: T_co) -> T_co:
+        self._value = value
+        self._body = b""
+        return value
+
+
+def _fire(result: Any, waiter: Deferred[Any]) -> None:
+    if waiter.called:
+        return
+    if isinstance(result, Failure):
+        waiter.errback(result)
+    else:
+        waiter.callback(result)
+
+
+def _succeeded(value: str) -> Deferred[str]:
+    done: Answer[str] = Answer()
+    done.callback(value)
+    return done
+
+

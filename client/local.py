@@ -1,0 +1,108 @@
+"""A pool on this machine: coordinator and slots in this process, and no wire between them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import threads
+from twisted.internet.defer import Deferred
+
+from ..coordinator.driver import Driver
+from ..coordinator.settings import Settings
+from ..loopwatch import LagMeter
+from ..protocol.blobs import BlobFolder
+from ..protocol.ids import LOCAL_CLIENT
+from ..workers.machine import usable_cpus
+from ..workers.slots import SlotPool
+from .session import Session
+
+
+class LocalCluster:
+    """A driver with slots of its own. A ``CoordinatorService`` may listen on the same driver.
+
+    Without a ``folder``, a temporary one is made, and removed in the end.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        slots: int | None = None,
+        python: str | None = None,
+        setup: str | None = None,
+        folder: Path | None = None,
+        settings: Settings | None = None,
+        lag: LagMeter | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="ampacity-"))
+        self._own_folder = folder is None
+        self.defer_to_thread = partial(
+            threads.deferToThreadPool, reactor, reactor.getThreadPool()
+        )
+        self.blobs = BlobFolder(self.folder / "blobs", self.defer_to_thread)
+        self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
+        self.slots = SlotPool(
+            reactor,
+            slots or usable_cpus(),
+            self.folder / "slots",
+            python=python,
+            setup=setup,
+            name=name,
+        )
+
+    async def start(self) -> None:
+        """Return once the first child is ready, and the slots have joined.
+
+        Raises:
+            CannotStart: no child can be started.
+        """
+        await self.blobs.start()
+        self.driver.start()
+        await self.slots.start()
+        _name, events, _drop = self.driver.join(self.slots.info, self.slots.held(), self.slots)
+        self.slots.bind(events)
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """End the children, giving what runs ``grace`` seconds, then the rest."""
+        await self.slots.stop(grace)
+        await self.driver.stop()
+        if self._own_folder:
+            await self.defer_to_thread(shutil.rmtree, self.folder, True)
+
+
+class LocalLink:
+    """A session with a cluster of its own."""
+
+    local = True
+
+    def __init__(self, reactor: Any, **options: Any) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._cluster: LocalCluster | None = None
+
+    def open(self, session: Session) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._open(session))
+
+    async def _open(self, session: Session) -> None:
+        cluster = self._cluster = LocalCluster(self._reactor, **self._options)
+        try:
+            await cluster.start()
+        except BaseException:
+            await self._stop()
+            raise
+        driver = cluster.driver
+        session.meet(driver.store_id)
+        coordinator, sequence = driver.open_session(LOCAL_CLIENT, session.id, session)
+        session.connected(coordinator, sequence)
+
+    def close(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            await cluster.stop()

@@ -1,0 +1,331 @@
+"""The pool: where jobs are submitted, on this machine or through a coordinator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from types import ModuleType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from ..protocol.errors import BadOption
+from ..protocol.ids import GroupId, JobId, parse_group
+from ..protocol.jobs import BlobRef, JobSpec, pack_spec
+from ..protocol.limits import INLINE_LIMIT
+from . import found
+from .awaiting import answer
+from .calls import pack_arguments
+from .engine import Engine, MakeLink, working_folder
+from .feeding import feed
+from .functions import PYTHON, Travelling, import_name, travelling
+from .group import IN_FLIGHT, Errors, Group, Item
+from .job import Job
+from .options import Options
+from .ships import pack_module
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SPECS_KEPT = 1000
+
+CONNECT_SECONDS = 5.0
+"""For which the first connection to a coordinator is tried."""
+
+
+class Pool(Service):
+    """Runs functions in processes: of this machine, or, by ``Pool.connect``, of a coordinator.
+
+    Nothing starts, and no reactor is touched, before the first use. A pool closes when its reactor
+    stops. ``python`` is the interpreter of the children, ``setup`` a function, importable or as
+    ``module:function``, that each child calls once, ``slots`` the number of children (default: the
+    processors that this process may use).
+    """
+
+    def __init__(
+        self,
+        *,
+        python: str | os.PathLike[str] | None = None,
+        setup: Callable[[], object] | str | None = None,
+        slots: int | None = None,
+        reactor: Any = None,
+    ) -> None:
+        if slots is not None and (not isinstance(slots, int) or slots < 1):
+            raise BadOption(f"slots is a number from 1, not {slots!r:.80}")
+        interpreter = None if python is None else os.fsdecode(python)
+        named_setup = _setup_name(setup)
+
+        def make_link(reactor: Any) -> Any:
+            from .local import LocalLink
+
+            return LocalLink(reactor, slots=slots, python=interpreter, setup=named_setup)
+
+        self._begin(Engine(make_link, reactor), Options())
+
+    @classmethod
+    def connect(
+        cls,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        wait: float = CONNECT_SECONDS,
+        reactor: Any = None,
+    ) -> Pool:
+        """A pool of the coordinator at an address (``host:8786``, ``host:8786#TOKEN``,
+        ``unix:/path``), or of the one that runs here.
+
+        The first connection is tried for ``wait`` seconds; ``ready()`` and the jobs fail with
+        ``NoCoordinator`` then. A connection that was lost later is made again, for as long as it
+        takes. ``AMPACITY_ADDRESS`` and ``AMPACITY_TOKEN_FILE`` stand in for what is not given.
+        """
+        from .remote import RemoteLink, Target
+
+        target = Target.of(address, token, token_file)
+
+        def make_link(reactor: Any) -> Any:
+            return RemoteLink(reactor, target, wait)
+
+        return cls._over(make_link, reactor)
+
+    @classmethod
+    def _over(cls, make_link: MakeLink, reactor: Any = None) -> Pool:
+        pool = cls.__new__(cls)
+        pool._begin(Engine(make_link, reactor), Options())
+        return pool
+
+    def _begin(self, engine: Engine, options: Options) -> None:
+        self._engine = engine
+        self._options = options
+        self._specs: dict[tuple[Travelling, bool], bytes] = {}
+        self._specs_of: tuple[Any, ...] = ()
+
+    # -- submitting -------------------------------------------------------------------------------
+
+    def options(self, **options: Any) -> Pool:
+        """This pool with other options for its jobs: ``timeout`` (seconds an attempt may run),
+        ``deadline`` (seconds until the end, queueing included), ``name``, ``key``, ``cwd``,
+        ``env``, ``orphans="cancel"``.
+
+        Raises:
+            BadOption: there is no such option, or its value does not fit.
+        """
+        view = type(self).__new__(type(self))
+        view._begin(self._engine, self._options.with_(options))
+        return view
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
+        """Call ``function(*args, **kwargs)`` in a process; returns the job at once.
+
+        The arguments are packed before this returns. What goes wrong later arrives through the
+        job's result.
+
+        Raises:
+            TypeError: it cannot be called, or not with these arguments.
+            NotPackable: the function, or the argument that is named, cannot be packed.
+            PoolClosed: the pool is closed.
+            WrongThread: this is not the thread of the reactor.
+        """
+        session = self._engine.session()
+        way = travelling(function)
+        way.check(args, kwargs)
+        payload, by_value = pack_arguments(way, args, kwargs)
+        spec = self._spec(way, by_value)
+        options = self._options
+        job: Job[T] = Job(session, options.name or way.target)
+        submit = session.submit if len(payload) <= INLINE_LIMIT else session.submit_large
+        submit(job, spec, payload, self._blobs(way), options.key)
+        return job
+
+    def map(
+        self,
+        function: Callable[..., T],
+        /,
+        *iterables: Any,
+        errors: Errors = "raise",
+        in_flight: int = IN_FLIGHT,
+    ) -> Group[T]:
+        """Call the function with the items of the iterables, like the built-in ``map``.
+
+        Iterables may be asynchronous. At most ``in_flight`` items are submitted and not delivered
+        to the program yet. ``errors``: ``raise`` reports failures after all have ended,
+        ``return`` leaves them in their places, ``cancel`` ends the rest at the first.
+
+        Raises:
+            TypeError, NotPackable, PoolClosed, WrongThread: as ``submit``, for the function.
+            BadOption: ``errors`` or ``in_flight`` does not fit.
+        """
+        _check_map(iterables, errors, in_flight)
+        session = self._engine.session()
+        way = travelling(function)
+        group: Group[T] = Group(session, self._options.name or way.target, errors, in_flight)
+        self._engine.groups.add(group)
+        submit = self._submit_item(group, way)
+        Deferred.fromCoroutine(feed(group, iterables, submit, self._engine.reactor))
+        return group
+
+    def _submit_item(
+        self, group: Group[Any], way: Travelling
+    ) -> Callable[[tuple[Any, ...]], Deferred[None] | None]:
+        session, blobs, key = self._engine.session(), self._blobs(way), self._options.key
+
+        def submit(arguments: tuple[Any, ...]) -> Deferred[None] | None:
+            try:
+                way.check(arguments, {})
+                payload, by_value = pack_arguments(way, arguments)
+            except Exception as e:  # noqa: BLE001  # one bad item is one failure
+                group.refuse(e)
+                return None
+            spec = self._spec(way, by_value)
+            item: Item = group.add(len(payload))
+            own_key = None if key is None else f"{key}:{item.place}"
+            rest = (item, spec, payload, blobs, own_key, group.tally, item.place)
+            if len(payload) <= INLINE_LIMIT:
+                session.submit(*rest)
+                return None
+            return session.submit_large(*rest)
+
+        return submit
+
+    def _blobs(self, way: Travelling) -> tuple[tuple[BlobRef, bytes], ...]:
+        ships = self._engine.ships
+        return ships if way.ref is None else ((way.ref, way.code), *ships)
+
+    def _spec(self, way: Travelling, by_value: bool) -> bytes:
+        """What the jobs of this view and function share, packed once."""
+        around = (working_folder(), self._engine.ships)
+        if around != self._specs_of or len(self._specs) > _SPECS_KEPT:
+            self._specs.clear()
+            self._specs_of = around
+        spec = self._specs.get((way, by_value))
+        if spec is None:
+            spec = self._specs[way, by_value] = self._make_spec(way, by_value)
+        return spec
+
+    def _make_spec(self, way: Travelling, by_value: bool) -> bytes:
+        from ..workers import machine
+
+        options = self._options
+        return pack_spec(
+            JobSpec(
+                kind=way.kind,
+                target=way.target,
+                function=way.ref,
+                ships=tuple(ref for ref, _ in self._engine.ships),
+                name=options.name,
+                timeout=options.timeout,
+                deadline=options.deadline,
+                host=machine.identity(),
+                folder=working_folder(),
+                cwd=options.cwd,
+                env=options.env,
+                orphans=options.orphans,
+                python=PYTHON if by_value or way.kind == "value" else None,
+            )
+        )
+
+    def ship(self, module: ModuleType | str) -> None:
+        """Send a module's source with all jobs that are submitted from here on.
+
+        Raises:
+            BadOption: it has no source.
+        """
+        packed = pack_module(module)
+        ref = BlobRef(hashlib.sha256(packed).digest(), len(packed))
+        others = [ship for ship in self._engine.ships if ship[0] != ref]
+        self._engine.ships = (*others, (ref, packed))
+
+    # -- finding ----------------------------------------------------------------------------------
+
+    def job(self, id: int | str) -> Job[Any]:
+        """A job by its id, whoever submitted it with this credential."""
+        number = int(id)
+        return Job(self._engine.session(), f"job {number}", JobId(number))
+
+    def group(self, id: str | int) -> Group[Any]:
+        """A group by its id, ``g3``: its results can be read as those of a ``map``."""
+        number = parse_group(id) if isinstance(id, str) else GroupId(id)
+        session = self._engine.session()
+        group: Group[Any] = Group(session, "", errors="raise")
+        filling = found.fill(session, group, number, self._engine.reactor)
+        Deferred.fromCoroutine(filling)
+        return group
+
+    def jobs(
+        self, *, name: str | None = None, state: str | None = None, group: str | int | None = None
+    ) -> Deferred[list[Job[Any]]]:
+        """The jobs of this credential that have this name, state or group, oldest first."""
+        number = parse_group(group) if isinstance(group, str) else group
+        wanted = {"name": name, "state": state, "group": number}
+        session = self._engine.session()
+        return answer(Deferred.fromCoroutine(found.jobs(session, **wanted)))
+
+    # -- its life ---------------------------------------------------------------------------------
+
+    def ready(self) -> Deferred[None]:
+        """Fires when the first child runs, or the coordinator answers; fails with the reason why
+        that does not happen."""
+        return answer(self._engine.ready())
+
+    def close(self, grace: float | None = 0.0) -> Deferred[None]:
+        """Take no more jobs, and stop.
+
+        Jobs of a pool on this machine may go on for ``grace`` seconds (None: until they end), and
+        are ended then. Those of a coordinator go on without us: this waits until it has accepted
+        them.
+        """
+        return answer(self._engine.close(grace))
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._engine.session()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self.close()
+
+    async def __aenter__(self) -> Pool:
+        try:
+            await self.ready()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Waits for the jobs, unless an exception leaves the block."""
+        await self.close(grace=None if kind is None else 0.0)
+
+
+def _setup_name(setup: Callable[[], object] | str | None) -> str | None:
+    if setup is None:
+        return None
+    if isinstance(setup, str):
+        module, colon, name = setup.partition(":")
+        if not (module and colon and name):
+            raise BadOption(f"setup is written like module:function, not {setup!r:.80}")
+        return setup
+    if not callable(setup):
+        raise BadOption(f"setup is a function, or its name, not {setup!r:.80}")
+    name = import_name(setup) or ""
+    if not name:
+        raise BadOption(f"setup is a function that children can import; {setup!r:.80} is none")
+    return name
+
+
+def _check_map(iterables: Iterable[Any], errors: str, in_flight: int) -> None:
+    if not iterables:
+        raise TypeError("map needs at least one iterable")
+    if errors not in ("raise", "return", "cancel"):
+        raise BadOption(f'errors is "raise", "return" or "cancel", not {errors!r:.80}')
+    if not isinstance(in_flight, int) or in_flight < 1:
+        raise BadOption(f"in_flight is a number from 1, not {in_flight!r:.80}")
+
+

@@ -1,0 +1,43 @@
+"""From a delivered body to what its reader gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from ..protocol.ids import JobId
+from ..protocol.jobs import BlobRef
+from ..protocol.outcomes import Ending, Outcome, unpack_outcome
+from .results import raise_error, value_of
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+def read(session: Session, job: JobId | None, name: str, ending: Ending, body: bytes) -> Any:
+    """The value, or a Deferred of it where it travels as a blob. (No value can be a Deferred:
+    they cannot be pickled.)
+
+    Raises what stands for an ending other than success.
+    """
+    outcome = unpack_outcome(body)
+    if isinstance(outcome.value, BlobRef):
+        return session.read_blob(outcome.value, _read, job, name, ending, outcome)
+    return _read(outcome.value, job, name, ending, outcome)
+
+
+def _read(
+    source: bytes | Path | None, job: JobId | None, name: str, ending: Ending, outcome: Outcome
+) -> Any:
+    if ending is Ending.SUCCEEDED:
+        return value_of(job, name, outcome, source)
+    raise_error(job, name, ending, outcome, source)
+
+
+def read_later(
+    session: Session, job: JobId | None, name: str, ending: Ending, body: bytes
+) -> Deferred[Any]:
+    """The same, always as a Deferred."""
+    return maybeDeferred(read, session, job, name, ending, body)

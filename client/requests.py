@@ -1,0 +1,179 @@
+"""What a session asks besides submitting: batched in a turn, repeated after a reconnection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..protocol.errors import Disconnected, NoSuchJob
+from ..protocol.ids import JobId
+from ..protocol.jobs import BlobRef
+from ..protocol.ports import Coordinator
+
+if TYPE_CHECKING:
+    from .session import Session
+
+T = TypeVar("T")
+
+_BATCH = 10_000
+"""Ids in one request."""
+
+
+class Requests:
+    """Calls of a coordinator that may not be reachable at the moment."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._coordinator: Coordinator | None = None
+        self._waiting: list[Callable[[Coordinator], None]] = []
+        self._cancels: dict[JobId, list[Deferred[str]]] = {}
+        self._watches: list[JobId] = []
+        self._watched: set[JobId] = set()
+
+    def connected(self, coordinator: Coordinator) -> None:
+        """Ask what waited, and again what may have been lost."""
+        self._coordinator = coordinator
+        self._watches = [*self._watched]
+        waiting, self._waiting = self._waiting, []
+        for ask in waiting:
+            ask(coordinator)
+
+    def disconnected(self) -> None:
+        self._coordinator = None
+
+    def call(self, ask: Callable[[Coordinator], Deferred[T]], again: bool = True) -> Deferred[T]:
+        """Ask now, or once a connection is there; ``again`` if it went before the answer came."""
+        answer: Deferred[T] = Deferred()
+
+        def start(coordinator: Coordinator) -> None:
+            if not answer.called:
+                ask(coordinator).addCallbacks(_fire, lost, callbackArgs=(answer,))
+
+        def lost(failure: Failure) -> None:
+            if answer.called:
+                return
+            if again and failure.check(Disconnected):
+                self._when_connected(start)
+            else:
+                answer.errback(failure)
+
+        self._when_connected(start)
+        return answer
+
+    def _when_connected(self, start: Callable[[Coordinator], None]) -> None:
+        coordinator = self._coordinator
+        if coordinator is None or getattr(coordinator, "lost", False):
+            self._waiting.append(start)
+        else:
+            start(coordinator)
+
+    # -- batches ----------------------------------------------------------------------------------
+
+    def cancel(self, job: JobId) -> Deferred[str]:
+        """End a job; fires with the state that it had."""
+        state: Deferred[str] = Deferred()
+        self._cancels.setdefault(job, []).append(state)
+        self._session.wake()
+        return state
+
+    def watch(self, job: JobId) -> None:
+        """Have the outcome of a job delivered that was submitted elsewhere."""
+        self._watched.add(job)
+        self._watches.append(job)
+        self._session.wake()
+
+    def unwatch(self, job: JobId) -> None:
+        self._watched.discard(job)
+
+    def flush(self) -> None:
+        """Send what the turn has brought."""
+        if self._coordinator is None:
+            return
+        if self._cancels:
+            self._flush_cancels()
+        if self._watches:
+            self._flush_watches()
+
+    def _flush_cancels(self) -> None:
+        cancels, self._cancels = self._cancels, {}
+        ids = list(cancels)
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH]
+            self.call(lambda coordinator, batch=batch: coordinator.cancel(batch)).addBoth(
+                _tell_states, {job: cancels[job] for job in batch}
+            )
+
+    def _flush_watches(self) -> None:
+        watches, self._watches = self._watches, []
+        for start in range(0, len(watches), _BATCH):
+            batch = watches[start : start + _BATCH]
+            self.call(lambda coordinator, batch=batch: coordinator.watch(batch)).addCallbacks(
+                self._not_known, lambda failure, batch=batch: self._refused(batch, failure)
+            )
+
+    def _not_known(self, unknown: list[int]) -> None:
+        for job in unknown:
+            self.unwatch(JobId(job))
+            self._session.unknown(JobId(job), NoSuchJob(f"there is no job {job}, or it was forgotten"))
+
+    def _refused(self, batch: list[JobId], failure: Failure) -> None:
+        for job in batch:
+            self.unwatch(job)
+            self._session.unknown(job, failure.value)
+
+    # -- without an answer ------------------------------------------------------------------------
+
+    def close_group(self, number: int, size: int) -> None:
+        self.call(lambda coordinator: coordinator.close_group(number, size)).addErrback(_ignore)
+
+    def cancel_queued(self, jobs: list[JobId]) -> None:
+        """End those that have not begun."""
+        for start in range(0, len(jobs), _BATCH):
+            batch = jobs[start : start + _BATCH]
+            self.call(
+                lambda coordinator, batch=batch: coordinator.cancel(batch, queued_only=True)
+            ).addErrback(_ignore)
+
+    def done_with(self, ref: BlobRef) -> None:
+        """A fetched file is not needed any more; only a copy of one's own can be removed."""
+        release = getattr(self._coordinator, "release_blob", None)
+        if release is not None:
+            release(ref)
+
+    def fail_all(self, error: Exception) -> None:
+        """No answer will come."""
+        cancels, self._cancels = self._cancels, {}
+        self._watches.clear()
+        self._watched.clear()
+        for waiters in cancels.values():
+            for waiter in waiters:
+                _errback(waiter, error)
+
+
+def _fire(value: T, answer: Deferred[T]) -> None:
+    if not answer.called:
+        answer.callback(value)
+
+
+def _errback(waiter: Deferred[Any], error: Exception) -> None:
+    if not waiter.called:
+        waiter.addErrback(_ignore).errback(error)
+
+
+def _ignore(_: Failure) -> None:
+    """Nobody waits for this answer."""
+
+
+def _tell_states(result: Any, waiters: dict[JobId, list[Deferred[str]]]) -> None:
+    for job, waiting in waiters.items():
+        for waiter in waiting:
+            if waiter.called:
+                continue
+            if isinstance(result, Failure):
+                _errback(waiter, result.value)
+            else:
+                waiter.callback(result.get(job, "unknown"))
+

@@ -1,0 +1,114 @@
+"""Values too large for a frame, on their way out: files in a folder of the pool's own, by hash."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from ..protocol.jobs import BlobRef
+from ..protocol.transfers import DeferToThread
+
+
+class Spool:
+    """What may have to be sent, or sent again: until it is released as often as it was kept.
+
+    Bytes are hashed and written in a thread; the folder appears with the first value.
+    """
+
+    _log = Logger()
+
+    def __init__(self, defer_to_thread: DeferToThread) -> None:
+        self._defer_to_thread = defer_to_thread
+        self._folder: Path | None = None
+        self._kept: Counter[bytes] = Counter()
+        self._unwritten: dict[bytes, bytes] = {}
+        self._closed = False
+
+    @property
+    def folder(self) -> Path:
+        """Blocking for a moment, once: makes the folder, which nobody else can read."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="ampacity-client-"))
+        return self._folder
+
+    def keep(self, ref: BlobRef, data: bytes) -> None:
+        """Bytes whose hash is known; they are written when they are first asked for."""
+        self._kept[ref.digest] += 1
+        if self._kept[ref.digest] == 1:
+            self._unwritten[ref.digest] = data
+
+    def add(self, data: bytes) -> Deferred[BlobRef]:
+        """Hash and write; fails with OSError."""
+        writing: Deferred[BlobRef] = self._defer_to_thread(_write, self.folder, data)
+        return writing.addCallback(self._added)
+
+    def _added(self, ref: BlobRef) -> BlobRef:
+        self._kept[ref.digest] += 1
+        if self._closed:
+            self.close()
+        return ref
+
+    def file(self, ref: BlobRef) -> Deferred[Path]:
+        """The file of a value that is kept; fails with OSError."""
+        data = self._unwritten.get(ref.digest)
+        if data is None:
+            return succeed(_path(self.folder, ref.digest))
+        writing: Deferred[BlobRef] = self._defer_to_thread(_write, self.folder, data, ref)
+        return writing.addCallback(self._written)
+
+    def _written(self, ref: BlobRef) -> Path:
+        self._unwritten.pop(ref.digest, None)
+        return _path(self.folder, ref.digest)
+
+    def release(self, ref: BlobRef) -> None:
+        """The value need not be sent again by who kept it."""
+        self._kept[ref.digest] -= 1
+        if self._kept[ref.digest] > 0:
+            return
+        del self._kept[ref.digest]
+        if self._unwritten.pop(ref.digest, None) is None and self._folder is not None:
+            self._in_thread(_remove, _path(self._folder, ref.digest))
+
+    def close(self) -> Deferred[None]:
+        """Remove everything."""
+        self._closed = True
+        self._unwritten.clear()
+        folder, self._folder = self._folder, None
+        if folder is None:
+            return succeed(None)
+        return self._in_thread(shutil.rmtree, folder, True)
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[None]:
+        done: Deferred[None] = self._defer_to_thread(function, *arguments)
+        return done.addErrback(
+            lambda failure: self._log.warn("a temporary file stays: {e}", e=failure.value)
+        )
+
+
+def _path(folder: Path, digest: bytes) -> Path:
+    return folder / digest.hex()
+
+
+def _write(folder: Path, data: bytes, ref: BlobRef | None = None) -> BlobRef:
+    """Blocking. An equal value that is there already stays."""
+    if ref is None:
+        ref = BlobRef(hashlib.sha256(data).digest(), len(data))
+    path = _path(folder, ref.digest)
+    if not path.exists():
+        handle, name = tempfile.mkstemp(dir=folder)
+        with open(handle, "wb") as file:
+            file.write(data)
+        Path(name).replace(path)
+    return ref
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
