@@ -12,7 +12,7 @@ FROM python:3.13-slim
 COPY --from=build /opt/ampacity /opt/ampacity
 RUN useradd --system --uid 8786 --home-dir /var/lib/ampacity --shell /usr/sbin/nologin ampacity \
  && install -d -m 0700 -o ampacity -g ampacity \
-      /var/lib/ampacity /run/ampacity /run/ampacity/access /run/ampacity/tokens \
+      /var/lib/ampacity /run/ampacity /run/ampacity/access /run/ampacity/worker /run/ampacity/client \
  && install -d -m 0755 /work
 ENV PATH=/opt/ampacity/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 .PHONY: demo test check bench test-newest test-compose format clean
 
 demo: $(INSTALLED)
-	$(BIN)/python -m examples.demo
+	$(BIN)/python -m ampacity.examples.demo
 
 test: $(INSTALLED)
 	$(BIN)/pytest $(PYTEST_OPTIONS) $(TESTS)
@@ -26,7 +26,7 @@ check: $(INSTALLED) $(MYPATH)/ampacity
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m ampacity.benchmarks
 
 # The newest Python that is found here, if it is newer than the one of `make test`.
 test-newest: $(INSTALLED)

@@ -66,7 +66,8 @@ def run_together(cluster: Cluster, paths: Iterable[str], slots: int) -> Together
     started = time.monotonic()
     outcomes = map_over(cluster, paths)
     seconds = time.monotonic() - started
-    return Together(seconds, outcomes, cluster.ask("top", "--once"), cluster.ask("workers"))
+    (status,) = cluster.ask("top", "--once")
+    return Together(seconds, outcomes, status, cluster.ask("workers"))
 
 
 def map_over(cluster: Cluster, paths: Iterable[str]) -> list[dict[str, Any]]:

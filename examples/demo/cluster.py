@@ -51,8 +51,9 @@ class Cluster:
     def start_coordinator(self) -> None:
         """On a free port of the loopback interface, with TLS and tokens as anywhere."""
         self._start("coordinator", "coordinator", "--listen", "tcp:127.0.0.1:0")
-        address, token = self._join_line()
-        self.address = address
+        self.address, token = self._printed_line("worker")
+        self.client_address = "#".join(self._printed_line("client"))
+        self.socket_address = f"unix:{self.folder / 'access' / 'coordinator.socket'}"
         self.token_file = self.folder / "worker.token"
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(token)
@@ -82,13 +83,13 @@ class Cluster:
             )
         self._services.append(service)
 
-    def _join_line(self) -> tuple[str, str]:
-        """The address and the token that the coordinator prints for a worker."""
+    def _printed_line(self, role: str) -> tuple[str, str]:
+        """The address and the token that the coordinator prints for a role."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             self._check_services()
             printed = self.log("coordinator").read_text()
-            if found := re.search(r"join '?([^\s'#]+)#(amp1\.worker\.[\w.-]+)", printed):
+            if found := re.search(rf"([^\s'#]+)#(amp1\.{role}\.[\w.-]+)", printed):
                 return found.group(1), found.group(2)
             time.sleep(0.05)
         raise Broken(f"the coordinator did not start:\n{printed}")
@@ -123,13 +124,13 @@ class Cluster:
             **options,
         )
 
-    def ask(self, *words: str) -> Any:
-        """The JSON that a command prints."""
+    def ask(self, *words: str) -> list[Any]:
+        """The lines of JSON that a command prints."""
         asked = self.client(*words, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         printed, errors = asked.communicate(timeout=START_SECONDS)
         if asked.returncode:
             raise Broken(f"ampacity {' '.join(words)} ended with {asked.returncode}: {errors}")
-        return json.loads(printed)
+        return [json.loads(line) for line in printed.splitlines()]
 
     # -- stopping -----------------------------------------------------------------------------
 
