@@ -125,6 +125,7 @@ class CoordinatorService(Service):
 
     def _open_port(self, listen: Listen, tls: ServerTLS) -> None:
         factory = TLSMemoryBIOFactory(tls, False, self._door(self._credentials), self._reactor)
+        factory.noisy = False
         try:
             port = self._reactor.listenTCP(
                 listen.port, factory, _BACKLOG, interface=listen.interface
@@ -222,7 +223,7 @@ class CoordinatorService(Service):
             connection.abort()
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Door(Factory):
     """Makes the connections of one port."""
 
