@@ -23,6 +23,7 @@ _UNDER_WAY = ("sent", "running")
 
 @command(
     name="cancel",
+    selects=True,
     short_help="End jobs, also running ones.",
     examples=["ampacity cancel 17", "ampacity cancel g3", "ampacity cancel --queued all"],
 )
@@ -99,6 +100,7 @@ def _told(record: dict[str, Any], queued_only: bool) -> str:
 
 @command(
     name="retry",
+    selects=True,
     short_help="Run ended jobs again.",
     examples=["ampacity retry 17", "ampacity retry g3       those that did not succeed"],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .failures import Exit, say
-from .selectors import FORMS, Selection, pages, parse_all
+from .selectors import Selection, pages, parse_all
 from .shared import Common, command
 from .specs import DURATION
 
@@ -23,6 +23,7 @@ def selectors(function: Any) -> Any:
 
 @command(
     name="result",
+    selects=True,
     short_help="Print what jobs returned.",
     examples=[
         "ampacity result 17            waits for its end, if need be",
@@ -48,9 +49,6 @@ def result_command(common: Common, selected: Sequence[str], raw: bool) -> int:
         return await _results(reactor, link, selections, common.as_json)
 
     return client(common, main)
-
-
-result_command.help = f"{result_command.help}\n\nSEL is {FORMS}."
 
 
 def is_lone(selections: Sequence[Selection]) -> bool:
@@ -122,6 +120,7 @@ async def _copy(writer: Any, path: Any) -> None:
 
 @command(
     name="wait",
+    selects=True,
     short_help="Wait until jobs have ended.",
     examples=[
         "ampacity wait g3",
@@ -172,6 +171,7 @@ async def _wait(link: Any, selections: Sequence[Selection], as_json: bool) -> in
 
 @command(
     name="logs",
+    selects=True,
     short_help="Print what jobs printed.",
     examples=["ampacity logs 17", "ampacity logs -f last     goes on until its end"],
 )

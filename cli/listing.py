@@ -123,6 +123,7 @@ def _job_row(job: dict[str, Any]) -> list[str]:
 
 @command(
     name="job",
+    selects=True,
     short_help="Tell all about a job.",
     examples=["ampacity job 17", "ampacity job last --json"],
 )

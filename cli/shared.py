@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from .arguments import Words, split
+from .selectors import FORMS
 from .settings import Settings, options
 
 _GLOBAL = ("coordinator", "token_file", "access", "log_level", "log_format")
@@ -35,9 +37,10 @@ def command(*keys: str, **attributes: Any) -> Any:
     """A click command whose function gets ``common`` and its own parameters.
 
     ``keys`` are the settings that it has flags for, besides the global ones. ``examples`` go into
-    its help text.
+    its help text, with ``selects`` also what a selector is.
     """
     examples = attributes.pop("examples")
+    note = f"\n\nSEL is {FORMS}." if attributes.pop("selects", False) else ""
     attributes["epilog"] = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
     attributes.setdefault("cls", click.Command)
 
@@ -47,12 +50,14 @@ def command(*keys: str, **attributes: Any) -> Any:
             common = click.get_current_context().find_object(Common) or Common(Settings(), False)
             return function(common=common.over(flags, as_json), **given)
 
-        called.__doc__ = function.__doc__
-        called.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click's own way
-        decorated = options(*keys)(called) if keys else called
+        # click turns the list round: what is put in first comes last in the help text
+        called.__click_params__ = []  # type: ignore[attr-defined]  # click's own way
+        decorated = options(*_GLOBAL)(called)
         decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
-        decorated = options(*_GLOBAL)(decorated)
-        made: click.Command = click.command(**attributes)(decorated)
+        decorated = options(*keys)(decorated)
+        decorated.__click_params__ += getattr(function, "__click_params__", [])
+        text = inspect.cleandoc(function.__doc__) + note
+        made: click.Command = click.command(help=text, **attributes)(decorated)
         return made
 
     return decorate
