@@ -22,6 +22,6 @@ USER ampacity
 WORKDIR /work
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["ampacity", "doctor"]
+    CMD ["ampacity", "workers"]
 ENTRYPOINT ["ampacity"]
 CMD ["coordinator", "--listen", "tcp:8786"]
