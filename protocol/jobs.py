@@ -7,6 +7,7 @@ The payload is opaque here: nobody but the child unpickles it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -116,6 +117,9 @@ def unpack_spec(data: bytes) -> JobSpec:
     for name, types in _TYPES.items():
         if not isinstance(given[name], types):
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
+    for name in ("timeout", "deadline"):
+        if given[name] is not None and not _is_time(given[name]):
+            raise Malformed(f"the field {name} of a job spec is no number of seconds")
     for name, choices in _CHOICES.items():
         if given[name] not in choices:
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
@@ -124,6 +128,10 @@ def unpack_spec(data: bytes) -> JobSpec:
     given["ships"] = tuple(blob_ref(ship) for ship in _list(given["ships"]))
     given["env"] = tuple(_text_pair(pair) for pair in _list(given["env"]))
     return JobSpec(**given)
+
+
+def _is_time(value: float) -> bool:
+    return type(value) is not bool and 0 <= value < math.inf
 
 
 def _list(value: Any) -> list[Any]:
@@ -195,6 +203,8 @@ def unpack_submissions(frame: bytes) -> list[Submission]:
         Malformed: the frame is none of ``pack_submissions``.
     """
     specs, records = _two_lists(frame)
+    if not all(type(spec) is bytes for spec in specs):
+        raise Malformed("a packed spec is bytes")
     try:
         return [
             Submission(specs[number], payload_of(payload), _text(key), _count(place))

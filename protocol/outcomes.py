@@ -6,6 +6,7 @@ the child, goes through it unread and is unpacked by who asked for the job.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -113,14 +114,43 @@ def unpack_outcome(body: bytes) -> Outcome:
         value, shown, error, exit_code, evidence, tail, *_later = unpack_list(body)
         return Outcome(
             value=None if value is None else payload_of(value),
-            shown=None if shown is None else Shown(*shown),
-            error=None if error is None else ErrorText(*error),
-            exit_code=exit_code,
-            evidence=None if evidence is None else Evidence(*evidence),
-            tail=tail,
+            shown=None if shown is None else Shown(*_fields(shown, _SHOWN)),
+            error=None if error is None else ErrorText(*_fields(error, _ERROR)),
+            exit_code=_checked(exit_code, _NUMBER),
+            evidence=None if evidence is None else Evidence(*_fields(evidence, _EVIDENCE)),
+            tail=_checked(tail, (bytes,)),
         )
     except (TypeError, ValueError) as e:
         raise Malformed(f"an outcome is damaged: {e}") from None
+
+
+_Types = tuple[type, ...]
+_NUMBER: _Types = (int, type(None))
+_SHOWN: tuple[_Types, ...] = ((bool,), (str,), (str,))
+_ERROR: tuple[_Types, ...] = ((str,), (str,), (str,))
+_EVIDENCE: tuple[_Types, ...] = (
+    (str,),
+    (str,),
+    _NUMBER,
+    (str, type(None)),
+    _NUMBER,
+    _NUMBER,
+    (str,),
+)
+_STREAM: tuple[_Types, ...] = ((bytes,), (int,), (bytes,))
+
+
+def _checked(value: Any, types: _Types) -> Any:
+    if type(value) not in types:
+        raise Malformed(f"{value!r:.40} is not one of {', '.join(t.__name__ for t in types)}")
+    return value
+
+
+def _fields(value: Any, types: tuple[_Types, ...]) -> list[Any]:
+    """The fields of a packed record that this version knows; a later one may append."""
+    if type(value) is not list or len(value) < len(types):
+        raise Malformed(f"a list of {len(types)} fields was expected")
+    return [_checked(field, kind) for field, kind in zip(value, types, strict=False)]
 
 
 class StreamLog(NamedTuple):
@@ -153,7 +183,7 @@ def unpack_log(data: bytes) -> JobLog:
         return JobLog()
     try:
         stdout, stderr, *_later = unpack_list(data)
-        return JobLog(StreamLog(*stdout), StreamLog(*stderr))
+        return JobLog(StreamLog(*_fields(stdout, _STREAM)), StreamLog(*_fields(stderr, _STREAM)))
     except (TypeError, ValueError) as e:
         raise Malformed(f"a job's log is damaged: {e}") from None
 
@@ -215,8 +245,12 @@ def _report(
     blobs: list[Any],
     log: bytes,
 ) -> Report:
-    if type(body) is not bytes or type(log) is not bytes or type(job) is not int:
-        raise Malformed("a report's job is a number, its body and log are bytes")
+    if type(body) is not bytes or type(log) is not bytes:
+        raise Malformed("a report's body and log are bytes")
+    if type(job) is not int or type(term) is not int or type(number) is not int:
+        raise Malformed("a report's job, term and number are integers")
+    if not math.isfinite(seconds) or not (began is None or math.isfinite(began)):
+        raise Malformed("a report's times are numbers of seconds")
     return Report(
         JobId(job),
         Attempt(term, number),
@@ -242,7 +276,7 @@ def unpack_deliveries(frame: bytes) -> list[Delivery]:
     """
     try:
         return [
-            Delivery(JobId(job), ENDINGS[ending], body)
+            Delivery(JobId(job), ENDINGS[ending], _checked(body, (bytes,)))
             for job, ending, body, *_later in unpack_list(frame)
         ]
     except (TypeError, ValueError, KeyError) as e:

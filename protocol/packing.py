@@ -24,7 +24,7 @@ def unpack(data: bytes) -> Any:
         Malformed: the bytes are no such value.
     """
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=False, use_list=True)
+        return msgpack.unpackb(data, ext_hook=_no_extension, strict_map_key=False)
     except (
         ValueError,
         TypeError,
@@ -33,6 +33,10 @@ def unpack(data: bytes) -> Any:
         msgpack.UnpackException,
     ) as e:
         raise Malformed(f"a frame cannot be unpacked: {e}") from None
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"an extension type, {code}, has no meaning here")
 
 
 def unpack_list(data: bytes) -> list[Any]:
