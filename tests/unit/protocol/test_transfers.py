@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
-
 from ampacity.protocol.commands import GetChunk, PutChunk
 from ampacity.protocol.errors import Disconnected, Malformed, NoSuchBlob
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 from ampacity.protocol.transfers import BlobResponder, download, upload
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 
 BYTES = bytes(range(251)) * (10 * CHUNK_SIZE // 251)
 REF = BlobRef(hashlib.sha256(BYTES).digest(), len(BYTES))
