@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet import threads
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-class DeferToThread(Protocol):
-    """``twisted.internet.threads.deferToThread``, or the same for another pool of threads."""
-
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]: ...
+DeferToThread = Callable[..., Deferred[Any]]
+"""As ``twisted.internet.threads.deferToThread``: calls a function in a thread."""
 
 
 def upload(

@@ -7,10 +7,11 @@ one is ended and forgotten.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from twisted.application.service import Service
@@ -79,7 +80,7 @@ class AgentSlots(WorkerPort, Protocol):
 
     def held(self) -> list[Holding]: ...
 
-    def drop(self, holdings: list[Holding]) -> None: ...
+    def drop(self, unwanted: Iterable[Holding]) -> None: ...
 
     def stop(self, grace: float) -> Deferred[Any]: ...
 
@@ -117,8 +118,8 @@ class Agent(Service):
         self._grace = grace
         self._lag = lag or LagMeter(reactor)
         self._kept = KeptCredentials(state or StateFolder.default())
-        self._in_thread: DeferToThread = defer_to_thread or cast(
-            "DeferToThread", partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
+        self._in_thread: DeferToThread = defer_to_thread or partial(
+            threads.deferToThreadPool, reactor, reactor.getThreadPool()
         )
         self._blobs = BlobFolder(folder / "values", self._in_thread)
         self._uplink = Uplink(reactor, BlobCache(self._blobs, cache_bytes), self._in_thread)
@@ -131,7 +132,7 @@ class Agent(Service):
         self._said = ""
         self._leaving = False
         self._running: Deferred[None] | None = None
-        self.name = ""
+        self.worker_name = ""
         """What the coordinator calls this worker."""
         self.ready: Deferred[str] = Deferred()
         self.done: Deferred[None] = Deferred()
@@ -139,7 +140,7 @@ class Agent(Service):
     # -- the service ------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
         self._slots.bind(self._uplink)
         self._lag.start()
         self._running = Deferred.fromCoroutine(self._run())
@@ -149,7 +150,7 @@ class Agent(Service):
         """Leave: nothing new, back with what has not begun, the rest within the grace."""
         if not self.running:
             return Deferred.fromCoroutine(_nothing())
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]  # as above
         return Deferred.fromCoroutine(self._leave(self._grace if grace is None else grace))
 
     async def _run(self) -> None:
@@ -175,7 +176,7 @@ class Agent(Service):
 
     async def _give_up(self, failure: Failure) -> None:
         if self.running:
-            super().stopService()
+            super().stopService()  # type: ignore[no-untyped-call]  # as above
         await self._close(0)
         self.done.errback(failure)
 
@@ -250,10 +251,10 @@ class Agent(Service):
         await self._offer(connection)
         self._connection = connection
         self._backoff.reset()
-        self._say(f"joined {self._address} as {self.name}")
+        self._say(f"joined {self._address} as {self.worker_name}")
         self._uplink.connected(connection)
         if not self.ready.called:
-            self.ready.callback(self.name)
+            self.ready.callback(self.worker_name)
 
     async def _offer(self, connection: Connection) -> None:
         """Say what there is to offer and what is held; drop what is not wanted of it."""
@@ -264,7 +265,7 @@ class Agent(Service):
         answer = await connection.call(
             Join, info=attrs.asdict(info), held=[[job, *attempt] for job, attempt in held]
         )
-        self.name = answer["name"]
+        self.worker_name = str(answer["name"])
         unwanted = records(answer["drop"], holding)
         self._slots.drop(unwanted)
         self._uplink.drop(unwanted)

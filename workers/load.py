@@ -18,10 +18,11 @@ class Load:
         psutil.cpu_percent(None)  # the first look starts the measurement
 
     def now(self) -> dict[str, Any]:
-        """``cpu``, the busy part of all processors, 0 to 1; ``memory``, the used part, 0 to 1;
-        ``lag``, this agent's own loop."""
+        """``cpu``, per cent of all processors; ``memory``, the bytes in use on this machine;
+        ``lag``, this agent's own loop in seconds: ``{p50, p99, max, ticks}``."""
+        memory = psutil.virtual_memory()
         return {
-            "cpu": psutil.cpu_percent(None) / 100,
-            "memory": psutil.virtual_memory().percent / 100,
+            "cpu": psutil.cpu_percent(None),
+            "memory": memory.total - memory.available,
             "lag": self._lag.summary(),
         }

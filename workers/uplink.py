@@ -260,7 +260,8 @@ class Uplink:
         return None
 
     def _take_reports(self) -> list[_Kept]:
-        reports, taken, size = self._reports, [], 0
+        reports, size = self._reports, 0
+        taken: list[_Kept] = []
         most = 1 if self._alone else FRAME_JOBS
         self._alone = max(self._alone - 1, 0)
         while reports and len(taken) < most and size < FRAME_BYTES:
