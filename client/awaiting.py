@@ -135,7 +135,7 @@ class Eventual(Coroutine[Any, Any, T_co]):
 
 
 def run(awaitable: Awaitable[T]) -> Deferred[T]:
-    """Drive a user's awaitable, which may wait for Deferreds and, on asyncio's loop, for futures."""
+    """Drive a user's awaitable; it may wait for Deferreds and, on asyncio's loop, for futures."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

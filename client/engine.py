@@ -58,6 +58,11 @@ class Engine:
         self._closing: Deferred[None] | None = None
         self._trigger: Any = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether no more jobs are taken."""
+        return self._closing is not None
+
     # -- use --------------------------------------------------------------------------------------
 
     def session(self) -> Session:
@@ -72,11 +77,8 @@ class Engine:
         session = self._session
         if session is None:
             session = self._start()
-        elif self.reactor.running and get_ident() != threadable.ioThread:
-            raise WrongThread(
-                "this pool belongs to the thread of its reactor; elsewhere, use "
-                "reactor.callFromThread, or ampacity.blocking.Pool"
-            )
+        else:
+            self.check_thread()
         if self._failed is not None:
             self._begin_opening()
         return session
@@ -98,9 +100,11 @@ class Engine:
 
     def check_thread(self) -> None:
         """Raises WrongThread: the reactor runs in another thread."""
-        if self.reactor is not None and self.reactor.running:
-            if get_ident() != threadable.ioThread:
-                raise WrongThread
+        if self.reactor.running and get_ident() != threadable.ioThread:
+            raise WrongThread(
+                "this pool belongs to the thread of its reactor; elsewhere, use "
+                "reactor.callFromThread, or ampacity.blocking.Pool"
+            )
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class Engine:
         self._closing.addCallback(lambda _: None if waiter.called else waiter.callback(None))
         return waiter
 
-    def _closed(self, result: None | Failure) -> None:
+    def _closed(self, result: Failure | None) -> None:
         if isinstance(result, Failure):
             self._log.failure("a pool could not be closed in order", result)
         assert self._closing is not None
@@ -210,6 +214,6 @@ class Engine:
 def working_folder() -> str | None:
     """Where this process works; None where the folder was removed."""
     try:
-        return os.getcwd()
+        return os.getcwd()  # noqa: PTH109  # a text is wanted, for each job
     except OSError:
         return None

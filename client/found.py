@@ -31,27 +31,28 @@ async def jobs(session: Session, **wanted: Any) -> list[Job[Any]]:
     found: list[Job[Any]] = []
     after = None
     while True:
-        page = await ask(
-            session, "jobs", after=after, limit=_PAGE, newest=False, **wanted
-        )
-        for one in page["jobs"]:
-            found.append(Job(session, one["name"] or one["target"], JobId(one["id"])))
+        page = await ask(session, "jobs", after=after, limit=_PAGE, newest=False, **wanted)
+        found.extend(_job(session, one) for one in page["jobs"])
         after = page["next"]
         if after is None:
             return found
 
 
-async def fill(session: Session, group: Group[Any], id: GroupId, reactor: IReactorTime) -> None:
+def _job(session: Session, known: dict[str, Any]) -> Job[Any]:
+    return Job(session, known["name"] or known["target"], JobId(known["id"]))
+
+
+async def fill(session: Session, group: Group[Any], number: GroupId, reactor: IReactorTime) -> None:
     """Put the jobs of a group, as far as they are submitted, into one that has none."""
     broken = None
     try:
-        known = await ask(session, "group", group=id)
+        known = await ask(session, "group", group=number)
         group.name = known["name"] or group.name
-        group.tally.id = id
+        group.tally.id = number
         after = None
         while not group.stopped:
             page = await ask(
-                session, "select", what="group", group=id, first=None, last=None,
+                session, "select", what="group", group=number, first=None, last=None,
                 after=after, limit=_IDS,
             )  # fmt: skip
             await _expect(session, group, _each(page["ids"]), reactor)

@@ -29,6 +29,7 @@ class Job(Eventual[T_co]):
     """
 
     __slots__ = (
+        "__weakref__",
         "_accepting",
         "_body",
         "_ending",
@@ -40,7 +41,6 @@ class Job(Eventual[T_co]):
         "frame",
         "id",
         "name",
-        "__weakref__",
     )
 
     def __init__(self, session: Session, name: str, job: JobId | None = None) -> None:
@@ -187,5 +187,3 @@ def _succeeded(value: str) -> Deferred[str]:
     done: Answer[str] = Answer()
     done.callback(value)
     return done
-
-

@@ -40,9 +40,7 @@ class LocalCluster:
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="ampacity-"))
         self._own_folder = folder is None
-        self.defer_to_thread = partial(
-            threads.deferToThreadPool, reactor, reactor.getThreadPool()
-        )
+        self.defer_to_thread = partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
         self.blobs = BlobFolder(self.folder / "blobs", self.defer_to_thread)
         self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
         self.slots = SlotPool(

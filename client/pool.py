@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from ..protocol.errors import BadOption
+from ..protocol.errors import BadOption, PoolClosed
 from ..protocol.ids import GroupId, JobId, parse_group
 from ..protocol.jobs import BlobRef, JobSpec, pack_spec
 from ..protocol.limits import INLINE_LIMIT
@@ -24,6 +25,7 @@ from .functions import PYTHON, Travelling, import_name, travelling
 from .group import IN_FLIGHT, Errors, Group, Item
 from .job import Job
 from .options import Options
+from .session import Session
 from .ships import pack_module
 
 P = ParamSpec("P")
@@ -129,6 +131,24 @@ class Pool(Service):
             WrongThread: this is not the thread of the reactor.
         """
         session = self._engine.session()
+        job, hand_in = self.prepare(session, function, args, kwargs)
+        hand_in()
+        return job
+
+    def begin(self) -> Session:
+        """Start, on the reactor's thread, for ``prepare``."""
+        return self._engine.session()
+
+    def prepare(
+        self,
+        session: Session,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[Job[T], Callable[[], object]]:
+        """The packed job, and what hands it in on the reactor's thread. Safe in any thread."""
+        if self._engine.closed:
+            raise PoolClosed
         way = travelling(function)
         way.check(args, kwargs)
         payload, by_value = pack_arguments(way, args, kwargs)
@@ -136,8 +156,7 @@ class Pool(Service):
         options = self._options
         job: Job[T] = Job(session, options.name or way.target)
         submit = session.submit if len(payload) <= INLINE_LIMIT else session.submit_large
-        submit(job, spec, payload, self._blobs(way), options.key)
-        return job
+        return job, partial(submit, job, spec, payload, self._blobs(way), options.key)
 
     def map(
         self,
@@ -239,14 +258,13 @@ class Pool(Service):
 
     # -- finding ----------------------------------------------------------------------------------
 
-    def job(self, id: int | str) -> Job[Any]:
+    def job(self, number: int | str) -> Job[Any]:
         """A job by its id, whoever submitted it with this credential."""
-        number = int(id)
-        return Job(self._engine.session(), f"job {number}", JobId(number))
+        return Job(self._engine.session(), "", JobId(int(number)))
 
-    def group(self, id: str | int) -> Group[Any]:
+    def group(self, name: str | int) -> Group[Any]:
         """A group by its id, ``g3``: its results can be read as those of a ``map``."""
-        number = parse_group(id) if isinstance(id, str) else GroupId(id)
+        number = parse_group(name) if isinstance(name, str) else GroupId(name)
         session = self._engine.session()
         group: Group[Any] = Group(session, "", errors="raise")
         filling = found.fill(session, group, number, self._engine.reactor)
@@ -327,5 +345,3 @@ def _check_map(iterables: Iterable[Any], errors: str, in_flight: int) -> None:
         raise BadOption(f'errors is "raise", "return" or "cancel", not {errors!r:.80}')
     if not isinstance(in_flight, int) or in_flight < 1:
         raise BadOption(f"in_flight is a number from 1, not {in_flight!r:.80}")
-
-

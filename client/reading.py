@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
-
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Ending, Outcome, unpack_outcome
@@ -24,7 +22,7 @@ def read(session: Session, job: JobId | None, name: str, ending: Ending, body: b
     """
     outcome = unpack_outcome(body)
     if isinstance(outcome.value, BlobRef):
-        return session.read_blob(outcome.value, _read, job, name, ending, outcome)
+        return session.values.read(outcome.value, _read, job, name, ending, outcome)
     return _read(outcome.value, job, name, ending, outcome)
 
 
@@ -33,11 +31,4 @@ def _read(
 ) -> Any:
     if ending is Ending.SUCCEEDED:
         return value_of(job, name, outcome, source)
-    raise_error(job, name, ending, outcome, source)
-
-
-def read_later(
-    session: Session, job: JobId | None, name: str, ending: Ending, body: bytes
-) -> Deferred[Any]:
-    """The same, always as a Deferred."""
-    return maybeDeferred(read, session, job, name, ending, body)
+    return raise_error(job, name, ending, outcome, source)

@@ -1,37 +1,183 @@
-"""A coordinator over a connection that comes and goes."""
+"""A session with a coordinator elsewhere, over connections that come and go."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from pathlib import Path
-from random import Random
-from typing import Any, TypeVar
+from random import SystemRandom
+from typing import Any
 
 import attrs
-from twisted.internet import threads
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from ..protocol import commands
 from ..protocol.access import AccessFolder
 from ..protocol.addresses import Address, parse_address
-from ..protocol.blobs import BlobFolder
+from ..protocol.commands import Goodbye, OpenSession
 from ..protocol.dialing import Greeted, dial
 from ..protocol.errors import AmpacityError, BadOption, Disconnected, NoCoordinator, Refused
-from ..protocol.ids import JobId
-from ..protocol.jobs import BlobRef, Submission, pack_submissions
-from ..protocol.outcomes import JobLog, unpack_deliveries, unpack_log
-from ..protocol.ports import Accepted, ClientPort
 from ..protocol.tokens import Token, parse_token
-from ..protocol.transfers import download, upload
+from .coordinator import Ears, RemoteCoordinator
 from .session import Session
-
-T = TypeVar("T")
 
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
+_GOODBYE_SECONDS = 2.0
+
+
+@attrs.frozen
+class Target:
+    """Which coordinator, and what to show to it."""
+
+    address: Address
+    token: Token | None = None
+
+    @classmethod
+    def of(
+        cls,
+        address: str | None = None,
+        token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+    ) -> Target:
+        """From what a program says; what it leaves out comes from ``AMPACITY_COORDINATOR`` and
+        ``AMPACITY_TOKEN_FILE``, and is the coordinator of this user on this machine otherwise.
+
+        Raises:
+            BadOption: the address is none, or the token comes from two places.
+            TokenDamaged: the token is damaged.
+            OSError: the token's file cannot be read.
+        """
+        if token is not None and token_file is not None:
+            raise BadOption("a token is given as a text or by a file, not both")
+        text = address or os.environ.get("AMPACITY_COORDINATOR")
+        if text is None:
+            return cls(Address(path=AccessFolder.default().socket))
+        try:
+            parsed = parse_address(text)
+        except ValueError as e:
+            raise BadOption(str(e)) from None
+        file = token_file or os.environ.get("AMPACITY_TOKEN_FILE")
+        if token is None and file is not None and (token_file or parsed.token is None):
+            token = Path(file).expanduser().read_text()
+        return cls(parsed, parsed.token if token is None else _token_in(token))
+
+
+def _token_in(text: str) -> Token:
+    """A token, or the whole line with an address that a coordinator prints."""
+    return parse_token(text.strip().rpartition("#")[2])
+
+
+class RemoteLink:
+    """Keeps a session connected. The first connection is tried for ``wait`` seconds, a lost one
+    is made again for as long as it takes, with growing and random pauses."""
+
+    local = False
+    _log = Logger()
+
+    def __init__(self, reactor: Any, target: Target, wait: float) -> None:
+        self._reactor = reactor
+        self._target = target
+        self._wait = wait
+        self._random = SystemRandom()
+        self._coordinator: RemoteCoordinator | None = None
+        self._again: Deferred[None] | None = None
+        self._closed = False
+
+    def open(self, session: Session) -> Deferred[None]:
+        """Fires when the session is open there.
+
+        Fails with ``NoCoordinator``, or with one of ``Refused``, for which nothing is tried again.
+        """
+        return Deferred.fromCoroutine(self._open(session))
+
+    async def _open(self, session: Session) -> None:
+        until = self._reactor.seconds() + self._wait
+        pause = _FIRST_WAIT
+        while True:
+            left = until - self._reactor.seconds()
+            try:
+                return await self._connect(session, max(left, _FIRST_WAIT))
+            except (NoCoordinator, Disconnected) as e:
+                if self._reactor.seconds() + pause >= until:
+                    raise _plain(e) from None
+            await deferLater(self._reactor, pause)
+            pause = min(pause * 1.5, 1.0)
+
+    async def _connect(self, session: Session, seconds: float) -> None:
+        ears = Ears(session)
+        target = self._target
+        greeted: Greeted = await dial(
+            self._reactor, target.address, "client", target.token, ears, seconds
+        )
+        connection = greeted.connection
+        session.meet(greeted.store)
+        try:
+            opened = await connection.call(OpenSession, session=session.id)
+        except BaseException:
+            connection.abort()
+            raise
+        if self._closed:
+            connection.abort()
+            raise CancelledError
+        self._coordinator = RemoteCoordinator(connection, session)
+        connection.on_lost(lambda reason: self._lost(session, reason))
+        if connection.lost is None:
+            session.connected(self._coordinator, opened["next_sequence"])
+
+    def _lost(self, session: Session, reason: Failure) -> None:
+        self._coordinator = None
+        session.disconnected()
+        if self._closed:
+            return
+        self._log.info(
+            "the connection to {address} is gone: {reason}",
+            address=str(self._target.address),
+            reason=reason.getErrorMessage(),
+        )
+        self._again = Deferred.fromCoroutine(self._reconnect(session))
+        self._again.addErrback(self._give_up, session)
+
+    async def _reconnect(self, session: Session) -> None:
+        """Try until it works; a refusal is final."""
+        bound = _FIRST_WAIT
+        while True:
+            await deferLater(self._reactor, self._random.uniform(0, bound))
+            try:
+                await self._connect(session, self._wait)
+                return
+            except Refused:
+                raise
+            except AmpacityError:
+                bound = min(bound * 2, _LONGEST_WAIT)
+
+    def _give_up(self, failure: Failure, session: Session) -> None:
+        if failure.check(CancelledError):
+            return
+        self._log.warn("the coordinator refuses us now: {why}", why=failure.getErrorMessage())
+        session.fail_all(failure.value)
+
+    def close(self) -> Deferred[None]:
+        """Say goodbye and hang up: jobs with ``orphans="cancel"`` end now."""
+        self._closed = True
+        if self._again is not None:
+            self._again.cancel()
+        return Deferred.fromCoroutine(self._hang_up())
+
+    async def _hang_up(self) -> None:
+        coordinator, self._coordinator = self._coordinator, None
+        if coordinator is None:
+            return
+        connection = coordinator.connection
+        said = connection.call(Goodbye).addErrback(lambda _: {})
+        await said.addTimeout(_GOODBYE_SECONDS, self._reactor, onTimeoutCancel=lambda _, __: {})
+        gone: Deferred[None] = Deferred()
+        connection.on_lost(lambda _: gone.callback(None))
+        if connection.lost is None:
+            connection.abort()
+        await gone
+
+
+def _plain(error: AmpacityError) -> NoCoordinator:
+    return error if isinstance(error, NoCoordinator) else NoCoordinator(str(error))

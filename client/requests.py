@@ -117,7 +117,9 @@ class Requests:
     def _not_known(self, unknown: list[int]) -> None:
         for job in unknown:
             self.unwatch(JobId(job))
-            self._session.unknown(JobId(job), NoSuchJob(f"there is no job {job}, or it was forgotten"))
+            self._session.unknown(
+                JobId(job), NoSuchJob(f"there is no job {job}, or it was forgotten")
+            )
 
     def _refused(self, batch: list[JobId], failure: Failure) -> None:
         for job in batch:
@@ -176,4 +178,3 @@ def _tell_states(result: Any, waiters: dict[JobId, list[Deferred[str]]]) -> None
                 _errback(waiter, result.value)
             else:
                 waiter.callback(result.get(job, "unknown"))
-

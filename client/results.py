@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -26,7 +27,7 @@ E = TypeVar("E", bound=JobError)
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an exception in another process: the cause of the one that is raised here."""
+    """The traceback of an exception in another process: the cause of the one raised here."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -101,9 +102,7 @@ def _command_failed(job: JobId | None, shown: str, outcome: Outcome) -> CommandF
     return _told(failed, job, outcome)
 
 
-def _job_failed(
-    job: JobId | None, shown: str, outcome: Outcome, error: ErrorText
-) -> JobFailed:
+def _job_failed(job: JobId | None, shown: str, outcome: Outcome, error: ErrorText) -> JobFailed:
     failed = JobFailed(
         f"{_named(job, shown)} raised {error.type_name}: {error.message}{_last_output(outcome)}"
     )
@@ -127,10 +126,8 @@ def _rebuilt(source: bytes | Path | None) -> Exception | None:
 def _attach_traceback(error: Exception, named: str, text: str) -> None:
     error.__cause__ = RemoteTraceback(text)
     error.add_note(f"raised by {named}, in another process")
-    try:
+    with contextlib.suppress(AttributeError):  # a class may refuse attributes
         error.remote_traceback = text  # type: ignore[attr-defined]  # users are told of it
-    except AttributeError:  # a class with slots
-        pass
 
 
 def _told(error: E, job: JobId | None, outcome: Outcome) -> E:

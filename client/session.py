@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,11 +27,7 @@ from .frames import Entry, Frame, Frames
 from .requests import Requests
 from .spool import Spool
 from .tallies import GroupTally
-
-T = TypeVar("T")
-
-BLOBS_READ = 4
-"""Results that are fetched and unpickled at the same time."""
+from .values import Values
 
 
 class Session:
@@ -44,11 +39,12 @@ class Session:
         self.id = SessionId(os.urandom(16))
         self.spool = Spool(defer_to_thread)
         self.requests = Requests(self)
+        self.values = Values(self.requests, self.spool, defer_to_thread)
         self.following: dict[JobId, Callable[[int, bytes], Deferred[bool]]] = {}
         """Who is called with the output of a job (its stream, the bytes)."""
         self.last_warning: str | None = None
         self._reactor = reactor
-        self._defer_to_thread = defer_to_thread
+        self.defer_to_thread = defer_to_thread
         self._coordinator: Coordinator | None = None
         self._store: bytes | None = None
         self._stored: set[bytes] = set()
@@ -61,7 +57,6 @@ class Session:
         self._jobs: dict[int, Entry | list[Entry]] = {}
         self._early: dict[int, Delivery] = {}
         self._unwanted: dict[Entry, Deferred[str] | None] = {}
-        self._readers = DeferredSemaphore(BLOBS_READ)
         self._quiet: list[tuple[bool, Deferred[None]]] = []
 
     # -- the link ---------------------------------------------------------------------------------
@@ -365,18 +360,6 @@ class Session:
             if one is not None:
                 one.has_failed(error)
         self._look_if_quiet()
-
-    def read_blob(self, ref: BlobRef, read: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Fetch a blob, and have it read in a thread: ``read(path, *arguments)``."""
-
-        async def fetch_and_read() -> T:  # a few at a time, so that memory stays bounded
-            path: Path = await self.requests.call(lambda coordinator: coordinator.get_blob(ref))
-            try:
-                return await self._defer_to_thread(read, path, *arguments)
-            finally:
-                self.requests.done_with(ref)
-
-        return self._readers.run(lambda: Deferred.fromCoroutine(fetch_and_read()))
 
     def when_quiet(self, results: bool) -> Deferred[None]:
         """Fires when all jobs are accepted; with ``results``, when all have ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -104,7 +105,7 @@ def _write(folder: Path, data: bytes, ref: BlobRef | None = None) -> BlobRef:
     path = _path(folder, ref.digest)
     if not path.exists():
         handle, name = tempfile.mkstemp(dir=folder)
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(data)
         Path(name).replace(path)
     return ref

@@ -50,7 +50,7 @@ class Ordered(AsyncIterator[T]):
                 return e
             raise
 
-    async def aclose(self) -> None:
+    def leave(self) -> None:
         """Read no more."""
         self._group.leave()
 

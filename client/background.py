@@ -1,0 +1,155 @@
+"""A reactor for programs that have none: in a thread of its own, once a process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python import threadable
+from twisted.python.failure import Failure
+
+from ..protocol.errors import PoolClosed, WrongThread
+
+T = TypeVar("T")
+
+_TICK = 0.05
+"""Seconds between looks for children that ended, and for the end of the main thread."""
+
+_LOOK = 1.0
+"""Seconds after which who waits looks whether the reactor still runs."""
+
+_starting = threading.Lock()
+_thread: threading.Thread | None = None
+_soon: deque[Callable[[], None]] = deque()
+
+
+def forbid_reactor_thread() -> None:
+    """Raises WrongThread: this is the reactor's thread, and would wait for itself."""
+    if threadable.ioThread == threading.get_ident() and _reactor_runs():
+        raise WrongThread(
+            "the blocking pool cannot be used on the reactor's thread; use ampacity.Pool there"
+        )
+
+
+def _reactor_runs() -> bool:
+    from sys import modules
+
+    return bool(getattr(modules.get("twisted.internet.reactor"), "running", False))
+
+
+def start() -> Any:
+    """The reactor, which runs when this returns: one that runs already, or ours.
+
+    Raises:
+        PoolClosed: it ran, and has stopped; no reactor can be started twice.
+    """
+    global _thread
+    with _starting:
+        from twisted.internet import reactor
+
+        ours: Any = reactor
+        if not ours.running:
+            if _thread is not None:
+                raise PoolClosed("the reactor has stopped, and cannot be started again")
+            runs = threading.Event()
+            _thread = threading.Thread(target=_run, args=(ours, runs), name="ampacity-reactor")
+            _thread.start()
+            runs.wait()
+    return ours
+
+
+def _run(reactor: Any, runs: threading.Event) -> None:
+    from twisted.internet.task import LoopingCall
+
+    # without signal handlers, nobody but us looks after children that ended
+    reactor.callWhenRunning(lambda: LoopingCall(_tick, reactor).start(_TICK))
+    reactor.callWhenRunning(runs.set)
+    reactor.run(installSignalHandlers=False)
+
+
+def _tick(reactor: Any) -> None:
+    from twisted.internet.process import reapAllProcesses
+
+    reapAllProcesses()
+    if not threading.main_thread().is_alive() and reactor.running:
+        reactor.stop()
+
+
+# -- from other threads ---------------------------------------------------------------------------
+
+
+def soon(function: Callable[[], None]) -> None:
+    """Call on the reactor's thread, in order; what comes together is called together."""
+    _soon.append(function)
+    if len(_soon) == 1:
+        start().callFromThread(_call_all)
+
+
+def _call_all() -> None:
+    while _soon:
+        # it leaves after its call: who finds the queue empty is the one who wakes us
+        _soon[0]()
+        _soon.popleft()
+
+
+def wait(
+    begin: Callable[[], Deferred[T]],
+    timeout: float | None = None,
+    interrupted: Callable[[], object] | None = None,
+) -> T:
+    """Call on the reactor's thread, and wait for the result.
+
+    Raises:
+        TimeoutError: it has not come within ``timeout`` seconds; it is not waited for any more.
+        WrongThread: this is the reactor's thread.
+    """
+    forbid_reactor_thread()
+    reactor = start()
+    future: Future[T] = Future()
+
+    def go() -> None:
+        maybeDeferred(begin).addCallbacks(future.set_result, fail)
+
+    def fail(failure: Failure) -> None:
+        future.set_exception(failure.value)
+
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    reactor.callFromThread(go)
+    try:
+        _wait_for(done, reactor, timeout)
+    except TimeoutError:
+        raise
+    except BaseException:
+        if interrupted is not None:
+            reactor.callFromThread(maybeDeferred, interrupted)
+        raise
+    return future.result()
+
+
+def _wait_for(done: threading.Event, reactor: Any, timeout: float | None) -> None:
+    until = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = _LOOK if until is None else min(until - time.monotonic(), _LOOK)
+        if done.wait(max(left, 0)):
+            return
+        if until is not None and time.monotonic() >= until:
+            raise TimeoutError(f"no result within {timeout:g} s")
+        if not reactor.running and not done.wait(_LOOK):
+            raise PoolClosed("the reactor has stopped")
+
+
+def call(function: Callable[[], T]) -> T:
+    """Call on the reactor's thread, and wait for its value."""
+    boxed: list[T] = wait(lambda: maybeDeferred(_boxed, function))
+    return boxed[0]
+
+
+def _boxed(function: Callable[[], T]) -> list[T]:
+    """A value that may be a Deferred or awaitable, which is not to be waited for."""
+    return [function()]

@@ -1,0 +1,134 @@
+"""``ports.Coordinator`` over one connection, and what the coordinator says on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.protocols import amp
+
+from ..protocol import commands
+from ..protocol.connection import Connection
+from ..protocol.ids import GroupId, JobId
+from ..protocol.jobs import BlobRef, Submission, pack_submissions
+from ..protocol.outcomes import JobLog, unpack_deliveries, unpack_log
+from ..protocol.ports import Accepted
+from ..protocol.transfers import download, upload
+from .session import Session
+
+T = TypeVar("T")
+
+
+class Ears(amp.CommandLocator):
+    """Answers the coordinator's commands."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @commands.Delivered.responder
+    async def delivered(self, outcomes: bytes) -> dict[str, Any]:
+        await self._session.delivered(unpack_deliveries(outcomes))
+        return {}
+
+    @commands.Output.responder
+    async def output(self, job: int, stream: int, data: bytes) -> dict[str, Any]:
+        return {"wanted": await self._session.output(JobId(job), stream, data)}
+
+
+class RemoteCoordinator:
+    """Asks over a connection; every call fails with ``Disconnected`` when it is lost."""
+
+    def __init__(self, connection: Connection, session: Session) -> None:
+        self.connection = connection
+        self._session = session
+        self._reading: Counter[BlobRef] = Counter()
+
+    @property
+    def lost(self) -> bool:
+        """Whether asking is useless."""
+        return self.connection.lost is not None or self.connection.closing
+
+    def _ask(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
+        return self.connection.call(command, **arguments)
+
+    def submit(
+        self, sequence: int, submissions: Sequence[Submission], group: int | None
+    ) -> Deferred[Accepted]:
+        jobs = pack_submissions(submissions)
+        answer = self._ask(commands.Submit, sequence=sequence, group=group, jobs=jobs)
+        return answer.addCallback(_accepted)
+
+    def close_group(self, group: int, size: int) -> Deferred[None]:
+        return self._ask(commands.CloseGroup, group=group, size=size).addCallback(_nothing)
+
+    def cancel(self, jobs: Sequence[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
+        answer = self._ask(commands.Cancel, jobs=list(jobs), queued_only=queued_only)
+        return answer.addCallback(_part, "states")
+
+    def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
+        return self._ask(commands.Retry, jobs=list(jobs)).addCallback(_part, "ids")
+
+    def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
+        return self._ask(commands.Watch, jobs=list(jobs)).addCallback(_part, "unknown")
+
+    def query(self, question: str, details: dict[str, Any]) -> Deferred[Any]:
+        answer = self._ask(commands.Query, question=question, details=details)
+        return answer.addCallback(_part, "answer")
+
+    def attach(self, job: JobId, follow: bool) -> Deferred[tuple[JobLog, bool]]:
+        answer = self._ask(commands.Attach, job=job, follow=follow)
+        return answer.addCallback(lambda got: (unpack_log(got["log"]), bool(got["live"])))
+
+    def detach(self, job: JobId) -> Deferred[None]:
+        return self._ask(commands.Detach, job=job).addCallback(_nothing)
+
+    def reload_workers(self) -> Deferred[int]:
+        return self._ask(commands.ReloadWorkers).addCallback(_part, "workers")
+
+    def shutdown(self) -> Deferred[None]:
+        return self._ask(commands.Shutdown).addCallback(_nothing)
+
+    # -- blobs ------------------------------------------------------------------------------------
+
+    def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
+        return upload(self.connection, ref, path, self._session.defer_to_thread)
+
+    def get_blob(self, ref: BlobRef) -> Deferred[Path]:
+        """A copy of our own: ``release_blob`` when it has been read."""
+        return Deferred.fromCoroutine(self._get_blob(ref))
+
+    async def _get_blob(self, ref: BlobRef) -> Path:
+        folder = await self._session.values.folder()
+        await download(self.connection, ref, folder)
+        self._reading[ref] += 1
+        return folder.path(ref)
+
+    def release_blob(self, ref: BlobRef) -> None:
+        """The file has been read; the last reader removes it."""
+        self._reading[ref] -= 1
+        if self._reading[ref] <= 0:
+            del self._reading[ref]
+            self._session.values.folder().addCallback(
+                lambda folder: folder.remove(ref.digest)
+            ).addErrback(lambda _: None)
+
+
+def _accepted(answer: dict[str, Any]) -> Accepted:
+    group = answer["group"]
+    return Accepted(
+        ids=tuple((first, count) for first, count in answer["ids"]),
+        group=None if group is None else GroupId(group),
+        missing=tuple(answer["missing"]),
+        warning=answer["warning"],
+    )
+
+
+def _part(answer: dict[str, Any], name: str) -> Any:
+    return answer[name]
+
+
+def _nothing(_: Any) -> None:
+    """The answer holds nothing."""

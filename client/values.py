@@ -1,0 +1,60 @@
+"""Results too large for a frame: fetched to a file, unpickled in a thread, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
+
+from ..protocol.jobs import BlobRef
+from ..protocol.transfers import DeferToThread
+from .requests import Requests
+from .spool import Spool
+
+if TYPE_CHECKING:
+    from ..protocol.blobs import BlobFolder
+
+T = TypeVar("T")
+
+AT_ONCE = 4
+"""So many are in memory at the same time."""
+
+
+class Values:
+    """Reads the values that results refer to."""
+
+    def __init__(self, requests: Requests, spool: Spool, defer_to_thread: DeferToThread) -> None:
+        self._requests = requests
+        self._spool = spool
+        self._defer_to_thread = defer_to_thread
+        self._readers = DeferredSemaphore(AT_ONCE)
+        self._opening = DeferredLock()
+        self._folder: BlobFolder | None = None
+
+    def read(self, ref: BlobRef, load: Callable[..., T], *arguments: object) -> Deferred[T]:
+        """Fires with ``load(path, *arguments)``, which is called in a thread."""
+
+        async def fetch_and_load() -> T:
+            path: Path = await self._requests.call(lambda coordinator: coordinator.get_blob(ref))
+            try:
+                return await self._defer_to_thread(load, path, *arguments)
+            finally:
+                self._requests.done_with(ref)
+
+        return self._readers.run(lambda: Deferred.fromCoroutine(fetch_and_load()))
+
+    def folder(self) -> Deferred[BlobFolder]:
+        """Where values are put that come over a connection."""
+        return Deferred.fromCoroutine(self._open_folder())
+
+    async def _open_folder(self) -> BlobFolder:
+        from ..protocol.blobs import BlobFolder
+
+        async with self._opening:
+            if self._folder is None:
+                folder = BlobFolder(self._spool.folder / "fetched", self._defer_to_thread)
+                await folder.start()
+                self._folder = folder
+        return self._folder
