@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -123,10 +124,12 @@ def _unreachable(address: Address, why: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Why, without the sentence that Twisted puts before it."""
-    known = getattr(error, "osError", None)
-    if known is not None and getattr(known, "strerror", None):
-        return str(known.strerror).lower()
+    """Why, in a few words."""
+    if isinstance(error, DNSLookupError):
+        return "there is no host of this name"
+    number = getattr(error, "osError", None)
+    if isinstance(number, int):
+        return os.strerror(number).lower()
     return str(error).rstrip(".") or type(error).__name__
 
 
