@@ -1,0 +1,151 @@
+"""ampoule's starter and connector, as this project needs them.
+
+Importing this installs a reactor, as importing ampoule does: import it once one is chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ampoule.main import AMPConnector, ProcessStarter
+from ampoule.pool import ProcessPool
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IReactorProcess
+from twisted.protocols.amp import AMP
+from twisted.python.failure import Failure
+
+from .bootstrap import BOOTSTRAP
+from .errands import FROM_CHILD, TO_CHILD, BoxReader, Done
+
+
+class ProcessOwner(Protocol):
+    """Who is told what a process does."""
+
+    def job_done(self, done: Done) -> None:
+        """A job's report came."""
+
+    def pipe_closed(self) -> None:
+        """The process has closed a pipe of its connection."""
+
+    def exited(self, reason: Failure) -> None:
+        """The process has ended; its pipes may still be open elsewhere."""
+
+    def ended(self, reason: Failure) -> None:
+        """The process has ended and the pipes of its connection are closed."""
+
+
+class ChildLink(AMP):
+    """The agent's side of the connection to a child."""
+
+    noisy = False
+
+    def unhandledError(self, failure: Failure) -> None:
+        """An answer that could not be used: the child is of no use, and its end says more."""
+        self.transport.loseConnection()
+
+
+class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no types
+    """A child's process protocol: dispatches reports itself, and survives half-dead children."""
+
+    transport: Any
+
+    def __init__(self, link: AMP, owner: ProcessOwner) -> None:
+        super().__init__(link)
+        self._owner = owner
+        self._boxes = BoxReader()
+
+    def connectionMade(self) -> None:
+        self.amp.makeConnection(self)
+
+    def write(self, data: bytes) -> None:
+        if TO_CHILD in self.transport.pipes:
+            self.transport.writeToChild(TO_CHILD, data)
+
+    def loseConnection(self) -> None:
+        for descriptor in (TO_CHILD, FROM_CHILD):
+            self.transport.closeChildFD(descriptor)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        try:
+            for box in self._boxes.feed(data):
+                if type(box) is bytes:
+                    self.amp.dataReceived(box)
+                else:
+                    self._owner.job_done(box)
+        except Exception:
+            self._log_damage()
+            self.loseConnection()
+
+    def _log_damage(self) -> None:
+        from twisted.logger import Logger
+
+        Logger(namespace=__name__).failure("a child sent what cannot be understood")
+
+    def childConnectionLost(self, childFD: int) -> None:
+        self._owner.pipe_closed()
+
+    def processExited(self, reason: Failure) -> None:
+        self._owner.exited(reason)
+
+    def processEnded(self, reason: Failure) -> None:
+        self.amp.connectionLost(reason)
+        self.finished.callback("")
+        self._owner.ended(reason)
+
+    def kill_quietly(self) -> None:
+        """SIGKILL the process itself."""
+        try:
+            self.transport.signalProcess("KILL")
+        except ProcessExitedAlready:
+            pass
+
+
+class ChildStarter(ProcessStarter):  # type: ignore[misc]  # ampoule carries no types
+    """Starts one child, with the given reactor, interpreter, environment and descriptors."""
+
+    def __init__(
+        self,
+        reactor: IReactorProcess,
+        python: str,
+        env: dict[str, str],
+        descriptors: dict[int, int | str],
+        owner: ProcessOwner,
+    ) -> None:
+        super().__init__(bootstrap=BOOTSTRAP, env=env)
+        self._reactor = reactor
+        self._python = python
+        self._descriptors = descriptors
+        self._owner = owner
+        self.connector: ChildConnector | None = None
+
+    def connectorFactory(self, link: AMP) -> ChildConnector:
+        return ChildConnector(link, self._owner)
+
+    def startPythonProcess(self, prot: ChildConnector, *args: str) -> tuple[AMP, Any]:
+        """Start it. ampoule's own way would put package folders on the child's PYTHONPATH.
+
+        Raises:
+            OSError: there is no such interpreter, or no room for a process.
+        """
+        words = [self._python, "-c", self.bootstrap, *args]
+        self._reactor.spawnProcess(prot, self._python, words, self.env, childFDs=self._descriptors)
+        self.connector = prot
+        return prot.amp, prot.finished
+
+
+def pool_of_one(starter: ChildStarter, agent: int) -> Any:
+    """An ampoule pool that starts one child at its first call, and never another."""
+    from .child import JobChild
+
+    pool = ProcessPool(
+        JobChild,
+        ChildLink,
+        min=0,
+        max=1,
+        recycleAfter=0,
+        timeout=None,
+        starter=starter,
+        ampChildArgs=(str(agent),),
+    )
+    pool.looping.stop()
+    return pool

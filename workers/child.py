@@ -1,0 +1,211 @@
+"""The process that runs jobs, a batch at a time.
+
+Its reactor is blocked by the job, by design: everything that goes on meanwhile is the agent's. A
+batch is a list of jobs; before each one the child takes a permit, one byte, from a pipe that the
+agent reads, too, when it wants back what has not begun. So no job runs twice, whoever is busy.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ampoule.child import AMPChild
+
+from ..protocol.packing import unpack_list
+from .calls import Calls, Ended, Interrupted, Place, find_function
+from .errands import PERMITS, Prepare, RunJobs, job_done
+from .freshness import Freshness
+from .results import clean
+from .shipped import ShippedModules
+from .stage import Streams, Surroundings, left_over, restore_signals, send
+
+STALE = "stale"
+_IDLE, _RUNNING, _CLOSING = range(3)
+
+
+class JobChild(AMPChild):  # type: ignore[misc]  # ampoule carries no types
+    """The child's side of the connection to its agent."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__()
+        self._batches: Batches | None = None
+
+    @Prepare.responder
+    def prepare(self, details: dict[str, Any]) -> dict[str, Any]:
+        """Make ready for jobs; run the set-up function, if there is one."""
+        self._batches = Batches(details)
+        error = self._batches.set_up(details["setup"], details["folder"])
+        version = ".".join(platform.python_version_tuple()[:2])
+        from .. import __version__
+
+        gc.collect()
+        gc.freeze()
+        answer = {"error": error, "python": version, "software": __version__, "pid": os.getpid()}
+        return {"answer": answer}
+
+    @RunJobs.responder
+    def run_jobs(self, batch: bytes) -> dict[str, Any]:
+        """Run a batch; returns when it has ended."""
+        assert self._batches is not None
+        return {"stop": self._batches.run(batch)}
+
+
+class Batches:
+    """Runs batches, one job after the other."""
+
+    def __init__(self, details: dict[str, Any]) -> None:
+        files = Path(details["files"])
+        files.mkdir(parents=True, exist_ok=True)
+        self._worker: str = details["worker"]
+        self._calls = Calls(Place(self._worker, files, Path(details["results"])))
+        self._streams = Streams(details["nonce"])
+        self._files = files
+        self._watch_processes = True
+        self._shipped = ShippedModules()
+        self._freshness: Freshness | None = None
+        self._context: Any = None
+        self._refused: Exception | None = None
+        self._number = 0
+        self._pid = os.getpid()
+        self._mode = _IDLE
+        self._signal = 0
+        self._raised: set[int] = set()
+        self._handlers: dict[int, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signalled)
+            self._handlers[number] = signal.getsignal(number)
+
+    def set_up(self, target: str | None, folder: str) -> str | None:
+        """Run the set-up function, found from the agent's folder; its traceback if it failed."""
+        error = None
+        if target is not None:
+            sys.path.insert(0, folder)
+            try:
+                find_function(target, self._worker)()
+            except BaseException:  # noqa: BLE001  # told to the agent, which gives up on it
+                error = clean(traceback.format_exc())
+            if folder in sys.path:
+                sys.path.remove(folder)
+            self._watch_processes = not left_over()  # what it has started stays with the child
+        self._surroundings = Surroundings(self._files)
+        self._streams.flush()
+        self._streams.restore()
+        self._streams.mark(0)
+        return error
+
+    def run(self, packed: bytes) -> str:
+        """Run a batch; returns why this child shall be replaced, or nothing."""
+        context, specs, jobs = unpack_list(packed)
+        if self._context is None:
+            self._enter(context)
+        elif self._freshness is not None and self._freshness.stale():
+            return STALE
+        for job, term, attempt, place, payload, path in jobs:
+            if not _permitted():
+                return ""
+            spec, function = specs[place]
+            stop = self._run_one(job, f"{term}.{attempt}", spec, function, payload, path)
+            if stop:
+                return stop
+        return ""
+
+    def _enter(self, context: list[Any]) -> None:
+        """Take the context of the first batch: it is this child's for good."""
+        self._context = context
+        _client, folder, cwd, ships = context
+        try:
+            for path in ships:
+                self._shipped.add(Path(path).read_bytes())
+            place = cwd if cwd is not None else folder
+            if cwd is None and folder is not None and not Path(folder).is_dir():
+                place = None
+            self._surroundings.enter(place)
+        except Exception as e:  # noqa: BLE001  # every job of this context is told
+            self._refused = e
+            self._surroundings.enter(None)
+            return
+        if place is not None:
+            self._freshness = Freshness(place)
+
+    def _run_one(
+        self, job: int, attempt: str, spec: bytes, function: str | None, payload: Any, path: Any
+    ) -> str:
+        self._number += 1
+        began = time.monotonic()
+        try:
+            try:
+                began, ended = self._call(job, attempt, spec, function, payload, path)
+            finally:
+                self._mode = _CLOSING
+        except BaseException as e:  # noqa: BLE001  # a report must be made, whatever it is
+            self._mode = _CLOSING
+            ended = self._calls.failed(e, False)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a copy of this process that a job has made, and forgotten to end
+        return self._close(began, ended)
+
+    def _call(
+        self, job: int, attempt: str, spec: bytes, function: str | None, payload: Any, path: Any
+    ) -> tuple[float, Ended]:
+        self._mode = _RUNNING
+        if self._signal:
+            raise Interrupted
+        began = time.monotonic()
+        try:
+            if self._refused is not None:
+                raise self._refused
+            unpacked, found = self._calls.prepare(spec, function)
+        except Interrupted:
+            raise
+        except BaseException as e:  # noqa: BLE001  # a module may raise anything at its import
+            ended = self._calls.failed(e, False)
+        else:
+            self._surroundings.set(job, attempt, unpacked.env)
+            began = time.monotonic()
+            ended = self._calls.run(unpacked, found, payload, path)
+        self._streams.flush()
+        return began, ended
+
+    def _close(self, began: float, ended: Ended) -> str:
+        """Report, and clear up. Signals wait until this is done, so that no report is cut."""
+        now = time.monotonic()
+        done = (self._number, began, now, *ended, self._signal)
+        send(job_done(done))
+        self._streams.restore()
+        self._streams.mark(self._number)
+        if self._signal:
+            os._exit(128 + self._signal)
+        self._surroundings.restore()
+        restore_signals(self._handlers)
+        if self._freshness is not None:
+            self._freshness.note()
+        self._mode = _IDLE
+        if self._watch_processes and left_over():
+            return "it left processes behind"
+        return ""
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        """The agent ends the running job. A child that was signalled takes no other one."""
+        self._signal = number
+        if self._mode == _RUNNING and number not in self._raised:
+            self._raised.add(number)
+            raise Interrupted
+        if self._mode == _IDLE:
+            os._exit(128 + number)
+
+
+def _permitted() -> bool:
+    """Take a permit, if one is left."""
+    try:
+        return bool(os.read(PERMITS, 1))
+    except BlockingIOError:
+        return False

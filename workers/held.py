@@ -1,0 +1,127 @@
+"""What a worker holds: attempts, and the plans that the attempts of one spec share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..protocol.ids import Attempt, ClientId, JobId
+from ..protocol.jobs import BlobRef, JobSpec, Payload, unpack_spec
+from ..protocol.outcomes import JobLog, pack_log
+from ..protocol.ports import Holding
+from .streams import HeadTail
+
+if TYPE_CHECKING:
+    from .attached import Attached
+    from .errands import Done
+
+
+class State(IntEnum):
+    """Where an attempt is, on this worker."""
+
+    FETCHING = 1
+    WAITING = 2
+    GIVEN = 3
+    """A child has it, begun or not: the child's permits tell."""
+    GONE = 4
+    """Reported, given back, or dropped."""
+
+
+class Context(NamedTuple):
+    """What a child is bound to from its first job on."""
+
+    client: str
+    folder: str | None
+    """The submitter's folder, where the submitter is on this machine."""
+    cwd: str | None
+    ships: tuple[bytes, ...]
+
+
+class Plan:
+    """A client's spec, unpacked, with what its jobs share here."""
+
+    __slots__ = ("context", "fetching", "function", "key", "ready", "ships", "spec", "spec_bytes")
+
+    def __init__(self, client: ClientId, spec_bytes: bytes, host: str) -> None:
+        spec = unpack_spec(spec_bytes)
+        self.spec: JobSpec = spec
+        self.spec_bytes = spec_bytes
+        folder = spec.folder if spec.cwd is None and spec.host == host else None
+        digests = tuple(ship.digest for ship in spec.ships)
+        self.context = Context(client, folder, spec.cwd, digests)
+        function = spec.function.digest if spec.function is not None else b""
+        self.key = (spec.kind, spec.target, function)
+        """What durations are remembered by."""
+        self.ready = not spec.blobs()
+        self.fetching: list[Held] | None = None
+        """Attempts that wait for the blobs of the plan, while these are fetched."""
+        self.function: str | None = None
+        self.ships: list[str] = []
+
+    def packed_context(self) -> list[Any]:
+        """As ``errands.pack_batch`` wants it."""
+        context = self.context
+        return [context.client, context.folder, context.cwd, self.ships]
+
+
+class Held:
+    """One attempt, from its assignment to the acknowledgement of its report."""
+
+    __slots__ = (
+        "announced", "attached", "attempt", "done", "job", "order", "path", "payload", "plan",
+        "since", "state", "stderr", "stdout", "why",
+    )  # fmt: skip
+
+    def __init__(self, job: JobId, attempt: Attempt, plan: Plan, payload: Payload) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.plan = plan
+        self.payload: bytes | BlobRef = payload
+        self.path: str | None = None
+        """The file of a payload that came as a blob."""
+        self.state = State.WAITING
+        self.order = 0
+        self.since = 0.0
+        """When it came, by the reactor's clock."""
+        self.why: str | None = None
+        """Why it is being ended: cancelled, deadline, superseded, timed out, stopped."""
+        self.done: Done | None = None
+        self.stdout: HeadTail | None = None
+        self.stderr: HeadTail | None = None
+        self.announced = False
+        self.attached: Attached | None = None
+
+    def holding(self) -> Holding:
+        """Its name on the wire."""
+        return Holding(self.job, self.attempt)
+
+    def printed(self, stream: int, data: bytes) -> None:
+        """Keep what it printed."""
+        if stream == 1:
+            kept = self.stdout = self.stdout or HeadTail()
+        else:
+            kept = self.stderr = self.stderr or HeadTail()
+        kept.add(data)
+
+    def log(self) -> JobLog:
+        """What it printed, as far as it is kept."""
+        if self.stdout is None and self.stderr is None:
+            return JobLog()
+        return JobLog(*((kept or HeadTail()).log() for kept in (self.stdout, self.stderr)))
+
+    def packed_log(self) -> bytes:
+        """The log for a report; no bytes for no output."""
+        return b"" if self.stdout is None and self.stderr is None else pack_log(self.log())
+
+    def tail(self, size: int = 4096) -> bytes:
+        """The last bytes that it printed: on stderr, or else on stdout."""
+        for kept in (self.stderr, self.stdout):
+            if kept is not None and kept.total:
+                return kept.last(size)
+        return b""
+
+
+def holdings(attempts: Sequence[Held]) -> list[Holding]:
+    """The names of these."""
+    return [held.holding() for held in attempts]

@@ -1,0 +1,143 @@
+"""Reports on their way: gathered for a reactor turn, kept until they are acknowledged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..protocol.errors import AmpacityError, CoordinatorLost
+from ..protocol.jobs import BlobRef
+from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome
+from ..protocol.ports import Holding, WorkerEvents
+
+Files = Sequence[tuple[BlobRef, Path]]
+
+
+class Reporting:
+    """Stores what a report refers to, then sends it, again after each ``bind`` if need be."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._events: WorkerEvents | None = None
+        self._numbers = itertools.count()
+        self._sent: dict[int, list[Report]] = {}
+        self._fresh: list[Report] = []
+        self._storing: dict[int, tuple[Report, Files]] = {}
+        self._armed: Any = None
+        self._when_empty: list[Deferred[None]] = []
+
+    def bind(self, events: WorkerEvents | None) -> None:
+        """Tell this one from now on; what the one before did not acknowledge is told again."""
+        self._events = events
+        if events is None:
+            return
+        again = [report for reports in self._sent.values() for report in reports]
+        self._sent.clear()
+        self._fresh = again + self._fresh
+        storing, self._storing = self._storing, {}
+        for report, files in storing.values():
+            self.add(report, files)
+        if self._fresh:
+            self._arm()
+
+    def add(self, report: Report, files: Files = ()) -> None:
+        """Report this, once the files that it refers to are stored."""
+        if not files:
+            self._fresh.append(report)
+            self._arm()
+            return
+        number = next(self._numbers)
+        self._storing[number] = (report, files)
+        events = self._events
+        if events is not None:
+            calls = [maybeDeferred(events.store, ref, path) for ref, path in files]
+            stored: Deferred[Any] = DeferredList(calls, fireOnOneErrback=True, consumeErrors=True)
+            stored.addCallbacks(
+                lambda _: self._stored(number), lambda failure: self._not_stored(number, failure)
+            )
+
+    def _stored(self, number: int) -> None:
+        report, _ = self._storing.pop(number, (None, ()))
+        if report is not None:
+            self.add(report)
+
+    def _not_stored(self, number: int, failure: Failure) -> None:
+        """Refused: the job has failed. A connection that went: tried again at the next one."""
+        error = failure.value.subFailure.value  # type: ignore[union-attr]
+        if not isinstance(error, AmpacityError) or isinstance(error, CoordinatorLost):
+            return
+        report, files = self._storing.pop(number, (None, ()))
+        if report is not None:
+            for _, path in files:
+                path.unlink(missing_ok=True)
+            message = f"the result cannot be stored: {error}"
+            text = ErrorText(type(error).__qualname__, message, f"{message}\n")
+            body = pack_outcome(Outcome(error=text))
+            self.add(report._replace(ending=Ending.FAILED, body=body, blobs=()))
+
+    def _arm(self) -> None:
+        if self._armed is None and self._events is not None:
+            self._armed = self._reactor.callLater(0, self.flush)
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        if self._armed is not None and self._armed.active():
+            self._armed.cancel()
+        self._armed = None
+        if self._events is None or not self._fresh:
+            return
+        number = next(self._numbers)
+        reports, self._fresh = self._fresh, []
+        self._sent[number] = reports
+        maybeDeferred(self._events.finished, reports).addCallbacks(
+            lambda _: self._acknowledged(number), lambda _: None
+        )
+
+    def _acknowledged(self, number: int) -> None:
+        self._sent.pop(number, None)
+        if not self:
+            waiting, self._when_empty = self._when_empty, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def __bool__(self) -> bool:
+        return bool(self._sent or self._fresh or self._storing)
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires when all is acknowledged."""
+        empty: Deferred[None] = Deferred()
+        if self:
+            self._when_empty.append(empty)
+        else:
+            empty.callback(None)
+        return empty
+
+    def _each(self) -> list[Report]:
+        sent = [report for reports in self._sent.values() for report in reports]
+        return [*sent, *self._fresh, *(report for report, _ in self._storing.values())]
+
+    def holdings(self) -> list[Holding]:
+        """The attempts whose report is not acknowledged."""
+        return [Holding(report.job, report.attempt) for report in self._each()]
+
+    def drop(self, unwanted: Callable[[Holding], bool]) -> None:
+        """Forget these reports."""
+
+        def keep(reports: Sequence[Report]) -> list[Report]:
+            return [r for r in reports if not unwanted(Holding(r.job, r.attempt))]
+
+        self._fresh = keep(self._fresh)
+        self._sent = {number: keep(reports) for number, reports in self._sent.items()}
+        self._storing = {
+            number: (report, files)
+            for number, (report, files) in self._storing.items()
+            if not unwanted(Holding(report.job, report.attempt))
+        }

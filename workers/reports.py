@@ -1,0 +1,62 @@
+"""The reports that the agent makes: of what a child reported, and where it could not."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+
+from ..protocol.jobs import BlobRef
+from ..protocol.outcomes import (
+    ENDINGS, Ending, ErrorText, Evidence, Outcome, Report, pack_outcome, unpack_outcome,
+)  # fmt: skip
+from .held import Held
+
+
+def wall_clock(mark: float) -> float:
+    """UNIX time of a moment of ``CLOCK_MONOTONIC``."""
+    return time.time() - time.monotonic() + mark
+
+
+def succeeded_or_failed(held: Held) -> Report:
+    """What its child reported, with the output's end where it did not succeed."""
+    done = held.done
+    assert done is not None
+    body = done.body
+    if done.ending != Ending.SUCCEEDED:
+        body = pack_outcome(attrs.evolve(unpack_outcome(body), tail=held.tail()))
+    return Report(
+        held.job,
+        held.attempt,
+        ENDINGS[done.ending],
+        wall_clock(done.began),
+        done.ended - done.began,
+        body,
+        tuple(BlobRef(digest, size) for digest, size, _ in done.blobs),
+        held.packed_log(),
+    )
+
+
+def ended(held: Held, evidence: Evidence | None, began: float | None, seconds: float) -> Report:
+    """Cancelled or timed out, as asked for; ``began`` is UNIX time, none if it had not."""
+    ending = Ending.CANCELLED if held.why == "cancelled" else Ending.TIMED_OUT
+    outcome = Outcome(evidence=evidence, tail=held.tail())
+    return _report(held, ending, outcome, began, seconds)
+
+
+def lost(held: Held, evidence: Evidence, began: float, seconds: float) -> Report:
+    """Its child died under it."""
+    return _report(held, Ending.LOST, Outcome(evidence=evidence, tail=held.tail()), began, seconds)
+
+
+def refused(held: Held, type_name: str, message: str) -> Report:
+    """It could not be run at all."""
+    error = ErrorText(type_name, message, f"{type_name}: {message}\n")
+    return _report(held, Ending.FAILED, Outcome(error=error), None, 0.0)
+
+
+def _report(
+    held: Held, ending: Ending, outcome: Outcome, began: float | None, seconds: float
+) -> Report:
+    body = pack_outcome(outcome)
+    return Report(held.job, held.attempt, ending, began, seconds, body, (), held.packed_log())

@@ -1,0 +1,193 @@
+"""What a call gave, made ready to travel: pickled, spilled to a file where large, shown as text."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import hashlib
+import json
+import math
+import os
+import pickle
+import reprlib
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ..protocol.jobs import BlobRef
+from ..protocol.limits import INLINE_LIMIT, SHOWN_FULL, SHOWN_SHORT, TRACEBACK_LIMIT
+from ..protocol.outcomes import ErrorText, Shown
+
+_PLAIN = frozenset({type(None), bool, int, float})
+_OWN_FILES = frozenset(
+    str(Path(__file__).with_name(name)) for name in ("results.py", "calls.py", "child.py")
+)
+
+
+class Sink:
+    """A file for pickles: in memory up to ``INLINE_LIMIT``, then on disk, hashed on the way."""
+
+    __slots__ = ("_file", "_hash", "_parts", "_path", "size")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._parts: list[bytes] = []
+        self._file: Any = None
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        """Take bytes, or anything with a contiguous buffer."""
+        count = len(data) if type(data) is bytes else memoryview(data).nbytes
+        self.size += count
+        if self._file is None:
+            if self.size <= INLINE_LIMIT:
+                self._parts.append(bytes(data))
+                return count
+            self._file = self._path.open("wb")
+            for part in self._parts:
+                self._put(part)
+        self._put(data)
+        return count
+
+    def _put(self, data: Any) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+
+    def close(self) -> tuple[bytes | BlobRef, str | None]:
+        """The bytes; or, where they were spilled, a reference and the file's path."""
+        if self._file is None:
+            return b"".join(self._parts), None
+        self._file.close()
+        return BlobRef(self._hash.digest(), self.size), str(self._path)
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        if self._file is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+
+def pickle_into(sink: Sink, value: Any, by_value: bool) -> None:
+    """Pickle to a sink. ``by_value``: classes that are not importable here travel whole.
+
+    Raises:
+        Exception: whatever pickling the value raises.
+    """
+    try:
+        pickle.Pickler(sink, protocol=5).dump(value)
+    except Exception:
+        if not by_value:
+            raise
+        sink.discard()
+        sink.__init__(sink._path)  # type: ignore[misc]  # begins anew
+        import cloudpickle
+
+        cloudpickle.Pickler(sink, protocol=5).dump(value)
+
+
+def show(value: Any, full: bool) -> Shown:
+    """A value as text: exact JSON where it is plain data, else its capped ``repr``."""
+    limit = SHOWN_FULL if full else SHOWN_SHORT
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else ""
+    if kind in _PLAIN or (kind is str and len(value) <= limit) or _is_json(value, limit):
+        with contextlib.suppress(ValueError, RecursionError):
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            if len(text) <= limit:
+                return Shown(True, name or kind.__qualname__, clean(text))
+    return Shown(False, name or kind.__qualname__, clean(_capped_repr(value, limit, full)))
+
+
+def _is_json(value: Any, budget: int) -> bool:
+    """Whether JSON gives back exactly this value, as far as ``budget`` items show."""
+    todo = [value]
+    while todo:
+        budget -= 1
+        item = todo.pop()
+        kind = type(item)
+        if kind is dict:
+            if any(type(key) is not str for key in item):
+                return False
+            todo.extend(item.values())
+        elif kind is list:
+            todo.extend(item)
+        elif kind is float:
+            if not math.isfinite(item):
+                return False
+        elif kind is not str and kind not in _PLAIN:
+            return False
+        if budget < len(todo):
+            return False
+    return True
+
+
+def _capped_repr(value: Any, limit: int, full: bool) -> str:
+    try:
+        if full and type(value).__module__ != "builtins":
+            text = repr(value)
+        else:
+            short = reprlib.Repr()
+            short.maxstring = short.maxother = short.maxlong = limit
+            short.maxlist = short.maxtuple = short.maxset = short.maxdict = 1000 if full else 50
+            text = short.repr(value)
+    except Exception as e:
+        return f"<{type(value).__qualname__}; its repr raised {type(e).__name__}>"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates are written as escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def describe(error: BaseException) -> ErrorText:
+    """An exception as text; frames of ampacity above the job's own are left out."""
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    try:
+        message = str(error)
+    except Exception as e:
+        message = f"<its text raised {type(e).__name__}>"
+    return ErrorText(clean(name), clean(message)[:TRACEBACK_LIMIT], clean(_traceback(error)))
+
+
+def _traceback(error: BaseException) -> str:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in _OWN_FILES:
+        frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception as e:
+        text = f"<the traceback could not be made: {type(e).__name__}>"
+    if len(text) <= TRACEBACK_LIMIT:
+        return text
+    half = TRACEBACK_LIMIT // 2 - 20
+    return f"{text[:half]}\n... (cut) ...\n{text[-half:]}"
+
+
+def pickle_error(error: BaseException, by_value: bool, folder: Path) -> bytes | None:
+    """A pickled exception that is known to unpickle; None where it does not."""
+    sink = Sink(folder / "error")
+    try:
+        pickle_into(sink, error, by_value)
+        value, path = sink.close()
+        if path is not None or type(value) is not bytes:
+            os.unlink(path or "")
+            return None
+        if getattr(builtins, type(error).__name__, None) is not type(error):
+            again = pickle.loads(value)  # noqa: S301  # the job's own process and bytes
+            if type(again) is not type(error):
+                return None
+    except Exception:
+        sink.discard()
+        return None
+    return value

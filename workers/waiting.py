@@ -1,0 +1,134 @@
+"""The attempts that wait for a child, by context, and how many of them make a batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from .held import Context, Held, State
+
+BATCH_SECONDS: Final = 0.005
+"""Work, by estimate, in one call to a child."""
+BATCH_JOBS: Final = 256
+BATCH_BYTES: Final = 512 * 1024
+OVERHEAD: Final = 20e-6
+"""Seconds that a child spends around each job."""
+SWITCH_AFTER: Final = 0.25
+"""Seconds that a job waits for a child of its own context before another's is replaced."""
+
+_KEPT = 4096
+_WEIGHT = 0.3
+
+
+class Durations:
+    """The smoothed run time of each target, in seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[object, float] = {}
+
+    def note(self, key: object, seconds: float) -> None:
+        """One has run so long."""
+        before = self._seconds.get(key)
+        if before is None:
+            if len(self._seconds) >= _KEPT:
+                self._seconds.clear()
+            self._seconds[key] = seconds
+        else:
+            self._seconds[key] = before + (seconds - before) * _WEIGHT
+
+    def estimate(self, key: object) -> float | None:
+        """How long one runs; None where none has."""
+        return self._seconds.get(key)
+
+
+class Waiting:
+    """First in, first out, within a context; contexts by their oldest attempt."""
+
+    def __init__(self, durations: Durations) -> None:
+        self._durations = durations
+        self._queues: dict[Context, deque[Held]] = {}
+        self._order = 0
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter([held for queue in self._queues.values() for held in queue])
+
+    def add(self, held: Held, now: float) -> None:
+        """Queue one."""
+        held.state = State.WAITING
+        held.since = now
+        self._order += 1
+        held.order = self._order
+        queue = self._queues.get(held.plan.context)
+        if queue is None:
+            queue = self._queues[held.plan.context] = deque()
+        queue.append(held)
+        self._size += 1
+
+    def put_back(self, taken: Sequence[Held]) -> None:
+        """Queue these before all others: they were given to a child that did not begin them."""
+        for held in reversed(taken):
+            held.state = State.WAITING
+            self._queues.setdefault(held.plan.context, deque()).appendleft(held)
+        self._size += len(taken)
+
+    def remove(self, gone: Iterable[Held]) -> None:
+        """Take these out, wherever they are."""
+        gone = list(gone)
+        orders = {held.order for held in gone}
+        for context in {held.plan.context for held in gone}:
+            kept = deque(h for h in self._queues.get(context, ()) if h.order not in orders)
+            self._size -= len(self._queues.get(context, ())) - len(kept)
+            self._set(context, kept)
+
+    def _set(self, context: Context, queue: deque[Held]) -> None:
+        if queue:
+            self._queues[context] = queue
+        else:
+            self._queues.pop(context, None)
+
+    def contexts(self) -> list[Context]:
+        """Contexts with waiting attempts, the one that waits longest first."""
+        if len(self._queues) < 2:
+            return list(self._queues)
+        return sorted(self._queues, key=lambda context: self._queues[context][0].order)
+
+    def waiting_in(self, context: Context) -> int:
+        """How many wait in a context."""
+        return len(self._queues.get(context, ()))
+
+    def since(self, context: Context) -> float:
+        """When the first one of a context came."""
+        return self._queues[context][0].since
+
+    def take(self, context: Context, free: int) -> list[Held]:
+        """A batch for one of ``free`` children of the context."""
+        queue = self._queues[context]
+        most = min(BATCH_JOBS, -(-len(queue) // free))
+        batch = [queue.popleft()]
+        seconds = self._cost(batch[0])
+        size = _size(batch[0])
+        while queue and len(batch) < most:
+            seconds += self._cost(queue[0])
+            size += _size(queue[0])
+            if seconds > BATCH_SECONDS or size > BATCH_BYTES:
+                break
+            batch.append(queue.popleft())
+        self._size -= len(batch)
+        if not queue:
+            del self._queues[context]
+        return batch
+
+    def _cost(self, held: Held) -> float:
+        if held.plan.spec.attach:
+            return BATCH_SECONDS
+        seconds = self._durations.estimate(held.plan.key)
+        return BATCH_SECONDS if seconds is None else seconds + OVERHEAD
+
+
+def _size(held: Held) -> int:
+    return len(held.payload) if type(held.payload) is bytes else 0
