@@ -1,7 +1,8 @@
 """No-op jobs a second: through the coordinator, and through ``ProcessPoolExecutor``.
 
 Everything runs on this machine as processes of its own: a client, a coordinator, an agent, its
-children. One measurement at a time, each in a fresh client, in turns; medians are compared.
+children. One measurement at a time, each in a fresh client, in turns; medians are compared. The
+bare relay is the floor of the same hops in stock AMP, see ``relay``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def measure(ways: dict[str, list[str]], rounds: int) -> dict[str, Measured]:
         for name, words in ways.items():
             found = run(*words)
             measured[name].rates.append(found["rate"])
-            measured[name].singles.append(found["single"])
+            measured[name].singles.append(found.get("single", float("nan")))
             print(f"  {name:36}{found['rate']:12,.0f} jobs/s", file=sys.stderr)
     return measured
 
@@ -82,6 +83,7 @@ def main() -> None:
                 peer: ["executor", str(given.workers), count],
                 "ampacity, over the UNIX socket": ["bulk", here.socket_address, count],
                 "ampacity, over TLS": ["bulk", here.client_address, count],
+                "bare relay, frames of 64": ["relay", "client", str(given.workers), count],
             },
             given.rounds,
         )

@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,6 +133,20 @@ class Cluster:
         if asked.returncode:
             raise Broken(f"ampacity {' '.join(words)} ended with {asked.returncode}: {errors}")
         return [json.loads(line) for line in printed.splitlines()]
+
+    @contextmanager
+    def watch(self) -> Iterator[list[Any]]:
+        """What ``top`` tells once a second; the list is filled when the block is left."""
+        pictures: list[Any] = []
+        with tempfile.TemporaryFile("w+") as told:
+            top = self.client("top", "--json", stdout=told)
+            try:
+                yield pictures
+            finally:
+                top.send_signal(signal.SIGINT)
+                top.wait(STOP_SECONDS)
+            told.seek(0)
+            pictures += [json.loads(line) for line in told if line.endswith("\n")]
 
     # -- stopping -----------------------------------------------------------------------------
 
