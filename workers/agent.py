@@ -121,8 +121,8 @@ class Agent(Service):
         self._in_thread: DeferToThread = defer_to_thread or partial(
             threads.deferToThreadPool, reactor, reactor.getThreadPool()
         )
-        self._blobs = BlobFolder(folder / "values", self._in_thread)
-        self._uplink = Uplink(reactor, BlobCache(self._blobs, cache_bytes), self._in_thread)
+        self._cache = BlobCache(BlobFolder(folder / "values", self._in_thread), cache_bytes)
+        self._uplink = Uplink(reactor, self._cache, self._in_thread)
         self._backoff = Backoff(random or SystemRandom())
         self._telling = LoopingCall(self._tell_state, Load(self._lag))
         self._telling.clock = reactor
@@ -155,7 +155,7 @@ class Agent(Service):
 
     async def _run(self) -> None:
         await self._slots.start()
-        await self._blobs.start()
+        await self._cache.start()
         self._token = await self._in_thread(self._kept.find, self._address, self._given)
         self._telling.start(STATE_SECONDS, now=False).addErrback(self._log_mistake)
         while True:
@@ -209,16 +209,16 @@ class Agent(Service):
         """Dial, join, and wait for the end of the connection."""
         greeted = await self._dial()
         connection = greeted.connection
-        lost: Deferred[Failure] = Deferred()
+        lost: Deferred[str] = Deferred()
         try:
             await self._join(greeted)
-            connection.on_lost(lost.callback)
-            reason = await lost
+            connection.on_lost(lambda reason: lost.callback(str(reason.value)))
+            why = await lost
         finally:
             self._connection = None
             self._uplink.disconnected()
             connection.abort()
-        self._say(f"the connection to {self._address} is lost: {reason.value}")
+        self._say(f"the connection to {self._address} is lost: {why}")
 
     async def _dial(self) -> Greeted:
         try:

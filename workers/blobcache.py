@@ -29,6 +29,12 @@ class BlobCache:
         """By digest; the least recently used first."""
         self._in_use: Counter[bytes] = Counter()
 
+    async def start(self) -> None:
+        """Begin empty: what an earlier process left is not known to be used."""
+        await self.blobs.start()
+        for digest in list(self.blobs.digests()):
+            await self.blobs.remove(digest)
+
     def hold(self, refs: Iterable[BlobRef]) -> None:
         """An attempt refers to these: they stay. Once more for every attempt."""
         self._in_use.update(ref.digest for ref in refs)
