@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from twisted.internet import threads
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
@@ -116,10 +116,13 @@ class Engine:
         session = self._session
         if self._closing is not None or session is None:
             return
+        self._opening = opening = maybeDeferred(self._open_link, session)
+        opening.addCallbacks(self._opened, self._not_opened)
+
+    def _open_link(self, session: Session) -> Deferred[None]:
         if self._link is None:
             self._link = self._make_link(self.reactor)
-        self._opening = self._link.open(session)
-        self._opening.addCallbacks(self._opened, self._not_opened)
+        return self._link.open(session)
 
     def _opened(self, _: None) -> None:
         self._opening, self._open = None, True

@@ -81,7 +81,7 @@ class Pool(Service):
 
         The first connection is tried for ``wait`` seconds; ``ready()`` and the jobs fail with
         ``NoCoordinator`` then. A connection that was lost later is made again, for as long as it
-        takes. ``AMPACITY_ADDRESS`` and ``AMPACITY_TOKEN_FILE`` stand in for what is not given.
+        takes. ``AMPACITY_COORDINATOR`` and ``AMPACITY_TOKEN_FILE`` stand in for what is not given.
         """
         from .remote import RemoteLink, Target
 

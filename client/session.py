@@ -262,17 +262,28 @@ class Session:
 
     def _refuse(self, frame: Frame, error: Exception) -> None:
         """Its jobs fail. An empty frame takes its number, so that no gap is left."""
-        entries, frame.entries, frame.submissions = frame.entries, [], []
         blobs, frame.blobs = frame.blobs, set()
         for ref in blobs:
             self.spool.release(ref)
-        if not entries or frame.sequence is None:
+        if not frame.entries or frame.sequence is None:
             self._frames.answered(frame)
-        for entry in entries:
-            entry.frame = None
-            self._unwanted.pop(entry, None)
+        for entry in self._still_waiting(frame):
             entry.has_failed(error)
+        frame.entries, frame.submissions = [], []
         self._look_if_quiet()
+
+    def _still_waiting(self, frame: Frame) -> list[Entry]:
+        """Who is to be told that nothing comes of a frame; not who cancelled before it was sent."""
+        waiting = []
+        for entry in frame.entries:
+            entry.frame = None
+            told = entry in self._unwanted and frame.sequence is None
+            state = self._unwanted.pop(entry, None)
+            if state is not None:
+                state.callback("unknown")
+            if not told:
+                waiting.append(entry)
+        return waiting
 
     # -- deliveries: ports.ClientPort -------------------------------------------------------------
 
@@ -382,11 +393,12 @@ class Session:
 
     def fail_all(self, error: Exception) -> None:
         """No outcome will come of anything that was submitted."""
-        entries = [entry for frame in self._frames.take_all() for entry in frame.entries]
+        entries: list[Entry] = []
+        for frame in self._frames.take_all():
+            entries.extend(self._still_waiting(frame))
         jobs, self._jobs = self._jobs, {}
         for entry in jobs.values():
             entries.extend(entry if isinstance(entry, list) else [entry])
-        self._unwanted.clear()
         self._early.clear()
         for one in entries:
             one.has_failed(error)

@@ -1,0 +1,617 @@
+"""The pool's promises, with a coordinator in memory and a clock."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
+from twisted.python.failure import Failure
+
+from ampacity.protocol.errors import (
+    BadOption,
+    CoordinatorLost,
+    Disconnected,
+    JobCancelled,
+    JobsFailed,
+    NoSuchJob,
+    NotPackable,
+    PoolClosed,
+    QueueFull,
+)
+from ampacity.protocol.jobs import unpack_spec
+from ampacity.protocol.outcomes import Ending, Outcome
+
+
+def value(deferred: Any) -> Any:
+    """What it has fired with; raises its error."""
+    got: list[Any] = []
+    deferred.addBoth(got.append)
+    assert got, "it has not fired"
+    if isinstance(got[0], Failure):
+        got[0].raiseException()
+    return got[0]
+
+
+def pending(deferred: Any) -> bool:
+    return not deferred.called
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+
+def test_a_job_has_no_id_before_it_is_accepted(pool, clock, coordinator):
+    job = pool.submit(math.factorial, 5)
+    accepted, result = job.accepted(), job.result()
+    assert job.id is None
+    clock.turn()
+    assert value(accepted) == job.id == 1
+    assert pending(result)
+    coordinator.run()
+    assert value(result) == 120
+    assert value(job.result()) == 120
+
+
+def test_one_turn_is_one_frame(pool, clock, coordinator):
+    jobs = [pool.submit(math.sqrt, n) for n in range(100)]
+    clock.turn()
+    assert coordinator.sequences == [1]
+    coordinator.run()
+    assert [value(job.result()) for job in jobs] == [math.sqrt(n) for n in range(100)]
+
+
+def test_many_jobs_are_frames_of_512(pool, clock, coordinator):
+    for n in range(1100):
+        pool.submit(math.sqrt, n)
+    clock.turn()
+    assert [ids.ids for ids in coordinator.frames.values()] == [
+        ((1, 512),),
+        ((513, 512),),
+        ((1025, 76),),
+    ]
+
+
+def test_the_functions_own_timeout_is_its_own(pool, clock, coordinator):
+    def add(a: int, *, timeout: int) -> int:
+        return a + timeout
+
+    job = pool.options(timeout=60, name="frame 7").submit(add, 1, timeout=2)
+    clock.turn()
+    spec = unpack_spec(coordinator.queue[0][1].spec)
+    assert (spec.timeout, spec.name) == (60, "frame 7")
+    coordinator.run()
+    assert value(job.result()) == 3
+
+
+def test_results_are_independent_of_each_other(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 16)
+    first, second = job.result(), job.result()
+    first.addCallback(lambda _: 1 / 0)
+    clock.turn()
+    coordinator.run()
+    first.addErrback(lambda failure: failure.trap(ZeroDivisionError))
+    assert value(second) == 4
+    assert value(job.result()) == 4
+
+
+def test_the_original_exception_with_the_remote_traceback(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, -1)
+    trapped = job.result().addErrback(lambda failure: failure.trap(ValueError))
+    clock.turn()
+    coordinator.run()
+    assert value(trapped) is ValueError
+    with pytest.raises(ValueError, match="math domain") as raised:
+        value(job.result())
+    assert "Traceback" in raised.value.remote_traceback
+    assert "Traceback" in str(raised.value.__cause__)
+    assert "job 1 (math:sqrt)" in raised.value.__notes__[0]
+
+
+def test_nobody_is_told_of_failures_that_nobody_asked_for(pool, clock, coordinator):
+    pool.submit(math.sqrt, -1)
+    clock.turn()
+    coordinator.run()  # the suite fails on logged errors
+
+
+def test_cancelling_the_result_cancels_the_job(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 1)
+    clock.turn()
+    result = job.result()
+    result.cancel()
+    with pytest.raises(CancelledError):
+        value(result)
+    clock.turn()
+    assert coordinator.cancelled == [1]
+    with pytest.raises(JobCancelled, match=r"job 1 \(math:sqrt\) was cancelled"):
+        value(job.result())
+
+
+def test_cancel_before_it_is_sent(pool, clock, coordinator):
+    clock.turn()
+    kept, dropped = pool.submit(math.sqrt, 4), pool.submit(math.sqrt, 9)
+    assert value(dropped.cancel()) == "queued"
+    with pytest.raises(JobCancelled):
+        value(dropped.accepted())
+    clock.turn()
+    assert len(coordinator.queue) == 1
+    coordinator.run()
+    assert value(kept.result()) == 2
+
+
+def test_cancel_while_in_flight(pool, clock, coordinator):
+    coordinator.holding = True
+    job = pool.submit(math.sqrt, 4)
+    clock.turn()
+    state = job.cancel()
+    assert pending(state)
+    coordinator.answer_held()
+    clock.turn()
+    assert value(state) == "queued"
+    assert coordinator.cancelled == [1]
+
+
+def test_cancel_of_an_ended_job_tells_how_it_ended(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 4)
+    clock.turn()
+    coordinator.run()
+    assert value(job.cancel()) == "succeeded"
+
+
+def test_programming_errors_are_raised_at_once(pool):
+    with pytest.raises(TypeError, match="cannot be called"):
+        pool.submit(17)
+    with pytest.raises(TypeError, match=r"math:atan2.*missing a required argument"):
+        pool.submit(math.atan2, 1)
+    with pytest.raises(NotPackable, match="the argument 'x' of"):
+        pool.submit(math.sqrt, (n for n in range(3)))
+    with pytest.raises(BadOption, match="did you mean 'timeout'"):
+        pool.options(timeot=3)
+    pool.close()
+    with pytest.raises(PoolClosed):
+        pool.submit(math.sqrt, 4)
+
+
+def test_arguments_are_packed_at_once(pool, clock, coordinator):
+    numbers = [1, 2, 3]
+    job = pool.submit(sum, numbers)
+    numbers.append(1000)
+    clock.turn()
+    coordinator.run()
+    assert value(job.result()) == 6
+
+
+def test_a_large_argument_travels_as_a_blob(pool, clock, coordinator):
+    data = bytearray(100_000)
+    job = pool.submit(len, data)
+    data.clear()
+    clock.turn()
+    coordinator.run()
+    assert value(job.result()) == 100_000
+
+
+def test_a_large_argument_can_be_cancelled_and_leaves_no_file(pool, clock, coordinator):
+    job = pool.submit(len, bytes(100_000))
+    job.cancel()
+    clock.turn()
+    assert coordinator.queue == []
+    assert list(pool._engine.session().spool.folder.iterdir()) == []
+
+
+def test_a_function_by_value_is_sent_once(pool, clock, coordinator):
+    def double(n: int) -> int:
+        return n * 2
+
+    jobs = [pool.submit(double, n) for n in range(3)]
+    clock.turn()
+    assert len(coordinator.blobs) == 1
+    coordinator.run()
+    assert [value(job.result()) for job in jobs] == [0, 2, 4]
+
+
+def test_a_missing_blob_is_sent_again(pool, clock, coordinator):
+    job = pool.submit(lambda: 1)
+    clock.turn()
+    coordinator.run()
+    coordinator.blobs.clear()
+    again = pool.submit(lambda: 1)
+    clock.turn()
+    coordinator.run()
+    assert value(job.result()) == value(again.result()) == 1
+
+
+def test_a_refusal_fails_the_jobs_and_leaves_no_gap(pool, clock, coordinator):
+    coordinator.refuses = QueueFull()
+    job = pool.submit(math.sqrt, 4)
+    clock.turn()
+    with pytest.raises(QueueFull):
+        value(job.result())
+    with pytest.raises(QueueFull):
+        value(job.accepted())
+    coordinator.refuses = None
+    later = pool.submit(math.sqrt, 4)
+    clock.turn()
+    coordinator.run()
+    assert value(later.result()) == 2
+    assert coordinator.sequences == [1, 1, 2]
+
+
+def test_unpicklable_results_are_told(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 4)
+    clock.turn()
+    coordinator.end(1, Ending.SUCCEEDED, Outcome(value=b"no pickle"))
+    with pytest.raises(Exception, match="cannot be unpickled here"):
+        value(job.result())
+
+
+# -- connections that come and go ------------------------------------------------------------------
+
+
+def test_what_was_not_answered_is_sent_again(session, clock, coordinator):
+    from ampacity.client.job import Job
+
+    pool_spec = _spec()
+    coordinator.holding = True
+    jobs = [Job(session, "sqrt") for _ in range(2)]
+    session.submit(jobs[0], pool_spec, _payload(4))
+    clock.turn()
+    session.disconnected()
+    session.submit(jobs[1], pool_spec, _payload(9))
+    clock.turn()
+    coordinator.holding = False
+    session.meet(b"s" * 16)
+    session.connected(coordinator, 2)
+    clock.turn()
+    assert coordinator.sequences == [1, 1, 2]
+    coordinator.run()
+    assert [value(job.result()) for job in jobs] == [2, 3]
+
+
+def test_an_outcome_may_come_before_the_answer(session, clock, coordinator):
+    from ampacity.client.job import Job
+
+    coordinator.holding = True
+    job: Job[float] = Job(session, "sqrt")
+    session.submit(job, _spec(), _payload(4))
+    clock.turn()
+    coordinator.run()
+    result = job.result()
+    assert pending(result)
+    coordinator.answer_held()
+    assert value(result) == 2
+
+
+def test_another_store_fails_what_was_submitted(session, clock, coordinator):
+    from ampacity.client.job import Job
+
+    accepted, unsent = Job(session, "sqrt"), Job(session, "sqrt")
+    session.submit(accepted, _spec(), _payload(4))
+    clock.turn()
+    before = session.id
+    session.disconnected()
+    session.submit(unsent, _spec(), _payload(4))
+    session.meet(b"t" * 16)
+    for job in (accepted, unsent):
+        with pytest.raises(CoordinatorLost):
+            value(job.result())
+    assert session.id != before
+
+
+def test_questions_are_asked_again_after_a_reconnection(session, clock, coordinator):
+    lost: Deferred[Any] = Deferred()
+    coordinator.answers["status"] = lambda _: lost
+    answer = session.requests.call(lambda c: c.query("status", {}))
+    session.disconnected()
+    lost.errback(Disconnected())
+    assert pending(answer)
+    coordinator.answers["status"] = {"queued": 0}
+    session.connected(coordinator, 1)
+    assert value(answer) == {"queued": 0}
+
+
+def _spec() -> bytes:
+    from ampacity.protocol.jobs import JobSpec, pack_spec
+
+    return pack_spec(JobSpec(kind="import", target="math:sqrt"))
+
+
+def _payload(number: int) -> bytes:
+    import pickle
+
+    return pickle.dumps(((number,), {}))
+
+
+# -- awaiting --------------------------------------------------------------------------------------
+
+
+def test_awaited_in_a_coroutine_and_yielded_to_inline_callbacks(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 16)
+
+    async def awaits() -> float:
+        return await job
+
+    @inlineCallbacks
+    def yields() -> Any:
+        first = yield job.result()
+        second = yield job
+        return first, second
+
+    waiting = [ensureDeferred(awaits()), yields(), ensureDeferred(awaits()), yields()]
+    clock.turn()
+    coordinator.run()
+    assert [value(one) for one in waiting] == [4, (4, 4), 4, (4, 4)]
+
+
+def test_cancelling_a_coroutine_that_awaits_a_job_cancels_it(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 16)
+
+    async def awaits() -> float:
+        return await job
+
+    waiting = ensureDeferred(awaits())
+    clock.turn()
+    waiting.cancel()
+    clock.turn()
+    assert coordinator.cancelled == [1]
+    with pytest.raises(CancelledError):
+        value(waiting)
+
+
+# -- groups ----------------------------------------------------------------------------------------
+
+
+def test_a_map_gives_a_list_in_order(pool, clock, coordinator):
+    group = pool.map(operator.sub, [5, 6, 7], (1, 1))
+    result = group.result()
+    clock.turn()
+    coordinator.run()
+    assert value(result) == [4, 5]
+    assert value(group.result()) == [4, 5]
+    assert group.id == "g101"
+    assert coordinator.closed_groups == {1: 2}
+
+
+def test_an_empty_map(pool, clock):
+    result = pool.map(math.sqrt, []).result()
+    clock.turn()
+    assert value(result) == []
+
+
+def test_failures_are_collected(pool, clock, coordinator):
+    result = pool.map(math.sqrt, [4, -1, 9]).result()
+    clock.turn()
+    coordinator.run()
+    with pytest.raises(JobsFailed, match="1 of 3 jobs did not succeed.*item 1: ValueError") as e:
+        value(result)
+    assert e.value.results == {0: 2, 2: 3}
+    assert list(e.value.failures) == [1]
+
+
+def test_failures_in_their_places(pool, clock, coordinator):
+    result = pool.map(math.sqrt, [4, "no", -1], errors="return").result()
+    clock.turn()
+    coordinator.run()
+    first, second, third = value(result)
+    assert first == 2
+    assert isinstance(second, TypeError)
+    assert isinstance(third, ValueError)
+
+
+def test_the_first_failure_cancels_the_rest(pool, clock, coordinator):
+    result = pool.map(math.sqrt, [-1, 4, 9], errors="cancel").result()
+    clock.turn()
+    coordinator.run(1)
+    clock.turn()
+    with pytest.raises(JobsFailed) as e:
+        value(result)
+    assert isinstance(e.value.__cause__, ValueError)
+    assert isinstance(e.value.failures[2], JobCancelled)
+    assert coordinator.cancelled == [2, 3]
+
+
+def test_the_input_is_pulled_as_results_are_taken(pool, clock, coordinator):
+    pulled: list[int] = []
+
+    def numbers() -> Any:
+        for n in range(1000):
+            pulled.append(n)
+            yield n
+
+    group = pool.map(math.sqrt, numbers(), in_flight=10)
+    clock.turn()
+    assert len(pulled) == 10
+    coordinator.run()
+    clock.turn()
+    assert len(pulled) == 10, "undelivered results count"
+    stream = aiter(group)
+    assert [value(ensureDeferred(anext(stream))) for _ in range(5)] == [
+        math.sqrt(n) for n in range(5)
+    ]
+    clock.turn()
+    assert 10 < len(pulled) <= 15
+    del stream
+
+
+def test_leaving_a_stream_early_ends_what_has_not_begun(pool, clock, coordinator):
+    ended: list[str] = []
+
+    def numbers() -> Any:
+        try:
+            yield from range(1000)
+        finally:
+            ended.append("closed")
+
+    seen = []
+
+    async def first_two() -> None:
+        async for root in pool.map(math.sqrt, numbers(), in_flight=8):
+            seen.append(root)
+            if len(seen) == 2:
+                break
+
+    work = ensureDeferred(first_two())
+    clock.turn()
+    coordinator.run(3)
+    clock.turn()
+    value(work)
+    assert seen == [0, 1]
+    assert ended == ["closed"]
+    assert set(range(4, 9)) <= set(coordinator.queued_only)
+    assert coordinator.queue == []
+
+
+def test_as_completed(pool, clock, coordinator):
+    group = pool.map(math.sqrt, [1, 4, 9])
+    clock.turn()
+    coordinator.queue.reverse()
+    coordinator.run()
+
+    async def collect() -> list[float]:
+        return [root async for root in group.as_completed()]
+
+    assert value(ensureDeferred(collect())) == [3, 2, 1]
+
+
+def test_an_asynchronous_input_in_a_twisted_program(pool, clock, coordinator):
+    gates = [Deferred() for _ in range(3)]
+
+    async def numbers() -> Any:
+        for n, gate in enumerate(gates):
+            await gate
+            yield n
+
+    result = pool.map(math.sqrt, numbers()).result()
+    clock.turn()
+    for gate in gates:
+        gate.callback(None)
+        clock.turn()
+        coordinator.run()
+    clock.turn()
+    assert value(result) == [math.sqrt(n) for n in range(3)]
+
+
+def test_an_input_that_raises(pool, clock, coordinator):
+    def numbers() -> Any:
+        yield 1
+        raise LookupError("no more")
+
+    group = pool.map(math.sqrt, numbers())
+    result = group.result()
+    clock.turn()
+    coordinator.run()
+    with pytest.raises(LookupError, match="no more"):
+        value(result)
+
+
+def test_a_group_is_read_in_one_way(pool):
+    group = pool.map(math.sqrt, [1])
+    group.as_completed()
+    with pytest.raises(RuntimeError, match="by as_completed"):
+        aiter(group)
+
+
+def test_submitted_takes_in_everything(pool, clock, coordinator):
+    group = pool.map(math.sqrt, range(100), in_flight=10)
+    done = group.submitted()
+    for _ in range(20):
+        clock.turn()
+        coordinator.run()
+    clock.turn()
+    assert value(done) == 100
+
+
+def test_cancelling_a_group(pool, clock, coordinator):
+    group = pool.map(math.sqrt, range(5))
+    clock.turn()
+    group.cancel()
+    clock.turn()
+    assert sorted(coordinator.cancelled) == [1, 2, 3, 4, 5]
+    with pytest.raises(JobsFailed):
+        value(group.result())
+
+
+def test_keys_of_a_map_are_one_an_item(pool, clock, coordinator):
+    pool.options(key="night").map(math.sqrt, [1, 4])
+    clock.turn()
+    assert [job.key for _, job in coordinator.queue] == ["night:0", "night:1"]
+
+
+# -- from other programs ---------------------------------------------------------------------------
+
+
+def test_a_job_of_another_program(pool, clock, coordinator):
+    job = pool.job(17)
+    result = job.result()
+    clock.turn()
+    assert coordinator.watched == [17]
+    coordinator.end(17, Ending.SUCCEEDED, Outcome())
+    assert value(result) is None
+    unknown = pool.job(1000).result()
+    clock.turn()
+    with pytest.raises(NoSuchJob, match="1000"):
+        value(unknown)
+
+
+def test_a_group_of_another_program(pool, clock, coordinator):
+    coordinator.answers["group"] = {"name": "roots"}
+    coordinator.answers["select"] = {"ids": [[5, 2], [9, 1]], "next": None}
+    result = pool.group("g3").result()
+    clock.turn()
+    assert coordinator.watched == [5, 6, 9]
+    for job in (5, 6, 9):
+        coordinator.end(job, Ending.SUCCEEDED, Outcome(value=bytes([0x80, 5, 75, job, 46])))
+    assert value(result) == [5, 6, 9]
+
+
+def test_jobs_by_name(pool, clock, coordinator):
+    pages = iter(
+        [
+            {"jobs": [{"id": 3, "name": "x", "target": "t"}], "next": 3},
+            {"jobs": [{"id": 4, "name": "x", "target": "t"}], "next": None},
+        ]
+    )
+    coordinator.answers["jobs"] = lambda details: next(pages)
+    jobs = value(pool.jobs(name="x"))
+    assert [(job.id, job.name) for job in jobs] == [(3, "x"), (4, "x")]
+
+
+# -- its life --------------------------------------------------------------------------------------
+
+
+def test_closing_fails_what_waits(pool, clock):
+    result = pool.submit(math.sqrt, 4).result()
+    clock.turn()
+    closed = pool.close()
+    value(closed)
+    with pytest.raises(JobCancelled, match="the pool was closed"):
+        value(result)
+
+
+def test_closing_with_grace_waits_for_the_jobs(pool, clock, coordinator):
+    result = pool.submit(math.sqrt, 4).result()
+    clock.turn()
+    closed = pool.close(grace=None)
+    assert pending(closed)
+    coordinator.run()
+    assert value(result) == 2
+    value(closed)
+
+
+def test_grace_ends(pool, clock):
+    pool.submit(math.sqrt, 4)
+    clock.turn()
+    closed = pool.close(grace=3)
+    clock.advance(2.9)
+    assert pending(closed)
+    clock.advance(0.2)
+    value(closed)
+
+
+def test_it_closes_when_its_reactor_stops(pool, clock):
+    pool.submit(math.sqrt, 4)
+    phase, event, stop = clock.trigger
+    assert (phase, event) == ("before", "shutdown")
+    value(stop())
+    with pytest.raises(PoolClosed):
+        pool.submit(math.sqrt, 4)
