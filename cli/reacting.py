@@ -24,6 +24,7 @@ class _Run:
 
     reactor: Any
     main: Main
+    service: bool
     answer: int = 0
     error: BaseException | None = None
     signalled: int | None = None
@@ -64,24 +65,27 @@ class _Run:
 
     def ended(self) -> int:
         """The exit code, or the coroutine's error."""
-        if self.signalled is not None:
-            return _OF_SIGNAL[signal.Signals(self.signalled)]
-        if self.error is not None:
-            raise self.error
-        return self.answer
+        from twisted.internet.defer import CancelledError
+
+        if self.signalled is None or not isinstance(self.error, CancelledError | None):
+            if self.error is not None:
+                raise self.error
+            return self.answer
+        return Exit.DONE if self.service else _OF_SIGNAL[signal.Signals(self.signalled)]
 
 
-def react(main: Main, log_level: str = "warn", log_format: str = "text") -> int:
+def react(main: Main, log_level: str, log_format: str, service: bool = False) -> int:
     """Run ``main`` in the installed reactor and return its exit code; its error is raised.
 
-    SIGINT, SIGTERM and SIGHUP cancel it, unless it sets a handler of its own.
+    SIGINT, SIGTERM and SIGHUP cancel it, unless it sets a handler of its own; a ``service`` that
+    is ended by them has done its work.
     """
     from twisted.internet import reactor
 
     from .logs import begin_logging
 
     begin_logging(log_level, log_format)
-    run = _Run(reactor, main)
+    run = _Run(reactor, main, service)
     reactor.callLater(0, run.start)  # type: ignore[attr-defined]  # after the reactor's own signal handlers
     reactor.run()  # type: ignore[attr-defined]
     sys.stdout.flush()

@@ -1,0 +1,226 @@
+"""Which coordinator a command speaks to, and the way there.
+
+The one that is named; else the one of this user on this machine; for ``run`` and ``map``, where
+none runs there, a pool of our own in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from ..protocol.errors import TokenDamaged, TokenRefused
+from .settings import Settings
+from .shared import Common
+
+if TYPE_CHECKING:
+    from ..client.remote import Target
+    from ..protocol.access import AccessFolder, StateFolder
+    from ..protocol.tokens import Token
+    from .connection import Link
+
+Main = Callable[[Any, "Link"], Coroutine[Any, Any, int]]
+"""Gets the reactor and the link, answers the exit code."""
+
+QUIET = "error"
+"""The log level of clients, unless one is asked for."""
+
+
+def client(common: Common, main: Main, own: bool = False, patience: float | None = None) -> int:
+    """Run ``main`` with a link to the coordinator; the answer is its exit code.
+
+    ``own``: where none is named and none runs here, on a pool of our own.
+    """
+    from .reacting import install_reactor, react
+
+    settings = common.settings
+    install_reactor(settings["reactor"])
+    way = _way(settings, own, patience)
+    asked = settings.resolve("log_level")
+    level = QUIET if asked.source == "default" else asked.value
+    return react(lambda reactor: _with_link(reactor, way, main), level, settings["log_format"])
+
+
+@attrs.frozen
+class Way:
+    """How the coordinator is reached."""
+
+    make_link: Callable[[Any], Any]
+    own: bool
+    place: str
+    """As people read it."""
+
+
+async def _with_link(reactor: Any, way: Way, main: Main) -> int:
+    from twisted.internet import threads
+
+    from ..client.session import Session
+    from .connection import Link
+
+    pool = reactor.getThreadPool()
+    session = Session(reactor, partial(threads.deferToThreadPool, reactor, pool))
+    link = way.make_link(reactor)
+    try:
+        await link.open(session)
+        return await main(reactor, Link(session, way.own))
+    finally:
+        await link.close()
+        await session.close()
+
+
+def _way(settings: Settings, own: bool, patience: float | None) -> Way:
+    wait = settings["patience"] if patience is None else patience
+    if settings["coordinator"] is not None:
+        return _remote(target(settings), wait)
+    access = access_folder(settings)
+    if own and access.holder() is None:
+        return Way(_own_pool(settings), True, "a pool of our own")
+    return _remote(_here(access), wait)
+
+
+def _remote(where: Target, wait: float) -> Way:
+    from ..client.remote import RemoteLink
+
+    return Way(lambda reactor: RemoteLink(reactor, where, wait), False, str(where.address))
+
+
+def _here(access: AccessFolder) -> Target:
+    from ..client.remote import Target
+    from ..protocol.addresses import Address
+
+    return Target(Address(path=access.socket))
+
+
+def _own_pool(settings: Settings) -> Callable[[Any], Any]:
+    from ..client.local import LocalLink
+
+    slots = settings["slots"]
+    if slots == 0:
+        raise click.UsageError("--slots 0: without a slot nothing can run")
+    options = {"slots": slots, "python": settings["python"], "setup": settings["setup"]}
+    return lambda reactor: LocalLink(reactor, **options)
+
+
+def access_folder(settings: Settings) -> AccessFolder:
+    """Where this user's coordinator is found."""
+    from ..protocol.access import AccessFolder
+
+    given = settings["access"]
+    return AccessFolder.default() if given is None else AccessFolder(given)
+
+
+def state_folder(settings: Settings) -> StateFolder:
+    """Where keys and credentials are kept."""
+    from ..protocol.access import StateFolder
+
+    given = settings["state"]
+    return StateFolder.default() if given is None else StateFolder(given.absolute())
+
+
+def target(settings: Settings) -> Target:
+    """The coordinator that the settings name, and the token for it.
+
+    Raises:
+        click.UsageError: the address is none, or a token stands in a flag.
+        TokenDamaged: the token is damaged.
+        TokenRefused: the token's file cannot be read.
+    """
+    from ..client.remote import Target
+
+    found = settings.resolve("coordinator")
+    if "#" in found.value and found.source.startswith("--"):
+        raise click.UsageError(
+            "a token in a flag is shown to everybody by ps: put it in a file and give it with "
+            "--token-file, or put the whole address in AMPACITY_COORDINATOR"
+        )
+    address = address_of(found.value)
+    return Target(attrs.evolve(address, token=None), token_of(settings) or address.token)
+
+
+def address_of(text: str) -> Any:
+    """An address from a setting.
+
+    Raises:
+        click.UsageError: it is none.
+    """
+    from ..protocol.addresses import parse_address
+
+    try:
+        return parse_address(text)
+    except ValueError as e:
+        raise click.UsageError(f"the coordinator's address: {e}") from None
+
+
+def token_of(settings: Settings) -> Token | None:
+    """The token that the settings give: itself, or in a file.
+
+    Raises:
+        TokenDamaged, TokenRefused: as ``target``.
+    """
+    from ..protocol.tokens import parse_token
+
+    path: Path | None = settings["token_file"]
+    if path is None:
+        return None if settings["token"] is None else parse_token(_last(settings["token"]))
+    try:
+        return parse_token(_last(path.read_text(errors="replace")))
+    except OSError as e:
+        raise TokenRefused(f"the token file {path} cannot be read: {e.strerror}") from None
+    except TokenDamaged as e:
+        raise TokenDamaged(f"{path}: {e}") from None
+
+
+def _last(text: str) -> str:
+    """A token, from a text that may be the whole line with an address."""
+    return text.strip().rpartition("#")[2]
+
+
+def look(common: Common) -> list[tuple[str, bool | None, str]]:
+    """The checks of ``doctor``: the access folder, and whether a coordinator answers."""
+    from ..protocol.errors import AmpacityError
+
+    checks = [_folder_check(common.settings)]
+    try:
+        way = _way(common.settings, False, 1.0)
+    except (AmpacityError, click.UsageError) as e:
+        return [*checks, ("coordinator", False, str(e))]
+    found: list[str] = []
+
+    async def main(reactor: Any, link: Link) -> int:
+        status = await link.query("status")
+        facts = (
+            f"ampacity {status['software']}, {status['workers']} workers, {status['slots']} slots"
+        )
+        found.append(f"{way.place}: {facts}")
+        return 0
+
+    try:
+        client(common, main, patience=1.0)
+    except AmpacityError as e:
+        named = common.settings["coordinator"] is not None
+        return [*checks, ("coordinator", False if named or _held(common) else None, str(e))]
+    return [*checks, ("coordinator", True, found[0])]
+
+
+def _held(common: Common) -> bool:
+    return access_folder(common.settings).holder() is not None
+
+
+def _folder_check(settings: Settings) -> tuple[str, bool | None, str]:
+    from ..protocol.errors import InsecureFolder
+
+    access = access_folder(settings)
+    try:
+        access.check()
+    except FileNotFoundError:
+        return ("access", None, f"{access.path} is not there yet; ampacity up makes it")
+    except InsecureFolder as e:
+        return ("access", False, str(e))
+    holder = access.holder()
+    held = "nobody holds it" if holder is None else f"held by process {holder or 'unknown'}"
+    return ("access", True, f"{access.path}: {held}")

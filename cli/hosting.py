@@ -1,0 +1,200 @@
+"""The services behind ``up``, ``coordinator`` and ``join``, made from the settings."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..client.local import LocalCluster
+from ..coordinator.credentials import Credentials
+from ..coordinator.service import CoordinatorService
+from ..loopwatch import LagMeter
+from ..protocol.errors import TokenRefused
+from .connecting import access_folder, address_of, state_folder, token_of
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..protocol.addresses import Address
+    from ..protocol.tokens import Token
+    from ..workers.agent import Agent
+
+
+def forget_tokens() -> None:
+    """What jobs inherit of our environment holds no token."""
+    os.environ.pop("AMPACITY_TOKEN", None)
+
+
+class Host(Service):
+    """A coordinator with slots of its own, or none: one reactor for both.
+
+    ``ready`` fires when it listens and the first child runs, or fails. ``stopped`` fires when a
+    client has asked it to stop.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, slots: int | None) -> None:
+        """``slots``: None for as many as there are processors."""
+        self.ready: Deferred[None] = Deferred()
+        self.stopped: Deferred[None] = Deferred()
+        self._lag = LagMeter(reactor)
+        self.cluster = LocalCluster(
+            reactor,
+            slots=slots,
+            python=settings["python"],
+            setup=settings["setup"],
+            lag=self._lag,
+            name=settings["name"],
+        )
+        self.cluster.driver.on_shutdown = self._asked_to_stop
+        self.access = access_folder(settings)
+        self._doors = self._make_doors(reactor, settings)
+        self._starting: Deferred[None] | None = None
+
+    def _make_doors(self, reactor: Any, settings: Settings) -> CoordinatorService:
+        try:
+            return CoordinatorService(
+                reactor,
+                self.cluster.driver,
+                self.access,
+                Credentials(state_folder(settings)),
+                settings["listen"],
+                settings["advertise"],
+            )
+        except ValueError as e:
+            raise click.UsageError(f"--listen or --advertise: {e}") from None
+
+    def _asked_to_stop(self) -> None:
+        if not self.stopped.called:
+            self.stopped.callback(None)
+
+    # -- the service --
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._lag.start()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addCallbacks(self.ready.callback, self.ready.errback)
+
+    async def _start(self) -> None:
+        # the doors first: whoever finds them locked shall not start children for nothing
+        self._doors.startService()
+        await self._doors.ready
+        await self.cluster.start()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        self.ready.addErrback(_ignore)
+        self._lag.stop()
+        await self.cluster.stop()
+        await self._doors.stopService()
+
+    # -- what is told when it is ready --
+
+    @property
+    def listening(self) -> list[str]:
+        """Where it listens, as ``unix:…`` and ``tcp:…``."""
+        return list(self._doors.listening)
+
+    def join_line(self, role: Any) -> str | None:
+        """What others join with, ``host:8786#TOKEN``; None where they cannot."""
+        open_to_others = any(place.startswith("tcp:") for place in self.listening)
+        return self._doors.join_line(role) if open_to_others else None
+
+    def facts(self) -> dict[str, Any]:
+        """What scripts are told: secret, with the tokens in it."""
+        worker, client = self.join_line("worker"), self.join_line("client")
+        return {
+            "ready": True,
+            "pid": os.getpid(),
+            "socket": str(self.access.socket),
+            "listening": self.listening,
+            "slots": self.cluster.slots.info.slots if self.cluster.slots else 0,
+            "store": self.cluster.driver.store_id.hex(),
+            "address": None if client is None else client.partition("#")[0],
+            "join": worker,
+            "client": client,
+        }
+
+
+def _ignore(_: Failure) -> None:
+    """It was told already, or nobody is left to be told."""
+
+
+@attrs.frozen
+class Destination:
+    """Where a worker joins, and with which token; its own credential may be kept already."""
+
+    address: Address
+    token: Token | None
+
+
+def destination(settings: Settings, words: str | None) -> Destination:
+    """From ``host:8786#TOKEN``, an address, or a token file that holds the whole line.
+
+    Raises:
+        click.UsageError: there is no address, or it is none.
+        TokenDamaged, TokenRefused: the token is damaged, or its file cannot be read.
+    """
+    line = words or settings["coordinator"] or _line_in(settings)
+    if line is None:
+        raise click.UsageError(
+            "join what? Paste the line that the coordinator printed: "
+            "ampacity join 'host:8786#TOKEN'"
+        )
+    address = address_of(line)
+    return Destination(attrs.evolve(address, token=None), address.token or token_of(settings))
+
+
+def _line_in(settings: Settings) -> str | None:
+    """The line with an address, where the token's file or variable holds all of it."""
+    path: Path | None = settings["token_file"]
+    try:
+        text = settings["token"] if path is None else path.read_text(errors="replace")
+    except OSError as e:
+        raise TokenRefused(f"the token file {path} cannot be read: {e.strerror}") from None
+    return text.strip() if text is not None and "#" in text else None
+
+
+def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, Path]:
+    """The agent of this machine, and the folder that is to be removed after it."""
+    from ..workers.agent import Agent
+    from ..workers.machine import usable_cpus
+    from ..workers.slots import SlotPool
+
+    slots = settings["slots"]
+    if slots == 0:
+        raise click.UsageError("--slots 0: without a slot there is nothing to offer")
+    folder = Path(tempfile.mkdtemp(prefix="ampacity-worker-"))
+    pool = SlotPool(
+        reactor,
+        slots or usable_cpus(),
+        folder,
+        python=settings["python"],
+        setup=settings["setup"],
+        name=settings["name"],
+    )
+    agent = Agent(
+        reactor,
+        to.address,
+        pool,
+        folder=folder,
+        token=to.token,
+        state=state_folder(settings),
+        grace=settings["grace"],
+    )
+    return agent, folder

@@ -1,0 +1,293 @@
+"""``up``, ``coordinator``, ``join`` and ``down``: the services in the foreground, or detached."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .failures import Exit, say
+from .readiness import announce, detached, show_coordinator, write_private
+from .secrecy import read_token
+from .settings import Settings
+from .shared import Common, command
+
+STOPPING = 60.0
+"""Seconds that ``down`` waits for the end of the coordinator."""
+
+_READY = (
+    click.option(
+        "--ready-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write a JSON object there when it is ready: pid, addresses, lines to join.",
+    ),
+    click.option("--ready-fd", type=int, metavar="N", help="The same, to an open descriptor."),
+)
+
+
+def ready_options(function: Any) -> Any:
+    """Decorate a command with what tells scripts that it is ready."""
+    for option in reversed(_READY):
+        function = option(function)
+    return function
+
+
+_TOKENS = click.option(
+    "--tokens",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Write worker.token and client.token there, for --token-file.",
+)
+_DETACH = click.option("--detach", is_flag=True, help="Leave the terminal when it is ready.")
+
+
+@command(
+    "listen",
+    "slots",
+    "advertise",
+    "python",
+    "setup",
+    "name",
+    "reactor",
+    "state",
+    name="up",
+    short_help="A coordinator with slots of its own.",
+    examples=[
+        "ampacity up                       in the foreground; Ctrl-C ends it",
+        "ampacity up --detach              and ampacity down",
+        "ampacity up --listen tcp:8786     other machines can join, too",
+        "ampacity up --python .venv/bin/python --slots 4",
+    ],
+)
+@ready_options
+@_TOKENS
+@_DETACH
+def up_command(
+    common: Common,
+    ready_file: Path | None,
+    ready_fd: int | None,
+    tokens: Path | None,
+    detach: bool,
+) -> int:
+    """Run a coordinator with slots of its own on this machine.
+
+    The commands of this user on this machine find it by themselves.
+    """
+    ready = (ready_file, ready_fd, tokens)
+    return _coordinate(common.settings, common.settings["slots"], ready, detach)
+
+
+@command(
+    "listen",
+    "slots",
+    "advertise",
+    "python",
+    "setup",
+    "name",
+    "reactor",
+    "state",
+    name="coordinator",
+    short_help="A coordinator for other machines.",
+    examples=[
+        "ampacity coordinator --listen tcp:8786",
+        "ampacity coordinator --listen tcp:8786 --advertise head.example.org --slots 2",
+    ],
+)
+@ready_options
+@_TOKENS
+@_DETACH
+def coordinator_command(
+    common: Common,
+    ready_file: Path | None,
+    ready_fd: int | None,
+    tokens: Path | None,
+    detach: bool,
+) -> int:
+    """Run a coordinator for workers of other machines, without slots unless --slots says so.
+
+    It prints the line to paste on a worker, and one for clients. Over the network everything is
+    encrypted, and nobody comes in without a token.
+    """
+    slots = common.settings["slots"] or 0
+    return _coordinate(common.settings, slots, (ready_file, ready_fd, tokens), detach)
+
+
+Ready = tuple[Path | None, int | None, Path | None]
+"""The file and the descriptor that are told of readiness, and the folder for tokens."""
+
+
+def _coordinate(settings: Settings, slots: int | None, ready: Ready, detach: bool) -> int:
+    if not detach:
+        return _serve_coordinator(settings, slots, ready, show_coordinator)
+    from .connecting import access_folder
+
+    access = access_folder(settings)
+    access.create()
+
+    def serve(descriptor: int) -> int:
+        def tell_parent(facts: dict[str, Any]) -> None:
+            announce(facts, None, descriptor)
+
+        return _serve_coordinator(settings, slots, ready, tell_parent)
+
+    return detached(access.log, serve)
+
+
+def _serve_coordinator(
+    settings: Settings, slots: int | None, ready: Ready, show: Callable[[dict[str, Any]], None]
+) -> int:
+    from .reacting import install_reactor, react
+
+    install_reactor(settings["reactor"])
+
+    async def main(reactor: Any) -> int:
+        from .hosting import Host, forget_tokens
+
+        forget_tokens()
+        host = Host(reactor, settings, slots)
+        host.startService()
+        try:
+            await host.ready
+            facts = host.facts()
+            _write_tokens(ready[2], facts)
+            show(facts)
+            announce(facts, *ready[:2])
+            await host.stopped
+        finally:
+            await host.stopService()
+            if ready[0] is not None:
+                ready[0].unlink(missing_ok=True)
+        return Exit.DONE
+
+    return react(main, settings["log_level"], settings["log_format"], service=True)
+
+
+def _write_tokens(folder: Path | None, facts: dict[str, Any]) -> None:
+    """The lines to join with, as files."""
+    if folder is None:
+        return
+    if facts["join"] is None:
+        raise click.UsageError("--tokens: nobody needs a token without --listen")
+    write_private(folder / "worker.token", f"{facts['join']}\n".encode())
+    write_private(folder / "client.token", f"{facts['client']}\n".encode())
+
+
+@command(
+    "slots",
+    "name",
+    "python",
+    "setup",
+    "grace",
+    "reactor",
+    "state",
+    name="join",
+    short_help="Offer this machine's processors.",
+    examples=[
+        "ampacity join 'host:8786#TOKEN'              as the coordinator printed it",
+        "ampacity join --token-file worker.token      the line in a file",
+        "ampacity join host:8786                      a later time: the credential is kept",
+    ],
+)
+@click.argument("address", required=False, metavar="[ADDRESS[#TOKEN]]")
+@click.option("--token-fd", type=int, hidden=True)
+@ready_options
+def join_command(
+    common: Common,
+    address: str | None,
+    token_fd: int | None,
+    ready_file: Path | None,
+    ready_fd: int | None,
+) -> int:
+    """Offer this machine's processors to a coordinator.
+
+    The token is needed once: the worker gets a credential of its own and keeps it. It connects
+    again by itself. SIGTERM lets what runs end within the grace, and gives the rest back.
+    """
+    from .hosting import destination
+    from .reacting import install_reactor, react
+
+    settings = common.settings
+    if token_fd is not None:
+        address = f"{address or ''}#{read_token(token_fd)}"
+    to = destination(settings, address)
+    install_reactor(settings["reactor"])
+
+    async def main(reactor: Any) -> int:
+        return await _work(reactor, settings, to, ready_file, ready_fd)
+
+    return react(main, settings["log_level"], settings["log_format"], service=True)
+
+
+async def _work(
+    reactor: Any, settings: Settings, to: Any, ready_file: Path | None, ready_fd: int | None
+) -> int:
+    from shutil import rmtree
+
+    from twisted.internet.defer import DeferredList
+
+    from .hosting import forget_tokens, make_agent
+
+    forget_tokens()
+    agent, folder = make_agent(reactor, settings, to)
+    agent.startService()
+    try:
+        await DeferredList([agent.ready, agent.done], fireOnOneCallback=True, fireOnOneErrback=True)
+        click.echo(f"joined {to.address} as {agent.name}")
+        facts = {"ready": True, "pid": os.getpid(), "name": agent.name, "address": str(to.address)}
+        announce(facts, ready_file, ready_fd)
+        await agent.done
+    finally:
+        await agent.stopService()
+        rmtree(folder, ignore_errors=True)
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+    return Exit.DONE
+
+
+@command(
+    name="down",
+    short_help="Stop the coordinator.",
+    examples=["ampacity down"],
+)
+def down_command(common: Common) -> int:
+    """Stop the coordinator that runs here, and wait until it has stopped.
+
+    What it holds is gone with it: jobs that run are ended.
+    """
+    from ..protocol.errors import NoCoordinator
+    from .connecting import access_folder, client
+
+    access = access_folder(common.settings)
+    elsewhere = common.settings["coordinator"] is not None
+    if not elsewhere and access.holder() is None:
+        raise NoCoordinator(f"no coordinator runs here: nobody holds {access.path}")
+
+    async def main(reactor: Any, link: Any) -> int:
+        return await _down(reactor, link, access, elsewhere)
+
+    return client(common, main)
+
+
+async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
+    from twisted.internet.error import ConnectionClosed
+    from twisted.internet.task import deferLater
+
+    from ..protocol.errors import Disconnected
+
+    pid = access.holder()
+    with contextlib.suppress(Disconnected, ConnectionClosed):  # it went before it could answer
+        await link.shutdown()
+    if elsewhere:
+        return Exit.DONE
+    until = reactor.seconds() + STOPPING
+    while access.holder() == pid:
+        if reactor.seconds() > until:
+            say(f"process {pid} still has not stopped after {STOPPING:.0f} s; see {access.log}")
+            return Exit.JOB_FAILED
+        await deferLater(reactor, 0.05)
+    say("the coordinator has stopped")
+    return Exit.DONE
