@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from ampoule.main import AMPConnector, ProcessStarter
 from ampoule.pool import ProcessPool
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IReactorProcess
-from twisted.protocols.amp import AMP
+from twisted.logger import Logger
+from twisted.protocols.amp import AMP, BinaryBoxProtocol
 from twisted.python.failure import Failure
 
 from .bootstrap import BOOTSTRAP
@@ -37,7 +37,14 @@ class ProcessOwner(Protocol):
 class ChildLink(AMP):
     """The agent's side of the connection to a child."""
 
-    noisy = False
+    def makeConnection(self, transport: Any) -> None:
+        """As AMP's own, without its log line."""
+        BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """As AMP's own, without its log line."""
+        BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
 
     def unhandledError(self, failure: Failure) -> None:
         """An answer that could not be used: the child is of no use, and its end says more."""
@@ -47,6 +54,7 @@ class ChildLink(AMP):
 class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no types
     """A child's process protocol: dispatches reports itself, and survives half-dead children."""
 
+    _log = Logger()
     transport: Any
 
     def __init__(self, link: AMP, owner: ProcessOwner) -> None:
@@ -72,14 +80,9 @@ class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no 
                     self.amp.dataReceived(box)
                 else:
                     self._owner.job_done(box)
-        except Exception:
-            self._log_damage()
+        except Exception:  # noqa: BLE001  # a job may have written anything to the pipe
+            self._log.failure("a child sent what cannot be understood")
             self.loseConnection()
-
-    def _log_damage(self) -> None:
-        from twisted.logger import Logger
-
-        Logger(namespace=__name__).failure("a child sent what cannot be understood")
 
     def childConnectionLost(self, childFD: int) -> None:
         self._owner.pipe_closed()
@@ -88,16 +91,9 @@ class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no 
         self._owner.exited(reason)
 
     def processEnded(self, reason: Failure) -> None:
+        # ``finished`` is left alone: ampoule would write to the log, and its pool goes anyway
         self.amp.connectionLost(reason)
-        self.finished.callback("")
         self._owner.ended(reason)
-
-    def kill_quietly(self) -> None:
-        """SIGKILL the process itself."""
-        try:
-            self.transport.signalProcess("KILL")
-        except ProcessExitedAlready:
-            pass
 
 
 class ChildStarter(ProcessStarter):  # type: ignore[misc]  # ampoule carries no types

@@ -22,13 +22,12 @@ from ampoule.child import AMPChild
 
 from ..protocol.packing import unpack_list
 from .calls import Calls, Ended, Interrupted, Place, find_function
-from .errands import PERMITS, Prepare, RunJobs, job_done
+from .errands import PERMITS, STALE, Prepare, RunJobs, job_done
 from .freshness import Freshness
 from .results import clean
 from .shipped import ShippedModules
 from .stage import Streams, Surroundings, left_over, restore_signals, send
 
-STALE = "stale"
 _IDLE, _RUNNING, _CLOSING = range(3)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -15,7 +14,8 @@ from twisted.python.failure import Failure
 
 from ..protocol.errors import CannotStart
 from .guard import Guard
-from .process import Child, ChildOptions, ChildOwner
+from .launch import ChildOptions
+from .process import Child, ChildOwner
 
 TRIES = 3
 """Children in a row that die at their start, before the pool says that none can be started."""
@@ -25,21 +25,6 @@ STOP_GRACE = 1.0
 """Seconds that an idle child has to end by itself."""
 
 _NO_ROOM = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-
-
-def child_environment() -> dict[str, str]:
-    """The agent's environment without its tokens, one thread a child unless it says otherwise."""
-    kept = {
-        name: text for name, text in os.environ.items() if not name.startswith("AMPACITY_TOKEN")
-    }
-    return {**dict.fromkeys(_THREADS, "1"), **kept}
 
 
 class CrewOwner(ChildOwner, Protocol):
@@ -125,7 +110,7 @@ class Crew:
         if self._stopped or place.coming is not None:
             return
         child = place.coming = Child(self._reactor, self._options, next(self._numbers), self._owner)
-        child.start(child_environment()).addCallbacks(
+        child.start().addCallbacks(
             lambda _: self._ready(place, child), lambda failure: self._failed(place, failure)
         )
 

@@ -16,6 +16,9 @@ from ..protocol.packing import pack, unpack_list
 STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS = range(6)
 """The file descriptors of a child."""
 
+STALE = "stale"
+"""A child's answer where a module of the job's folder has changed."""
+
 NONCE_SIZE = 16
 MARKER_SIZE = NONCE_SIZE + 8
 

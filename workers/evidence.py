@@ -7,15 +7,18 @@ import sys
 
 from ..protocol.outcomes import Evidence
 from ..protocol.ports import WorkerInfo
+from .launch import exit_status
 from .process import Child
 
+_WORDS = {"deadline": "past its deadline"}
 
-def evidence_of(info: WorkerInfo, child: Child, interrupted: int = 0) -> Evidence:
+
+def evidence_of(info: WorkerInfo, child: Child, why: str | None, interrupted: int = 0) -> Evidence:
     """Of a child that has ended, or whose job was ``interrupted`` by a signal that it took."""
     if interrupted:
         code, name = None, signal.Signals(interrupted).name
     else:
-        code, name = child.exit_status()
+        code, name = exit_status(child.reason)
     sent = child.last_signal
     if sent is not None:
         name, code = (name or sent), None
@@ -26,13 +29,14 @@ def evidence_of(info: WorkerInfo, child: Child, interrupted: int = 0) -> Evidenc
         signal=name,
         exit_code=code,
         peak_memory=child.peak_memory or None,
-        reason=_reason(code, name, sent, child.killed_for_memory),
+        reason=_reason(code, name, why if sent is not None else None, child.killed_for_memory),
     )
 
 
-def _reason(code: int | None, name: str | None, sent: str | None, memory: bool) -> str:
-    if sent is not None:
-        return f"it was ended by {name}"
+def _reason(code: int | None, name: str | None, why: str | None, memory: bool) -> str:
+    if why is not None:
+        enough = "it took SIGKILL" if name == "SIGKILL" else f"{name} was enough"
+        return f"{_WORDS.get(why, why)}; {enough}"
     if memory:
         return "its process was killed for want of memory"
     if name == "SIGKILL" and sys.platform.startswith("linux"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.defer import FirstError
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
 
 from ..protocol.errors import AmpacityError, CoordinatorLost, NoSuchBlob
@@ -25,16 +24,22 @@ class Fetching:
         self._fetched = fetched
         self._failed = failed
         self._events: WorkerEvents | None = None
+        self._unbound: list[Held] = []
 
     def bind(self, events: WorkerEvents | None) -> None:
         """Fetch through this one."""
         self._events = events
+        unbound, self._unbound = self._unbound, []
+        for held in unbound if events is not None else ():
+            self.add(held)
 
     def add(self, held: Held) -> None:
         """Fetch what an attempt needs: its spec's blobs, once for all, and its own payload."""
         held.state = State.FETCHING
         plan = held.plan
-        if plan.ready:
+        if self._events is None:
+            self._unbound.append(held)
+        elif plan.ready:
             self._fetch_payload(held)
         elif plan.fetching is not None:
             plan.fetching.append(held)
@@ -48,9 +53,7 @@ class Fetching:
     def _fetch(self, refs: list[BlobRef]) -> Deferred[list[Path]]:
         events = self._events
         if events is None:
-            lost: Deferred[list[Path]] = Deferred()
-            lost.errback(CoordinatorLost())
-            return lost
+            return fail(CoordinatorLost())
         calls = [maybeDeferred(events.fetch, ref) for ref in refs]
         return gatherResults(calls, consumeErrors=True)
 

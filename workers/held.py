@@ -10,11 +10,11 @@ from ..protocol.ids import Attempt, ClientId, JobId
 from ..protocol.jobs import BlobRef, JobSpec, Payload, unpack_spec
 from ..protocol.outcomes import JobLog, pack_log
 from ..protocol.ports import Holding
+from .errands import Done, pack_batch
 from .streams import HeadTail
 
 if TYPE_CHECKING:
     from .attached import Attached
-    from .errands import Done
 
 
 class State(IntEnum):
@@ -125,3 +125,19 @@ class Held:
 def holdings(attempts: Sequence[Held]) -> list[Holding]:
     """The names of these."""
     return [held.holding() for held in attempts]
+
+
+def packed(batch: Sequence[Held]) -> bytes:
+    """A batch of one context for a child, see ``errands.pack_batch``."""
+    specs: list[Any] = []
+    places: dict[int, int] = {}
+    jobs: list[Any] = []
+    for held in batch:
+        plan = held.plan
+        place = places.get(id(plan))
+        if place is None:
+            place = places[id(plan)] = len(specs)
+            specs.append((plan.spec_bytes, plan.function))
+        payload = held.payload if held.path is None else None
+        jobs.append((held.job, *held.attempt, place, payload, held.path))
+    return pack_batch(batch[0].plan.packed_context(), specs, jobs)

@@ -11,21 +11,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 
 from ..protocol.errors import CannotStart
-from .ending import Grace, Ladder
-from .errands import (
-    FROM_CHILD, NONCE_SIZE, PERMITS, STDERR, STDIN, STDOUT, TO_CHILD, Done, Prepare, RunJobs,
-    pack_batch,
-)  # fmt: skip
-from .held import Context, Held, State
+from .ending import Ladder
+from .errands import NONCE_SIZE, STDERR, STDOUT, Done, RunJobs
+from .held import Context, Held, State, packed
+from .launch import ChildOptions, last_words, launch, prepare_details, unfit
 from .machine import out_of_memory_kills, peak_memory
 from .permits import Permits
 from .streams import HeadTail, PipeReader, Splitter
@@ -35,23 +30,6 @@ if TYPE_CHECKING:
 
 HALF_DEAD = 0.2
 """Seconds after a process's end in which its pipes may still be held open by others."""
-
-
-@attrs.frozen(kw_only=True)
-class ChildOptions:
-    """What the children of one pool have in common."""
-
-    python: str
-    setup: str | None
-    worker: str
-    software: str
-    folder: Path
-    """Each child has a folder of its own in it; ``results`` is for results on their way."""
-    grace: Grace
-
-    def results(self) -> Path:
-        """Where large results lie until they are stored."""
-        return self.folder / "results"
 
 
 class ChildOwner(Protocol):
@@ -107,6 +85,8 @@ class Child:
         self._noise = HeadTail()
         self._ladder: Ladder | None = None
         self._permits = Permits()
+        self._pool: Any = None
+        self._connector: ChildConnector | None = None
         self._highest_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self._kills_before = out_of_memory_kills()
         self._readers: dict[int, PipeReader] = {}
@@ -123,83 +103,41 @@ class Child:
 
     # -- starting ---------------------------------------------------------------------------------
 
-    def start(self, env: dict[str, str]) -> Deferred[None]:
+    def start(self) -> Deferred[None]:
         """Start the process; fires when it takes jobs.
 
         Fails with ``CannotStart``, or with the ``OSError`` of a process that could not be made.
         """
-        ready = self._on_ready = Deferred()
+        ready: Deferred[None] = Deferred()
+        details = prepare_details(self._options, self._nonce, self.folder)
+        permits = self._permits.child_end
         try:
-            self._spawn(env)
+            launched = launch(self._reactor, self._options, self, permits, details)
         except OSError:
             self._permits.close()
             self.gone = True
-            self._on_ready = None
             ready.errback()
             return ready
-        self._owner.spawned(self)
-        return ready
-
-    def _spawn(self, env: dict[str, str]) -> None:
-        from .ampoules import ChildStarter, pool_of_one
-
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        pipes = {stream: os.pipe() for stream in (STDOUT, STDERR)}
-        descriptors: dict[int, int | str] = {
-            STDIN: nowhere,
-            **{stream: ends[1] for stream, ends in pipes.items()},
-            TO_CHILD: "w",
-            FROM_CHILD: "r",
-            PERMITS: self._permits.child_end,
-        }
-        starter = ChildStarter(self._reactor, self._options.python, env, descriptors, self)
-        self._pool = pool_of_one(starter, os.getpid())
-        try:
-            answer = self._pool.doWork(Prepare, details=self._details())
-        except OSError:
-            for ends in pipes.values():
-                os.close(ends[0])
-            raise
-        finally:
-            os.close(nowhere)
-            for ends in pipes.values():
-                os.close(ends[1])
-        self._pool.finished = True  # ampoule shall never start another one in its place
-        assert starter.connector is not None
-        self._connector: ChildConnector = starter.connector
-        self.pid = self._connector.transport.pid
+        self._on_ready = ready
+        self._pool, self._connector, prepared, outputs = launched
+        self.pid = launched.connector.transport.pid
         self._readers = {
             stream: PipeReader(
-                self._reactor, ends[0], self._splitters[stream].feed, self._stream_ended
+                self._reactor, descriptor, self._splitters[stream].feed, self._stream_ended
             )
-            for stream, ends in pipes.items()
+            for stream, descriptor in outputs.items()
         }
-        answer.addCallbacks(self._prepared, self._not_prepared)
-
-    def _details(self) -> dict[str, Any]:
-        return {
-            "nonce": self._nonce,
-            "setup": self._options.setup,
-            "folder": os.getcwd(),
-            "worker": self._options.worker,
-            "files": str(self.folder),
-            "results": str(self._options.results()),
-        }
+        self._owner.spawned(self)
+        prepared.addCallbacks(self._prepared, self._not_prepared)
+        return ready
 
     def _prepared(self, answered: dict[str, Any]) -> None:
-        answer = answered["answer"]
-        error = answer["error"]
-        if error is None and answer["software"] != self._options.software:
-            error = (
-                f"{self._options.python} has ampacity {answer['software']}, and this is "
-                f"{self._options.software}: {self._options.python} -m pip install "
-                f"ampacity=={self._options.software}"
-            )
+        error = unfit(self._options, answered["answer"])
         if error is not None:
-            self._fail_start(CannotStart(f"a child cannot be prepared: {error}"))
+            self._fail_start(error)
             self.kill()
             return
-        self.python = answer["python"]
+        self.python = answered["answer"]["python"]
         self.ready = True
         ready, self._on_ready = self._on_ready, None
         if ready is not None:
@@ -231,7 +169,7 @@ class Child:
         self._granted += len(batch)
         self.mark = time.monotonic()
         self._permits.grant(len(batch))
-        call = self._pool.doWork(RunJobs, batch=_packed(batch))
+        call = self._pool.doWork(RunJobs, batch=packed(batch))
         call.addCallbacks(self._batch_ended, self._batch_lost)
 
     def _batch_ended(self, answer: dict[str, Any]) -> None:
@@ -383,7 +321,8 @@ class Child:
         self._timer = None
         for reader in list(self._readers.values()):
             reader.drain()
-        self._connector.loseConnection()
+        if self._connector is not None:
+            self._connector.loseConnection()
 
     def ended(self, reason: Failure) -> None:
         """The connection is closed and the process reaped."""
@@ -411,7 +350,7 @@ class Child:
         unbegun = self.take_back()
         self._permits.close()
         self._report_rest(unbegun)
-        self._fail_start(self._last_words())
+        self._fail_start(last_words(self._options, self.reason, self._noise.last(4096)))
         waiting, self._on_end = self._on_end, []
         for deferred in waiting:
             deferred.callback(None)
@@ -430,42 +369,3 @@ class Child:
     def sample_memory(self) -> None:
         """Look how much memory it has used at most; a dead process does not tell."""
         self.peak_memory = max(self.peak_memory, peak_memory(self.pid))
-
-    def exit_status(self) -> tuple[int | None, str | None]:
-        """Its exit code, or the name of the signal that ended it."""
-        value = self.reason.value if self.reason is not None else None
-        if isinstance(value, ProcessTerminated) and value.signal:
-            return None, signal.Signals(value.signal).name
-        return getattr(value, "exitCode", None) or 0, None
-
-    def _last_words(self) -> CannotStart:
-        from .bootstrap import NOT_INSTALLED
-
-        code, signal_name = self.exit_status()
-        python = self._options.python
-        lines = self._noise.last(4096).decode("utf-8", "replace").strip().splitlines()
-        said = "\n".join(lines[-12:])
-        if code == NOT_INSTALLED:
-            return CannotStart(
-                f"{python} cannot import ampacity; install it there: "
-                f"{python} -m pip install ampacity\n{said}"
-            )
-        end = f"ended by {signal_name}" if signal_name else f"exit code {code}"
-        return CannotStart(
-            f"a child of {python} died at its start ({end})" + (f":\n{said}" if said else "")
-        )
-
-
-def _packed(batch: Sequence[Held]) -> bytes:
-    specs: list[Any] = []
-    places: dict[int, int] = {}
-    jobs: list[Any] = []
-    for held in batch:
-        plan = held.plan
-        place = places.get(id(plan))
-        if place is None:
-            place = places[id(plan)] = len(specs)
-            specs.append((plan.spec_bytes, plan.function))
-        payload = held.payload if held.path is None else None
-        jobs.append((held.job, *held.attempt, place, payload, held.path))
-    return pack_batch(batch[0].plan.packed_context(), specs, jobs)

@@ -8,7 +8,14 @@ import attrs
 
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import (
-    ENDINGS, Ending, ErrorText, Evidence, Outcome, Report, pack_outcome, unpack_outcome,
+    ENDINGS,
+    Ending,
+    ErrorText,
+    Evidence,
+    Outcome,
+    Report,
+    pack_outcome,
+    unpack_outcome,
 )  # fmt: skip
 from .held import Held
 

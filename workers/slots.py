@@ -28,25 +28,21 @@ from . import reports
 from .attached import Attached
 from .calls import blob
 from .crew import Crew
+from .dispatch import Dispatch
 from .ending import Grace
+from .errands import STALE
 from .evidence import evidence_of
 from .fetching import Fetching
 from .guard import Guard
 from .held import Held, Plan, State, holdings
+from .launch import ChildOptions
+from .lookout import Lookout
 from .machine import identity
-from .process import Child, ChildOptions
+from .process import Child
 from .reporting import Reporting
 from .waiting import Durations, Waiting
 
-TICK = 0.025
-ANNOUNCED_AFTER = 0.02
-"""Seconds after which a running job's beginning is told apart from its end."""
-RELIEVED_AFTER = 0.025
-"""Seconds after which a running job's child loses what it has not begun."""
-RETURNED_AFTER = 0.05
-"""Seconds that a job waits behind longer ones before it is given back."""
 _KEPT_PLANS = 1024
-_SAMPLED_EACH = 10
 
 
 class SlotPool:
@@ -86,10 +82,9 @@ class SlotPool:
         self._events: WorkerEvents | None = None
         self._held: dict[tuple[JobId, Any], Held] = {}
         self._plans: dict[tuple[str, bytes], Plan] = {}
-        self._armed: Any = None
-        self._ticking: Any = None
-        self._ticks = 0
-        self._stopping = False
+        self._dispatch = Dispatch(reactor, self._crew, self._waiting, self._given)
+        self._lookout = Lookout(reactor, slots, self._crew, self._waiting, self)
+        self._stopped: Deferred[None] | None = None
 
     # -- the worker as a whole --------------------------------------------------------------------
 
@@ -111,7 +106,7 @@ class SlotPool:
         self._events = events
         self._fetching.bind(events)
         self._reporting.bind(events)
-        self._arm()
+        self._dispatch.arm()
 
     def start(self) -> Deferred[None]:
         """Start the children; fires when the first one is ready. Fails with ``CannotStart``."""
@@ -133,28 +128,32 @@ class SlotPool:
         self._reporting.drop(gone.__contains__)
         self.end([Ended(job, attempt, "superseded") for job, attempt in gone])
 
-    async def stop(self, grace: float = 0.0) -> None:
+    def stop(self, grace: float = 0.0) -> Deferred[None]:
         """Give back what has not begun, let the rest run for ``grace`` seconds, then end it by
         signals and give it back, too. Fires when no child is left and the reports are sent."""
-        self._stopping = True
+        if self._stopped is None:
+            self._stopped = Deferred.fromCoroutine(self._stop(grace))
+        waiter: Deferred[None] = Deferred()
+        self._stopped.addBoth(lambda result: waiter.callback(None) or result)
+        return waiter
+
+    async def _stop(self, grace: float) -> None:
         self._crew.close()
+        self._dispatch.stop()
         for child in self._crew.children():
             self._waiting.put_back(child.take_back())
-        self._give_back([held for held in self._held.values() if held.state in _UNBEGUN])
-        busy = [child for child in self._crew.children() if child.busy]
-        for child in self._crew.all() - set(busy):
+        self.give_back([held for held in self._held.values() if held.state in _UNBEGUN])
+        busy = {child for child in self._crew.children() if child.busy}
+        for child in self._crew.all() - busy:
             self._crew.dismiss(child)
-        self._later = self._reactor.callLater(grace, self._end_all) if busy else None
+        timer = self._reactor.callLater(grace, self._end_all)
         await self._crew.when_all_gone()
-        if self._later is not None and self._later.active():
-            self._later.cancel()
-        if self._ticking is not None:
-            self._ticking.cancel()
-        if self._armed is not None:
-            self._armed.cancel()
+        if timer.active():
+            timer.cancel()
+        self._lookout.stop()
         self._reporting.flush()
         await self._guard.stop()
-        await self._in_thread(functools.partial(shutil.rmtree, self._options.folder, True))
+        await self._in_thread(lambda: shutil.rmtree(self._options.folder, ignore_errors=True))
 
     def _end_all(self) -> None:
         for child in self._crew.children():
@@ -193,7 +192,7 @@ class SlotPool:
                 self._fetching.add(held)
         if self._crew.broken is not None:
             self._crew.wake()
-        self._arm()
+        self._dispatch.arm()
 
     def _plan(self, client: Any, spec: bytes) -> Plan:
         if len(self._plans) >= _KEPT_PLANS:
@@ -204,14 +203,14 @@ class SlotPool:
     def _fetched(self, held: Held) -> None:
         if held.state is State.FETCHING:
             self._waiting.add(held, self._reactor.seconds())
-            self._arm()
+            self._dispatch.arm()
 
     def _not_fetched(self, held: Held, message: str | None) -> None:
         """It has failed; or, with no message, it is given back: the connection is to blame."""
         if held.state is not State.FETCHING:
             return
         if message is None:
-            self._give_back([held])
+            self.give_back([held])
         else:
             self._report(held, reports.refused(held, "NoSuchBlob", message))
 
@@ -219,7 +218,7 @@ class SlotPool:
         """Give back those of these that have not begun."""
         wanted = [self._held[key] for key in attempts if key in self._held]
         self._free_from_children(wanted)
-        self._give_back([held for held in wanted if held.state in _UNBEGUN and held.why is None])
+        self.give_back([held for held in wanted if held.state in _UNBEGUN and held.why is None])
 
     def end(self, attempts: Sequence[Ended]) -> None:
         """End attempts; those that run, by signals."""
@@ -246,8 +245,12 @@ class SlotPool:
             given = {held for held in wanted if held.state is State.GIVEN}
             for child in self._crew.children():
                 if child.busy and child.has(given):
-                    self._waiting.put_back(child.take_back())
-            self._arm()
+                    self.relieve(child)
+
+    def relieve(self, child: Child) -> None:
+        """Take back what a child has not begun; it waits again, before all else."""
+        self._waiting.put_back(child.take_back())
+        self._dispatch.arm()
 
     def attach(self, job: JobId, follow: bool) -> Deferred[JobLog]:
         """What a job printed so far; with ``follow``, more is told as ``output``."""
@@ -277,48 +280,15 @@ class SlotPool:
         for child in list(self._crew.children()):
             if child.busy:
                 child.retire = "all children are replaced"
-                self._waiting.put_back(child.take_back())
+                self.relieve(child)
             else:
                 self._crew.replace(child)
 
-    # -- giving jobs to children ------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        if self._armed is None and len(self._waiting) and not self._stopping:
-            self._armed = self._reactor.callLater(0, self._dispatch)
-
-    def _dispatch(self) -> None:
-        self._armed = None
-        free = [child for child in self._crew.children() if child.free]
-        self._see_to_ticks()
-        for context in self._waiting.contexts():
-            fitting = [child for child in free if child.context == context]
-            blank = [child for child in free if child.context is None]
-            for child in (*fitting, *blank):
-                left = sum(c.context == context or c.context is None for c in free)
-                if not self._waiting.waiting_in(context):
-                    break
-                free.remove(child)
-                self._give(child, self._waiting.take(context, left))
-        self._switch(free)
-        self._see_to_ticks()
-
-    def _give(self, child: Child, batch: list[Held]) -> None:
+    def _given(self, batch: list[Held]) -> None:
         for held in batch:
-            held.state = State.GIVEN
             if held.plan.spec.attach and held.attached is None:
                 self._attach(held)
-        child.give(batch)
-
-    def _switch(self, free: list[Child]) -> None:
-        """Replace idle children of other contexts, for the contexts that still wait."""
-        for context in self._waiting.contexts():
-            if not free:
-                return
-            need = self._waiting.waiting_in(context) - self._crew.coming()
-            for child in free[: max(0, need)]:
-                free.remove(child)
-                self._crew.replace(child)
+        self._lookout.see_to_it()
 
     # -- what the children tell -------------------------------------------------------------------
 
@@ -329,7 +299,7 @@ class SlotPool:
     def child_ready(self, child: Child) -> None:
         """A child takes jobs."""
         self._python = child.python
-        self._arm()
+        self._dispatch.arm()
 
     def printed(self, child: Child, held: Held, stream: int, data: bytes) -> None:
         """A job has printed."""
@@ -350,20 +320,20 @@ class SlotPool:
             return
         for _, path in [blob(ref) for ref in done.blobs]:
             path.unlink(missing_ok=True)
-        self._report_ended(held, evidence_of(self.info, child, done.signal), done.began, seconds)
+        evidence = evidence_of(self.info, child, held.why, done.signal)
+        self._report_ended(held, evidence, done.began, seconds)
 
     def batch_ended(self, child: Child, stop: str) -> None:
         """A child is idle again, or wants to be replaced."""
-        self._waiting.put_back(child.take_back())
+        self.relieve(child)
         if stop:
             child.retire = child.retire or stop
-        if self._stopping:
+        if self._stopped is not None:
             self._crew.dismiss(child)
         elif child.retire:
             self._crew.replace(child)
-            if stop and stop != "stale":
+            if stop and stop != STALE:
                 child.kill()
-        self._arm()
 
     def child_ended(self, child: Child, running: Held | None, unbegun: list[Held]) -> None:
         """A child is gone."""
@@ -371,11 +341,12 @@ class SlotPool:
         if running is not None:
             since = child.mark
             seconds = max(0.0, time.monotonic() - since)
-            self._report_ended(running, evidence_of(self.info, child), since, seconds)
+            evidence = evidence_of(self.info, child, running.why)
+            self._report_ended(running, evidence, since, seconds)
         self._crew.gone(child)
         folder = child.folder
         self._in_thread(functools.partial(shutil.rmtree, folder, ignore_errors=True))
-        self._arm()
+        self._dispatch.arm()
 
     def cannot_start(self, error: CannotStart) -> None:
         """No child can be started: what waits has failed."""
@@ -387,6 +358,15 @@ class SlotPool:
 
     # -- telling the coordinator ------------------------------------------------------------------
 
+    def begun(self, beginnings: Sequence[Beginning]) -> None:
+        """These have been running for a while."""
+        if self._events is not None:
+            self._events.begun(beginnings)
+
+    def time_out(self, held: Held) -> None:
+        """This one has run for longer than it may."""
+        self.end([Ended(held.job, held.attempt, "timed out")])
+
     def _report(self, held: Held, report: Any, files: Any = ()) -> None:
         attached = held.attached
         if attached is not None and not attached.over(lambda: self._report(held, report, files)):
@@ -394,6 +374,9 @@ class SlotPool:
         self._forget(held)
         if held.why != "superseded":
             self._reporting.add(report, files)
+            return
+        for _, path in files:
+            path.unlink(missing_ok=True)
 
     def _forget(self, held: Held) -> None:
         held.state = State.GONE
@@ -405,65 +388,19 @@ class SlotPool:
         """It was ended, as somebody asked for; or else its child died under it."""
         began = None if since is None else reports.wall_clock(since)
         if held.why == "stopped":
-            self._give_back([held])
+            self.give_back([held])
         elif held.why is None and evidence is not None and began is not None:
             self._report(held, reports.lost(held, evidence, began, seconds))
         else:
             self._report(held, reports.ended(held, evidence, began, seconds))
 
-    def _give_back(self, given_back: Sequence[Held]) -> None:
+    def give_back(self, given_back: Sequence[Held]) -> None:
+        """These will not run here."""
         self._waiting.remove(held for held in given_back if held.state is State.WAITING)
         for held in given_back:
             self._forget(held)
         if given_back and self._events is not None:
             self._events.returned(holdings(given_back))
-
-    # -- the tick ---------------------------------------------------------------------------------
-
-    def _see_to_ticks(self) -> None:
-        if self._ticking is None and any(child.busy for child in self._crew.children()):
-            self._ticking = self._reactor.callLater(TICK, self._tick)
-
-    def _tick(self) -> None:
-        self._ticking = None
-        self._ticks += 1
-        now = time.monotonic()
-        begun: list[Beginning] = []
-        behind = 0
-        for child in self._crew.children():
-            running = child.running_since() if child.busy else None
-            if running is None:
-                continue
-            elapsed = now - running[1]
-            behind += elapsed > RETURNED_AFTER
-            self._look_at(child, *running, elapsed, begun)
-        if begun and self._events is not None:
-            self._events.begun(begun)
-        if behind == self._slots and len(self._waiting):
-            self._return_late()
-        self._see_to_ticks()
-
-    def _look_at(
-        self, child: Child, held: Held, mark: float, elapsed: float, begun: list[Beginning]
-    ) -> None:
-        """See to one running job: what waits behind it, its time-out, its beginning's telling."""
-        if elapsed > ANNOUNCED_AFTER and not held.announced:
-            held.announced = True
-            begun.append(Beginning(held.job, held.attempt, reports.wall_clock(mark)))
-        if elapsed > RELIEVED_AFTER and child.unbegun():
-            self._waiting.put_back(child.take_back())
-            self._arm()
-        timeout = held.plan.spec.timeout
-        if timeout is not None and elapsed > timeout and held.why is None:
-            self.end([Ended(held.job, held.attempt, "timed out")])
-        if self._ticks % _SAMPLED_EACH == 0:
-            child.sample_memory()
-
-    def _return_late(self) -> None:
-        late = self._reactor.seconds() - RETURNED_AFTER
-        if self._events is not None:
-            waiting = list(self._waiting)
-            self._give_back([held for held in waiting if held.since < late])
 
 
 _UNBEGUN = frozenset({State.WAITING, State.FETCHING})

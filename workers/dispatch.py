@@ -1,0 +1,72 @@
+"""Which child gets which of the waiting attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .crew import Crew
+from .held import Context, Held, State
+from .process import Child
+from .waiting import SWITCH_AFTER, Waiting
+
+
+class Dispatch:
+    """Gives batches to free children, once a reactor turn at most.
+
+    A child of the attempt's context is taken first, then one of none; an idle child of another
+    context is replaced, at once where nothing else wants it, and after ``SWITCH_AFTER`` in any
+    case, so that one busy context does not keep out the others.
+    """
+
+    def __init__(
+        self, reactor: Any, crew: Crew, waiting: Waiting, given: Callable[[list[Held]], None]
+    ) -> None:
+        self._reactor = reactor
+        self._crew = crew
+        self._waiting = waiting
+        self._given = given
+        self._timer: Any = None
+        self._stopped = False
+
+    def arm(self) -> None:
+        """There may be something to give: look at the end of this turn."""
+        if self._timer is None and len(self._waiting) and not self._stopped:
+            self._timer = self._reactor.callLater(0, self._run)
+
+    def stop(self) -> None:
+        """Give nothing any more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run(self) -> None:
+        self._timer = None
+        free = [child for child in self._crew.children() if child.free]
+        late = self._reactor.seconds() - SWITCH_AFTER
+        for context in self._waiting.contexts():
+            fitting = [child for child in free if child.context in (context, None)]
+            if not fitting and free and self._waiting.since(context) < late:
+                self._switch(free, 1)
+            fitting.sort(key=lambda child: child.context is None)
+            self._give_to(fitting, context, free)
+        for context in self._waiting.contexts():
+            self._switch(free, self._waiting.waiting_in(context))
+
+    def _give_to(self, fitting: list[Child], context: Context, free: list[Child]) -> None:
+        for place, child in enumerate(fitting):
+            if not self._waiting.waiting_in(context):
+                return
+            free.remove(child)
+            batch = self._waiting.take(context, len(fitting) - place)
+            for held in batch:
+                held.state = State.GIVEN
+            child.give(batch)
+            self._given(batch)
+
+    def _switch(self, free: list[Child], wanted: int) -> None:
+        """Replace idle children of other contexts."""
+        for child in free[: max(0, wanted - self._crew.coming())]:
+            free.remove(child)
+            self._crew.replace(child)

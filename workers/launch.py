@@ -1,0 +1,150 @@
+"""Starting a child's process: its descriptors, its ampoule pool, and its last words if it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
+
+from ..protocol.errors import CannotStart
+from .bootstrap import NOT_INSTALLED
+from .ending import Grace
+from .errands import FROM_CHILD, PERMITS, STDERR, STDIN, STDOUT, TO_CHILD, Prepare
+
+if TYPE_CHECKING:
+    from .ampoules import ChildConnector, ProcessOwner
+
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+@attrs.frozen(kw_only=True)
+class ChildOptions:
+    """What the children of one pool have in common."""
+
+    python: str
+    setup: str | None
+    worker: str
+    software: str
+    folder: Path
+    """Each child has a folder of its own in it; ``results`` is for results on their way."""
+    grace: Grace
+
+    def results(self) -> Path:
+        """Where large results lie until they are stored."""
+        return self.folder / "results"
+
+
+class Launched(NamedTuple):
+    """A process that has been started."""
+
+    pool: Any
+    """ampoule's, of this one child."""
+    connector: ChildConnector
+    prepared: Deferred[dict[str, Any]]
+    """The answer to ``Prepare``."""
+    outputs: dict[int, int]
+    """The agent's ends of standard output and error, by stream."""
+
+
+def child_environment() -> dict[str, str]:
+    """The agent's environment without its tokens, one thread a child unless it says otherwise."""
+    kept = {
+        name: text for name, text in os.environ.items() if not name.startswith("AMPACITY_TOKEN")
+    }
+    return {**dict.fromkeys(_THREADS, "1"), **kept}
+
+
+def launch(
+    reactor: Any, options: ChildOptions, owner: ProcessOwner, permits: int, details: dict[str, Any]
+) -> Launched:
+    """Start a child, and have it prepare itself.
+
+    Raises:
+        OSError: there is no such interpreter, or no room for a process.
+    """
+    from .ampoules import ChildStarter, pool_of_one
+
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    pipes = {stream: os.pipe() for stream in (STDOUT, STDERR)}
+    descriptors: dict[int, int | str] = {
+        STDIN: nowhere,
+        **{stream: ends[1] for stream, ends in pipes.items()},
+        TO_CHILD: "w",
+        FROM_CHILD: "r",
+        PERMITS: permits,
+    }
+    starter = ChildStarter(reactor, options.python, child_environment(), descriptors, owner)
+    pool = pool_of_one(starter, os.getpid())
+    try:
+        prepared = pool.doWork(Prepare, details=details)
+    except OSError:
+        for ends in pipes.values():
+            os.close(ends[0])
+        raise
+    finally:
+        os.close(nowhere)
+        for ends in pipes.values():
+            os.close(ends[1])
+    pool.finished = True  # ampoule shall never start another one in its place
+    assert starter.connector is not None
+    outputs = {stream: ends[0] for stream, ends in pipes.items()}
+    return Launched(pool, starter.connector, prepared, outputs)
+
+
+def prepare_details(options: ChildOptions, nonce: bytes, folder: Path) -> dict[str, Any]:
+    """What ``Prepare`` carries."""
+    return {
+        "nonce": nonce,
+        "setup": options.setup,
+        "folder": os.getcwd(),
+        "worker": options.worker,
+        "files": str(folder),
+        "results": str(options.results()),
+    }
+
+
+def unfit(options: ChildOptions, answer: dict[str, Any]) -> CannotStart | None:
+    """Why a child that answered ``Prepare`` cannot be used; None if it can."""
+    if answer["error"] is not None:
+        return CannotStart(f"the set-up function {options.setup} failed:\n{answer['error']}")
+    if answer["software"] != options.software:
+        return CannotStart(
+            f"{options.python} has ampacity {answer['software']}, and this is {options.software}: "
+            f"{options.python} -m pip install ampacity=={options.software}"
+        )
+    return None
+
+
+def exit_status(reason: Failure | None) -> tuple[int | None, str | None]:
+    """A process's exit code, or the name of the signal that ended it."""
+    value = reason.value if reason is not None else None
+    if isinstance(value, ProcessTerminated) and value.signal:
+        return None, signal.Signals(value.signal).name
+    return getattr(value, "exitCode", None) or 0, None
+
+
+def last_words(options: ChildOptions, reason: Failure | None, said: bytes) -> CannotStart:
+    """What to tell of a child that died before it was ready."""
+    code, signal_name = exit_status(reason)
+    python = options.python
+    lines = "\n".join(said.decode("utf-8", "replace").strip().splitlines()[-12:])
+    if code == NOT_INSTALLED:
+        return CannotStart(
+            f"{python} cannot import ampacity; install it there: "
+            f"{python} -m pip install ampacity\n{lines}"
+        )
+    end = f"ended by {signal_name}" if signal_name else f"exit code {code}"
+    told = f":\n{lines}" if lines else ""
+    return CannotStart(f"a child of {python} died at its start ({end}){told}")
