@@ -60,7 +60,8 @@ class Scheduler:
         self.cancelling = Cancelling(state, self.attempts)
         self.intake = Intake(state, self.placement, self.deliveries, self.retention)
         self.leases = Leases(state, self.placement, self.attempts)
-        self._wake: float | None = None
+        self.wake: float | None = None
+        """When a ``Tick`` is due."""
         self._routes: dict[type, _Route] = {
             SessionOpened: self.deliveries.opened,
             SessionLeft: self._session_left,
@@ -119,8 +120,8 @@ class Scheduler:
         """Ask for a ``Tick`` where the next one has changed."""
         times = (self.state.wheel.next(), self.placement.uneven(), self.retention.look())
         wake = min((time for time in times if time is not None), default=None)
-        if wake != self._wake:
-            self._wake = wake
+        if wake != self.wake:
+            self.wake = wake
             self.state.tells.append(WakeAt(wake))
 
     def check_invariants(self) -> None:

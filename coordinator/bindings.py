@@ -1,0 +1,147 @@
+"""The driver as one worker sees it, and as one session of a client sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+
+from ..protocol.errors import Disconnected, Malformed, NoSuchJob
+from ..protocol.ids import JobId
+from ..protocol.jobs import BlobRef, Submission
+from ..protocol.outcomes import JobLog, Report
+from ..protocol.ports import Accepted, Beginning, ClientPort, Holding, WorkerPort
+from .events import (
+    Begun,
+    CancelAsked,
+    Finished,
+    GroupClosed,
+    RetryAsked,
+    Returned,
+    Submitted,
+    WatchAsked,
+)
+from .outbox import Outbox
+from .records import JobRecord, SessionRecord, WorkerRecord
+
+if TYPE_CHECKING:
+    from .driver import Driver
+
+
+class BoundWorker:
+    """``ports.WorkerEvents`` for one connection of a worker."""
+
+    def __init__(self, driver: Driver, record: WorkerRecord, port: WorkerPort) -> None:
+        self.record = record
+        self.port: WorkerPort | None = port
+        """None once the connection is gone; events that still come are those of a ghost."""
+        self.load: dict[str, Any] = {}
+        self._driver = driver
+
+    def begun(self, attempts: Sequence[Beginning]) -> None:
+        if self.port is not None:
+            self._driver.handle(Begun(self._driver.moment(), self.record.name, attempts))
+
+    def finished(self, reports: Sequence[Report]) -> Deferred[None]:
+        if self.port is None:
+            return fail(Disconnected())
+        self._driver.handle(Finished(self._driver.moment(), self.record.name, reports))
+        return self._driver.committed()
+
+    def returned(self, attempts: Sequence[Holding]) -> None:
+        if self.port is not None:
+            self._driver.handle(Returned(self._driver.moment(), self.record.name, attempts))
+
+    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
+        return self._driver.listeners.output(self.record, job, stream, data)
+
+    def state(self, state: dict[str, Any]) -> None:
+        self.load = state
+
+    def fetch(self, ref: BlobRef) -> Deferred[Path]:
+        return maybeDeferred(self._driver.blobs.path, ref)
+
+    def store(self, ref: BlobRef, path: Path) -> Deferred[None]:
+        return self._driver.blobs.adopt(ref, path, move=True)
+
+
+class BoundSession:
+    """``ports.Coordinator`` for one connection of a client's session."""
+
+    def __init__(
+        self, driver: Driver, record: SessionRecord, port: ClientPort, outbox: Outbox
+    ) -> None:
+        self.record = record
+        self.port: ClientPort | None = port
+        self.outbox = outbox
+        self._driver = driver
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def submit(
+        self, sequence: int, submissions: Sequence[Submission], group: int | None
+    ) -> Deferred[Accepted]:
+        driver = self._driver
+        try:
+            missing = driver.missing_blobs(submissions)
+        except Malformed as error:
+            return fail(error)
+        if missing:
+            return succeed(Accepted(missing=missing))
+        at = driver.moment()
+        return driver.ask(
+            lambda ask: Submitted(at, ask, self.record.id, sequence, group, submissions)
+        )
+
+    def close_group(self, group: int, size: int) -> Deferred[None]:
+        at = self._driver.moment()
+        return self._driver.ask(lambda ask: GroupClosed(at, ask, self.record.id, group, size))
+
+    def cancel(self, jobs: Sequence[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
+        at, client = self._driver.moment(), self.record.client.id
+        return self._driver.ask(lambda ask: CancelAsked(at, ask, client, jobs, queued_only))
+
+    def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
+        at, client = self._driver.moment(), self.record.client.id
+        return self._driver.ask(lambda ask: RetryAsked(at, ask, client, jobs))
+
+    def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
+        at = self._driver.moment()
+        return self._driver.ask(lambda ask: WatchAsked(at, ask, self.record.id, jobs))
+
+    def query(self, question: str, details: dict[str, Any]) -> Deferred[Any]:
+        return self._driver.questions.ask(self.record.client.id, question, details)
+
+    # -- output -----------------------------------------------------------------------------------
+
+    def attach(self, job: JobId, follow: bool) -> Deferred[tuple[JobLog, bool]]:
+        return maybeDeferred(self._own, job).addCallback(
+            lambda record: self._driver.listeners.attach(self.record.id, record, follow)
+        )
+
+    def detach(self, job: JobId) -> Deferred[None]:
+        self._driver.listeners.detach(self.record.id, job)
+        return succeed(None)
+
+    def _own(self, job: JobId) -> JobRecord:
+        record = self._driver.scheduler.state.jobs.get(job)
+        if record is None or record.client is not self.record.client:
+            raise NoSuchJob
+        return record
+
+    # -- values, and the coordinator itself -------------------------------------------------------
+
+    def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
+        return self._driver.blobs.adopt(ref, path, move=False)
+
+    def get_blob(self, ref: BlobRef) -> Deferred[Path]:
+        return maybeDeferred(self._driver.blobs.path, ref)
+
+    def reload_workers(self) -> Deferred[int]:
+        return succeed(self._driver.reload_workers())
+
+    def shutdown(self) -> Deferred[None]:
+        self._driver.shut_down()
+        return succeed(None)

@@ -1,0 +1,397 @@
+"""The driver: runs the scheduler's effects and reads the clocks; nothing else here does.
+
+What happens in one turn of the reactor is committed together (``Commits``) and told after that.
+What goes to one worker or one session in a turn goes in frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from ..protocol.blobs import BlobFolder
+from ..protocol.errors import Disconnected, QueueFull
+from ..protocol.frames import batches
+from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
+from ..protocol.jobs import Assignment, BlobRef, Submission
+from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
+from . import effects
+from .bindings import BoundSession, BoundWorker
+from .blob_references import BlobReferences
+from .clocks import Clocks
+from .commits import Batch, Commits
+from .effects import Effect
+from .events import (
+    Acknowledged,
+    Continue,
+    Event,
+    SessionLeft,
+    SessionOpened,
+    Submitted,
+    Tick,
+    WorkerJoined,
+    WorkerLeft,
+)
+from .listeners import Listeners
+from .outbox import Outbox
+from .questions import Questions
+from .records import WorkerRecord
+from .scheduler import Scheduler
+from .settings import Settings
+from .store import MemoryStore, Store, Stored
+
+if TYPE_CHECKING:
+    from ..loopwatch import LagMeter
+
+BLOB_SWEEP = 60.0
+"""Seconds between looks at blobs that nothing refers to."""
+
+
+class Driver:
+    """The coordinator without its wires: ``ports.CoordinatorCore``."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        blobs: BlobFolder,
+        settings: Settings | None = None,
+        lag: LagMeter | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self.blobs = blobs
+        settings = settings or Settings()
+        self.store = store or MemoryStore()
+        self.store_id, self.term = self.store.id, self.store.term
+        self.scheduler = Scheduler(settings, self.term)
+        self.on_shutdown: Callable[[], None] | None = None
+        self.listening: list[str] = []
+        self.workers: dict[WorkerId, BoundWorker] = {}
+        self.sessions: dict[SessionId, BoundSession] = {}
+        self._reactor = reactor
+        self.moment = Clocks(reactor).moment
+        self._commits = Commits(reactor, self.store, self._end_turn, self._tell)
+        self._references = BlobReferences(blobs, settings.blob_keep)
+        self._sweep = _looping(self._sweep_blobs, reactor)
+        self._asks: dict[int, Deferred[Any]] = {}
+        self._last_ask = 0
+        self._acknowledged: dict[SessionId, list[JobId]] = {}
+        self._wake: IDelayedCall | None = None
+        self._next_slice: IDelayedCall | None = None
+        self._stopped = False
+        self.listeners = Listeners(
+            self.scheduler.state.jobs, self._port_of, self._worker_port, self.outcome, self._flush
+        )
+        self.questions = Questions(self, reactor, lag)
+        self._sample = _looping(self.questions.sample, reactor)
+        self._tellers = self._make_tellers()
+
+    def start(self) -> None:
+        """Begin the work that comes by the clock."""
+        self._sweep.start(BLOB_SWEEP, now=False)
+        self._sample.start(1.0)
+
+    def stop(self) -> Deferred[None]:
+        """Stop; what is not committed is not told. Fires when the store is closed."""
+        self._stopped = True
+        for looping in (self._sweep, self._sample):
+            if looping.running:
+                looping.stop()
+        for call in (self._wake, self._next_slice):
+            if call is not None and call.active():
+                call.cancel()
+        self.questions.stop()
+        self._commits.stop()
+        asks, self._asks = self._asks, {}
+        for answer in asks.values():
+            answer.errback(Disconnected("the coordinator has stopped"))
+        return self.store.close() or succeed(None)
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Let the scheduler take an event in; its effects are carried out at the turn's end."""
+        if self._stopped:
+            return []
+        done = self.scheduler.handle(event)
+        if done:
+            self._commits.add(done)
+        return done
+
+    def ask(self, event: Callable[[int], Event]) -> Deferred[Any]:
+        """Handle an event that gets an answer, which comes after the commit."""
+        if self._stopped:
+            return fail(Disconnected("the coordinator has stopped"))
+        self._last_ask += 1
+        number = self._last_ask
+        made = event(number)
+        if self._commits.failing and isinstance(made, Submitted):
+            return fail(QueueFull("nothing can be stored now"))
+        answer: Deferred[Any] = Deferred()
+        self._asks[number] = answer
+        try:
+            self.handle(made)
+        except Exception:  # noqa: BLE001 -- a mistake inside is the answer, with its story
+            del self._asks[number]
+            return fail()
+        return answer
+
+    def committed(self) -> Deferred[None]:
+        """Fires when everything up to now is committed."""
+        if self._stopped:
+            return fail(Disconnected("the coordinator has stopped"))
+        return self._commits.committed()
+
+    def _end_turn(self) -> None:
+        acknowledged, self._acknowledged = self._acknowledged, {}
+        for session, jobs in acknowledged.items():
+            self.handle(Acknowledged(self.moment(), session, jobs))
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    def _tell(self, batch: Batch) -> None:
+        """Everything in the batch is true now."""
+        self._tell_assignments(batch.tells)
+        for done in batch.waiting:
+            done.callback(None)
+        changed: dict[SessionId, None] = {}
+        for effect in batch.tells:
+            if type(effect) is effects.Deliver:
+                changed[effect.session.id] = None
+            self._carry_out(self._tellers[type(effect)], effect)
+        if self.listeners:
+            for write in batch.writes:
+                if type(write) is effects.JobsEnded:
+                    self._carry_out(self.listeners.ended, write.outcomes)
+        for session in changed:
+            self._carry_out(self._flush, session)
+
+    def _tell_assignments(self, tells: Sequence[Effect]) -> None:
+        """Those of one worker together, and before anything else about the same attempts."""
+        assigned: dict[WorkerRecord, list[Assignment]] = {}
+        for effect in tells:
+            if type(effect) is effects.Assign:
+                assigned.setdefault(effect.worker, []).extend(effect.assignments)
+        for worker, assignments in assigned.items():
+            self._carry_out(self._assign, worker, assignments)
+
+    def _carry_out(self, tell: Callable[..., None], *arguments: Any) -> None:
+        """One peer that cannot be told must not keep the others from it."""
+        try:
+            tell(*arguments)
+        except Exception:  # noqa: BLE001 -- for that reason
+            self._log.failure("could not tell {what}", what=arguments)
+
+    def _make_tellers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            effects.Assign: _nothing,  # told before
+            effects.Answer: lambda e: self._asks.pop(e.ask).callback(e.value),
+            effects.Refuse: lambda e: self._asks.pop(e.ask).errback(e.error),
+            effects.End: self._tell_end,
+            effects.Retract: self._tell_retract,
+            effects.Deliver: self._deliver,
+            effects.Hold: lambda e: self._references.hold(e.digests),
+            effects.Release: lambda e: self._references.release(e.digests),
+            effects.WakeAt: self._wake_at,
+            effects.MoreToDo: self._go_on,
+            effects.Joined: lambda e: self.listeners.worker_back(e.worker),
+            effects.Gone: self._worker_gone,
+            effects.Opened: _nothing,  # told at once
+        }
+
+    def _assign(self, worker: WorkerRecord, assignments: list[Assignment]) -> None:
+        port = self._worker_port(worker)
+        if port is None:
+            return
+        for frame in batches(assignments, _size):
+            port.assign(frame)
+        if self.listeners:
+            self.listeners.assigned(assignments)
+
+    def _tell_end(self, effect: effects.End) -> None:
+        port = self._worker_port(effect.worker)
+        if port is not None:
+            port.end(effect.attempts)
+
+    def _tell_retract(self, effect: effects.Retract) -> None:
+        port = self._worker_port(effect.worker)
+        if port is not None:
+            port.retract(effect.attempts)
+
+    def _deliver(self, effect: effects.Deliver) -> None:
+        bound = self.sessions.get(effect.session.id)
+        if bound is not None:
+            bound.outbox.add(effect.jobs)
+
+    def _flush(self, session: SessionId) -> None:
+        bound = self.sessions.get(session)
+        if bound is not None:
+            bound.outbox.flush()
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def _wake_at(self, effect: effects.WakeAt) -> None:
+        if self._wake is not None and self._wake.active():
+            self._wake.cancel()
+        self._wake = None
+        if effect.now is not None and not self._stopped:
+            delay = max(0.0, effect.now - self.moment().now)
+            self._wake = self._reactor.callLater(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._wake = None
+        self.handle(Tick(self.moment()))
+        if self._wake is None:
+            self._wake_at(effects.WakeAt(self.scheduler.wake))
+
+    def _go_on(self, _: effects.MoreToDo) -> None:
+        if self._next_slice is None and not self._stopped:
+            self._next_slice = self._reactor.callLater(0, self._continue)
+
+    def _continue(self) -> None:
+        self._next_slice = None
+        self.handle(Continue(self.moment()))
+
+    def _sweep_blobs(self) -> None:
+        self._references.sweep(self.moment().now)
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    def open_session(
+        self, client: ClientId, session: SessionId, port: ClientPort
+    ) -> tuple[Coordinator, int]:
+        """Begin or take up a session; see ``ports.CoordinatorCore``.
+
+        Raises:
+            NotAllowed: the session is another client's.
+        """
+        if self._stopped:
+            raise Disconnected("the coordinator has stopped")
+        self.handle(SessionOpened(self.moment(), client, session))
+        record = self.scheduler.state.sessions[session]
+        self._unbind(session)
+        outbox = Outbox(
+            port,
+            self.store,
+            self.scheduler.state.jobs,
+            partial(self._acknowledge, session),
+            partial(self.listeners.on_its_way, session),
+        )
+        bound = self.sessions[session] = BoundSession(self, record, port, outbox)
+        return bound, record.next_sequence
+
+    def leave_session(self, session: SessionId, port: ClientPort, goodbye: bool) -> None:
+        """A session's connection is gone; an old one that was replaced says nothing."""
+        bound = self.sessions.get(session)
+        if bound is not None and bound.port is port:
+            self._unbind(session)
+            self.listeners.session_gone(session)
+            self.handle(SessionLeft(self.moment(), session, goodbye))
+
+    def _unbind(self, session: SessionId) -> None:
+        bound = self.sessions.pop(session, None)
+        if bound is not None:
+            bound.port = None
+            bound.outbox.close()
+
+    def _acknowledge(self, session: SessionId, jobs: Sequence[JobId]) -> None:
+        self._acknowledged.setdefault(session, []).extend(jobs)
+        self._commits.arm()
+
+    def _port_of(self, session: SessionId) -> ClientPort | None:
+        bound = self.sessions.get(session)
+        return None if bound is None else bound.port
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def join(
+        self, info: WorkerInfo, held: Sequence[Holding], port: WorkerPort
+    ) -> tuple[WorkerId, WorkerEvents, list[Holding]]:
+        """A worker joins or returns; see ``ports.CoordinatorCore``."""
+        if self._stopped:
+            raise Disconnected("the coordinator has stopped")
+        done = self.handle(WorkerJoined(self.moment(), info, held))
+        joined = next(effect for effect in done if isinstance(effect, effects.Joined))
+        record = joined.worker
+        before = self.workers.get(record.name)
+        bound = self.workers[record.name] = BoundWorker(self, record, port)
+        if before is not None:
+            before.port = None
+            bound.load = before.load
+        return record.name, bound, joined.drop
+
+    def leave(self, worker: WorkerId, port: WorkerPort, goodbye: bool) -> None:
+        """A worker's connection is gone; an old one that was replaced says nothing."""
+        bound = self.workers.get(worker)
+        if bound is not None and bound.port is port:
+            bound.port = None
+            self.handle(WorkerLeft(self.moment(), worker, goodbye))
+
+    def _worker_gone(self, effect: effects.Gone) -> None:
+        bound = self.workers.get(effect.worker.name)
+        if bound is not None and bound.record is effect.worker:
+            del self.workers[effect.worker.name]
+
+    def _worker_port(self, worker: WorkerRecord) -> WorkerPort | None:
+        bound = self.workers.get(worker.name)
+        return bound.port if bound is not None and bound.record is worker else None
+
+    def reload_workers(self) -> int:
+        """Have every connected worker replace its children; how many there are."""
+        ports = [bound.port for bound in self.workers.values() if bound.port is not None]
+        for port in ports:
+            port.reload()
+        return len(ports)
+
+    def shut_down(self) -> None:
+        """Somebody asks for the end of the coordinator: its owner decides."""
+        if self.on_shutdown is not None:
+            self._reactor.callLater(0, self.on_shutdown)
+
+    # -- values -----------------------------------------------------------------------------------
+
+    def missing_blobs(self, submissions: Sequence[Submission]) -> tuple[bytes, ...]:
+        """The blobs that these jobs refer to and that are not here.
+
+        Raises:
+            Malformed: a spec is none.
+        """
+        return self._references.missing(submissions, self.scheduler.state.spec)
+
+    def outcome(self, job: JobId) -> Deferred[Stored | None]:
+        """What is stored of a job's end, once everything up to now is committed."""
+        stored = self.store.outcomes([job])
+        if isinstance(stored, list):
+            if stored[0] is not None:
+                return succeed(stored[0])
+            return self.committed().addCallback(lambda _: self._read(job))
+        return self.committed().addCallback(lambda _: self._read(job))
+
+    def _read(self, job: JobId) -> Stored | Deferred[Stored | None] | None:
+        stored = self.store.outcomes([job])
+        if isinstance(stored, list):
+            return stored[0]
+        return stored.addCallback(lambda found: found[0])
+
+
+def _looping(work: Callable[[], None], reactor: IReactorTime) -> LoopingCall:
+    looping = LoopingCall(work)
+    looping.clock = reactor
+    return looping
+
+
+def _size(assignment: Assignment) -> int:
+    """About the bytes of an assignment in a frame."""
+    payload = assignment.payload
+    return 64 if isinstance(payload, BlobRef) else 24 + len(payload)
+
+
+def _nothing(_: object) -> None:
+    """For effects that were carried out before their turn."""

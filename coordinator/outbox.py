@@ -1,0 +1,125 @@
+"""Deliveries to one session: frames, a bound on those unanswered, the rest read when it is due."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..protocol.errors import Disconnected
+from ..protocol.ids import JobId
+from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
+from ..protocol.outcomes import Delivery
+from ..protocol.ports import ClientPort
+from .records import JobRecord
+from .store import Store, Stored
+from .transitions import ending_of
+
+
+class Outbox:
+    """What is on its way to one connection of a session. It holds ids; bodies are in the store."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        port: ClientPort,
+        store: Store,
+        jobs: dict[JobId, JobRecord],
+        acknowledged: Callable[[Sequence[JobId]], None],
+        output_on_its_way: Callable[[JobId], bool],
+    ) -> None:
+        self._port = port
+        self._store = store
+        self._jobs = jobs
+        self._acknowledged = acknowledged
+        self._held_back = output_on_its_way
+        self._waiting: deque[JobId] = deque()
+        self._in_flight = 0
+        self._busy = False
+        self._closed = False
+
+    def add(self, jobs: Sequence[JobId]) -> None:
+        """Outcomes to be delivered; ``flush`` sends them."""
+        self._waiting.extend(jobs)
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self._closed = True
+        self._waiting.clear()
+
+    def flush(self) -> None:
+        """Send what may be sent now."""
+        while self._waiting and not (self._busy or self._closed):
+            if self._in_flight >= FRAMES_IN_FLIGHT:
+                return
+            self._busy = True
+            jobs = self._next_jobs()
+            if not jobs:
+                self._busy = False
+                return
+            stored = self._store.outcomes(jobs)
+            if isinstance(stored, Deferred):
+                stored.addCallback(self._have_read, jobs)
+                stored.addErrback(self._not_read)
+            else:
+                self._send(stored, jobs)
+
+    def _next_jobs(self) -> list[JobId]:
+        """Jobs for one frame; those with output on its way wait for it."""
+        jobs = list(islice(self._waiting, FRAME_JOBS))
+        ready = [job for job in jobs if not self._held_back(job)]
+        for _ in jobs:
+            self._waiting.popleft()
+        if len(ready) < len(jobs):
+            going = set(ready)
+            self._waiting.extendleft(job for job in reversed(jobs) if job not in going)
+        return ready
+
+    def _have_read(self, stored: list[Stored | None], jobs: list[JobId]) -> None:
+        self._send(stored, jobs)
+        self.flush()
+
+    def _not_read(self, failure: Failure) -> None:
+        self._busy = False
+        self._log.failure("outcomes cannot be read", failure)
+
+    def _send(self, stored: list[Stored | None], jobs: list[JobId]) -> None:
+        """Send the frame that these jobs fill; what is beyond it waits for the next one."""
+        self._busy = False
+        if self._closed:
+            return
+        deliveries, size, taken = [], 0, 0
+        for job, outcome in zip(jobs, stored, strict=True):
+            taken += 1
+            record = self._jobs.get(job)
+            ending = None if record is None else ending_of(record.state)
+            if outcome is not None and ending is not None:
+                deliveries.append(Delivery(job, ending, outcome.body))
+                size += len(outcome.body)
+                if size >= FRAME_BYTES:
+                    break
+        self._waiting.extendleft(reversed(jobs[taken:]))
+        if not deliveries:
+            return
+        self._in_flight += 1
+        sent = self._port.delivered(deliveries)
+        sent.addCallbacks(
+            self._answered, self._not_delivered, callbackArgs=([d.job for d in deliveries],)
+        )
+        sent.addErrback(self._not_delivered)
+
+    def _answered(self, _: None, jobs: list[JobId]) -> None:
+        self._in_flight -= 1
+        if not self._closed:
+            self._acknowledged(jobs)
+            self.flush()
+
+    def _not_delivered(self, failure: Failure) -> None:
+        """They are owed still, and are delivered when the session comes back."""
+        if failure.check(Disconnected) is None:
+            self._log.failure("outcomes were not taken", failure)
