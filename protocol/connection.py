@@ -83,6 +83,8 @@ class Connection(amp.AMP):
         """
         try:
             box = command.makeArguments(arguments, self)
+            if self.transport is None:
+                raise TransportLost
             answer: Deferred[amp.AmpBox]
             answer = self._sendBoxCommand(command.commandName, box)  # type: ignore[no-untyped-call]
         except Exception as e:  # noqa: BLE001 -- every failure goes through the Deferred

@@ -1,0 +1,180 @@
+"""The loop's lag is measured, and who holds the loop is named."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import pytest_twisted
+from ampacity.loopwatch import Held, LagMeter, LoopWatch
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+
+class LateClock(Clock):
+    """A loop that comes late to every call, by as much as the test says."""
+
+    late = 0.0
+
+    def run(self, late: float, ticks: int = 1) -> None:
+        for _ in range(ticks):
+            self.advance(self.getDelayedCalls()[0].getTime() - self.seconds() + late + 1e-9)
+
+
+def test_a_loop_on_time_has_no_lag() -> None:
+    clock = LateClock()
+    meter = LagMeter(clock)
+    meter.start()
+    clock.run(0.0, 100)
+    summary = meter.summary()
+    assert summary["ticks"] == 100
+    assert summary["p99"] <= summary["max"] < 1e-5
+
+
+def test_percentiles_come_within_a_tenth() -> None:
+    clock = LateClock()
+    meter = LagMeter(clock)
+    meter.start()
+    clock.run(0.001, 980)
+    clock.run(0.020, 19)
+    clock.run(3.0)
+    summary = meter.summary()
+    assert summary["p50"] == pytest.approx(0.001, rel=0.1)
+    assert summary["p99"] == pytest.approx(0.020, rel=0.1)
+    assert summary["max"] == pytest.approx(3.0)
+    assert sum(count for _bound, count in meter.histogram()) == summary["ticks"] == 1000
+
+
+def test_nothing_measured_yet() -> None:
+    assert LagMeter(Clock()).summary() == {"p50": 0.0, "p99": 0.0, "max": 0.0, "ticks": 0}
+
+
+def test_a_lag_beyond_every_bucket() -> None:
+    clock = LateClock()
+    meter = LagMeter(clock)
+    meter.start()
+    clock.run(1e6)
+    assert meter.summary()["max"] == pytest.approx(1e6)
+    assert len(meter.histogram()) == 1
+
+
+def test_starting_and_stopping_twice_and_forgetting() -> None:
+    clock = LateClock()
+    meter = LagMeter(clock)
+    meter.start()
+    meter.start()
+    assert len(clock.getDelayedCalls()) == 1
+    clock.run(0.1)
+    meter.reset()
+    assert meter.summary()["ticks"] == 0
+    meter.stop()
+    meter.stop()
+    assert clock.getDelayedCalls() == []
+
+
+# -- the watch: it looks at real threads by the real clock -----------------------------------------
+
+
+def hold(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(100))
+
+
+def hold_elsewhere(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(100))
+
+
+@pytest.fixture
+def loop() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+async def round_of(loop: Any, *work: Any) -> None:
+    """Let the loop come round, then do the work in it."""
+    for call, *arguments in work:
+        await task.deferLater(loop, 0.05, lambda: None)
+        await task.deferLater(loop, 0, call, *arguments)
+    await task.deferLater(loop, 0.05, lambda: None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_holder_of_the_loop_is_reported_once_and_counted(loop: Any) -> None:
+    reported: list[Held] = []
+    watch = LoopWatch(loop, 0.05, reported.append)
+    watch.start()
+    await round_of(loop, (hold, 0.2), (hold, 0.2), (hold_elsewhere, 0.2))
+    watch.stop()
+    places = [held.place.split()[-1] for held in reported]
+    assert places == ["hold", "hold_elsewhere"]
+    first = reported[0]
+    assert first.count == 2
+    assert "test_loopwatch.py" in first.place
+    assert "in hold\n" in first.stack
+    assert 0.2 < first.seconds < 2
+    assert first.longest < first.seconds
+    assert watch.held[0] is first
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_reported_while_the_loop_still_hangs(loop: Any) -> None:
+    seen = threading.Event()
+    watch = LoopWatch(loop, 0.02, lambda _: seen.set())
+    watch.start()
+    await round_of(loop, (seen.wait, 10))
+    watch.stop()
+    assert seen.is_set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_idle_loop_holds_nothing_and_no_thread_stays(loop: Any) -> None:
+    watch = LoopWatch(loop, 0.2)
+    watch.start()
+    watch.start()
+    await task.deferLater(loop, 0.5, lambda: None)
+    watch.stop()
+    watch.stop()
+    assert watch.held == []
+    assert not [t for t in threading.enumerate() if t.name == "LoopWatch"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_report_it_is_logged(loop: Any) -> None:
+    from twisted.logger import globalLogPublisher
+
+    lines: list[Any] = []
+    globalLogPublisher.addObserver(lines.append)
+    watch = LoopWatch(loop, 0.02)
+    try:
+        watch.start()
+        await round_of(loop, (hold, 0.2))
+    finally:
+        watch.stop()
+        globalLogPublisher.removeObserver(lines.append)
+    told = [line for line in lines if line.get("log_namespace", "").endswith("LoopWatch")]
+    assert [line["place"].split()[-1] for line in told] == ["hold"]
+
+
+def test_it_waits_for_a_reactor_that_does_not_run_yet() -> None:
+    class Waiting(Clock):
+        def callWhenRunning(self, call: Any) -> None:
+            pass
+
+        def addSystemEventTrigger(self, *_: object) -> Deferred[None]:
+            return Deferred()
+
+        def removeSystemEventTrigger(self, _: object) -> None:
+            pass
+
+    watch = LoopWatch(Waiting(), 0.01)
+    watch.start()
+    time.sleep(0.05)
+    watch.stop()
+    assert watch.held == []
