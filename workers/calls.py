@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..protocol.errors import Malformed
 from ..protocol.jobs import BlobRef, JobSpec, unpack_spec
 from ..protocol.outcomes import Ending, Outcome, Shown, pack_outcome
-from ..protocol.packing import pack, unpack_list
+from ..protocol.packing import pack, unpack_arguments
 from .results import Sink, describe, pickle_error, pickle_into, show
 
 KEPT_CALLS = 256
@@ -211,13 +211,13 @@ def _arguments(spec: JobSpec, payload: bytes | None, path: str | None) -> Any:
             raise Malformed("the arguments of a job must be a list and a map")
 
 
-def _plain(payload: bytes | None, path: str | None) -> list[Any]:
-    return unpack_list(payload if payload is not None else Path(path or "").read_bytes())
+def _plain(payload: bytes | None, path: str | None) -> Any:
+    return unpack_arguments(payload if payload is not None else Path(path or "").read_bytes())
 
 
 def _words(payload: bytes | None, path: str | None) -> list[str]:
     words = _plain(payload, path)
-    if not words or not all(type(word) is str for word in words):
+    if type(words) is not list or not words or not all(type(word) is str for word in words):
         raise Malformed("a command is a list of words")
     return words
 
