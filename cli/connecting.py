@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Main = Callable[[Any, "Link"], Coroutine[Any, Any, int]]
 """Gets the reactor and the link, answers the exit code."""
 
-QUIET = "error"
+QUIET = "critical"
 """The log level of clients, unless one is asked for."""
 
 

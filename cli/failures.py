@@ -50,7 +50,7 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
         errors.NoCoordinator,
         (
             "Another one is named with --coordinator ADDRESS or AMPACITY_COORDINATOR; "
-            "`ampacity doctor` shows what is tried."
+            "ampacity doctor shows what is tried."
         ),
     ),
     (
@@ -74,8 +74,8 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
     ),
     (errors.VersionMismatch, "Install the same release of ampacity on both sides."),
     (errors.QueueFull, "Wait until some of its jobs have ended, then try again."),
-    (errors.NoSuchJob, "`ampacity jobs` lists yours; ended jobs are forgotten after a while."),
-    (errors.NoSuchGroup, "`ampacity jobs` lists yours; ended jobs are forgotten after a while."),
+    (errors.NoSuchJob, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
+    (errors.NoSuchGroup, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
 )
 
 

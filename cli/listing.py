@@ -240,7 +240,7 @@ def _outcome_lines(about: dict[str, Any]) -> list[str]:
         shown = value_line(outcome.shown)
         return [f"{'result':<12} {shown[:200]}{'…' if len(shown) > 200 else ''}"] if shown else []
     lines = [f"{'why':<12} {ending_text(ending, outcome)}"]
-    if outcome.error is not None and outcome.error.traceback:
+    if outcome.error is not None and "\n" in outcome.error.traceback.rstrip():
         lines.append(harmless_lines(outcome.error.traceback).rstrip())
     if outcome.tail:
         lines += ["last output", harmless_lines(outcome.tail.decode("utf-8", "replace")).rstrip()]

@@ -149,10 +149,12 @@ class Mapping:
             await self._print()
             self._draw(last=True)
         except OSError:  # nobody reads the results any more
-            self._cancel()
+            if not self.link.own:
+                await self._cancel()
             raise
         finally:
-            ticking.stop()
+            if ticking.running:
+                ticking.stop()
             feeding.cancel()
             self._bar.stop()
         return self._end(self.reactor.seconds() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ..protocol.outcomes import Delivery, Ending, Outcome, StreamLog, unpack_outcome
@@ -39,10 +40,9 @@ async def print_logs(writer: Writer, link: Link, delivery: Delivery) -> None:
 
 def tell_failure(delivery: Delivery, outcome: Outcome, with_traceback: bool = True) -> None:
     """A job's failure, on stderr."""
-    if with_traceback and outcome.error is not None and outcome.error.traceback:
-        import sys
-
-        print(harmless_lines(outcome.error.traceback).rstrip(), file=sys.stderr)
+    traceback = "" if outcome.error is None else outcome.error.traceback.rstrip()
+    if with_traceback and "\n" in traceback:
+        print(harmless_lines(traceback), file=sys.stderr)
     what = "failed: " if delivery.ending is Ending.FAILED else ""
     say(f"job {delivery.job} {what}{ending_text(delivery.ending, outcome)}")
 
@@ -55,7 +55,9 @@ async def print_outcome(
     if as_json:
         await writer.line(dumps(delivery_record(delivery)))
         return
-    if outcome.exit_code is not None and with_logs:
+    if outcome.exit_code is not None:
+        if not with_logs:
+            return  # it has been seen, and the exit code is ours
         await print_logs(writer, link, delivery)
     if delivery.ending is not Ending.SUCCEEDED:
         tell_failure(delivery, outcome)
