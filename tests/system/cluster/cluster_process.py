@@ -1,0 +1,97 @@
+"""One process of a cluster: ``coordinator FOLDER PORT`` or ``agent FOLDER LINE SLOTS``.
+
+It says on stdout, a JSON object a line, what the tests want to know. ``-`` for the line: the
+address in the file ``address`` of the folder, without a token. SIGTERM ends it well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import task, threads
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+
+def say(**what: Any) -> None:
+    print(json.dumps({"pid": os.getpid(), **what}), flush=True)
+
+
+def asked_to_end(reactor: Any) -> Deferred[None]:
+    asked: Deferred[None] = Deferred()
+
+    def end(*_: object) -> None:
+        reactor.callFromThread(lambda: asked.called or asked.callback(None))
+
+    signal.signal(signal.SIGTERM, end)
+    return asked
+
+
+async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> None:
+    from ampacity.coordinator.credentials import Credentials
+    from ampacity.coordinator.driver import Driver
+    from ampacity.coordinator.service import CoordinatorService
+    from ampacity.coordinator.settings import Settings
+    from ampacity.loopwatch import LagMeter
+    from ampacity.protocol.access import AccessFolder, StateFolder
+    from ampacity.protocol.blobs import BlobFolder
+
+    def in_thread(function: Any, *arguments: Any) -> Deferred[Any]:
+        return threads.deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
+
+    asked = asked_to_end(reactor)
+    lag = LagMeter(reactor)
+    lag.start()
+    blobs = BlobFolder(Path(folder) / "blobs", in_thread)
+    await blobs.start()
+    driver = Driver(reactor, blobs, Settings(lease=float(lease)), lag)
+    driver.start()
+    credentials = Credentials(StateFolder(Path(folder) / "state"))
+    service = CoordinatorService(
+        reactor, driver, AccessFolder(Path(folder) / "access"), credentials, [listen]
+    )
+    service.startService()
+    await service.ready
+    say(
+        worker=service.join_line("worker"),
+        client=service.join_line("client"),
+        unix=f"unix:{Path(folder) / 'access' / 'coordinator.socket'}",
+    )
+    await asked
+    await service.stopService()
+    await driver.stop()
+    lag.stop()
+
+
+async def agent(reactor: Any, folder: str, line: str, slots: str) -> None:
+    from ampacity.protocol.access import StateFolder
+    from ampacity.workers.agent import Agent
+    from ampacity.workers.slots import SlotPool
+
+    asked = asked_to_end(reactor)
+    own = Path(folder)
+    pool = SlotPool(reactor, int(slots), own / "slots", name=own.name)
+    service = Agent(
+        reactor, line, pool, folder=own, state=StateFolder(own / "state"), grace=2.0
+    )
+    service.startService()
+    service.ready.addCallback(lambda name: say(name=name))
+    service.done.addErrback(lambda failure: say(error=type(failure.value).__name__))
+    await asked
+    if service.running:
+        await service.stopService()
+
+
+def main(reactor: Any, role: str, *words: str) -> Deferred[None]:
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    roles = {"coordinator": coordinator, "agent": agent}
+    return Deferred.fromCoroutine(roles[role](reactor, *words))
+
+
+if __name__ == "__main__":
+    task.react(main, sys.argv[1:])
