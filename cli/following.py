@@ -78,6 +78,7 @@ async def _results(reactor: Any, link: Any, selections: Sequence[Selection], as_
             await print_item(writer, link, delivery, as_json, {"index": count})
         count += 1
         failed += delivery.ending is not Ending.SUCCEEDED
+    await writer.flush()
     return _told(count, failed, lone)
 
 
@@ -247,4 +248,5 @@ class _Logs:
 
         name = "stdout" if stream == 1 else "stderr"
         text = data.decode("utf-8", "replace")
-        return self._writer.line(dumps({"id": int(job), "stream": name, "text": text}))
+        line = dumps({"id": int(job), "stream": name, "text": text})
+        return self._writer.write(1, line.encode() + b"\n")

@@ -266,6 +266,7 @@ class Mapping:
             await self._print_one(writer, await one.ticket.ended(), one)
             self._pending.popleft()
             self._make_room()
+        await writer.flush()
 
     async def _print_one(self, writer: Any, delivery: Any, one: Pending) -> None:
         from ..protocol.outcomes import Ending

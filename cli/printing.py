@@ -28,6 +28,7 @@ async def print_value(writer: Writer, outcome: Outcome) -> None:
     """
     text = value_text(outcome.shown)
     await writer.line(harmless_lines(text) if on_terminal(1) else text)
+    await writer.flush()
 
 
 async def print_logs(writer: Writer, link: Link, delivery: Delivery) -> None:
@@ -54,6 +55,7 @@ async def print_outcome(
     outcome = unpack_outcome(delivery.body)
     if as_json:
         await writer.line(dumps(delivery_record(delivery)))
+        await writer.flush()
         return
     if outcome.exit_code is not None:
         if not with_logs:
@@ -70,7 +72,8 @@ async def print_item(
 ) -> None:
     """One of many: a value on its line, a command's output, a failure on stderr.
 
-    ``item`` are the record's first fields: ``index`` and, where it is known, ``item``.
+    ``item`` are the record's first fields: ``index`` and, where it is known, ``item``. Lines may
+    still be on their way when this returns: ``writer.flush`` comes after the last one.
     """
     outcome = unpack_outcome(delivery.body)
     if as_json:
@@ -79,6 +82,7 @@ async def print_item(
     if outcome.exit_code is not None:
         await print_logs(writer, link, delivery)
     if delivery.ending is not Ending.SUCCEEDED:
+        await writer.flush()
         say(f"{_item_text(item)}job {delivery.job}: {ending_text(delivery.ending, outcome)}")
     elif outcome.exit_code is None:
         await writer.line(value_line(outcome.shown))

@@ -12,8 +12,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 READ_SIZE = 64 * 1024
+LINES_SIZE = 64 * 1024
+"""Bytes of lines that are gathered while earlier ones are being written."""
 
 
 class Writer:
@@ -27,19 +30,76 @@ class Writer:
         self._reactor = reactor
         self._queue: queue.SimpleQueue[tuple[int, bytes, Deferred[bool]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._busy = 0
+        self._error: OSError | None = None
+        self._waiting: list[Deferred[None]] = []
 
     def write(self, stream: int, data: bytes) -> Deferred[bool]:
         """Fires with True once the system has taken the bytes, or fails with the OSError."""
+        self._send_lines()
+        return self._send(stream, data)
+
+    async def line(self, text: str) -> None:
+        """A line of data, on stdout; what comes while one is written is written together.
+
+        Waits while much is not taken yet; ``flush`` waits for the rest.
+
+        Raises:
+            OSError: it, or a line before it, cannot be written.
+        """
+        data = text.encode("utf-8", "backslashreplace") + b"\n"
+        self._lines.append(data)
+        self._size += len(data)
+        if not self._busy:
+            self._send_lines()
+        elif self._size > LINES_SIZE:
+            await self.flush()
+        self._check()
+
+    async def flush(self) -> None:
+        """Wait until every line is taken; raises OSError as ``line``."""
+        while self._busy and self._error is None:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _send_lines(self) -> None:
+        if not self._lines:
+            return
+        lines, self._lines, self._size = self._lines, [], 0
+        self._busy += 1
+        self._send(1, b"".join(lines)).addCallbacks(self._sent, self._not_sent)
+
+    def _sent(self, _: bool) -> None:
+        self._busy -= 1
+        self._send_lines()
+        self._wake()
+
+    def _not_sent(self, failure: Failure) -> None:
+        self._busy -= 1
+        assert isinstance(failure.value, OSError)
+        self._error = failure.value
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def _send(self, stream: int, data: bytes) -> Deferred[bool]:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="output", daemon=True)
             self._thread.start()
         done: Deferred[bool] = Deferred(lambda _: None)
         self._queue.put((stream, data, done))
         return done
-
-    def line(self, text: str) -> Deferred[bool]:
-        """A line of data, on stdout."""
-        return self.write(1, text.encode("utf-8", "backslashreplace") + b"\n")
 
     def _work(self) -> None:
         while True:
