@@ -175,9 +175,7 @@ class InputLines:
 
     def _take(self, data: bytes) -> None:
         if not data:
-            self.ended = True
-            if self._rest:
-                self._lines.append(b"".join(self._rest))
+            self._end()
             return
         first, *others = data.split(b"\n")
         self._rest.append(first)
@@ -185,9 +183,16 @@ class InputLines:
             self._lines.append(b"".join(self._rest))
             self._rest = [part]
 
+    def _end(self) -> None:
+        """The last line counts, too, where nothing ends it."""
+        self.ended = True
+        last, self._rest = b"".join(self._rest), []
+        if last:
+            self._lines.append(last)
+
     def connectionLost(self, reason: object) -> None:
         """The reactor has found it closed."""
-        self.ended = True
+        self._end()
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
