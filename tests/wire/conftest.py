@@ -8,7 +8,9 @@ from typing import Any
 import attrs
 import pytest
 from ampacity.protocol.connection import Connection
+from ampacity.protocol.errors import NoSuchBlob
 from ampacity.protocol.limits import BOX_BYTES
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -131,3 +133,83 @@ def pair_of(clock: Clock, peer_of: Callable[..., Peer]) -> Callable[..., Pair]:
         return Pair(peer_of(here), peer_of(there), clock)
 
     return make
+
+
+# -- a core that only remembers -------------------------------------------------------------------
+
+
+class RememberingCore:
+    """``ports.CoordinatorCore`` and the ports that it binds: what came is in ``events``.
+
+    What a call shall give is set in ``answers`` by the call's name: a value, an error, a Deferred.
+    """
+
+    store_id = b"store of 16 byte"
+    term = 3
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Any] = {}
+        self.ports: list[Any] = []
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        self.events.append((name, *arguments))
+        answer = self.answers.get(name)
+        if isinstance(answer, Exception):
+            return fail(answer)
+        return answer if isinstance(answer, Deferred) else succeed(answer)
+
+    def open_session(self, client: str, session: bytes, port: Any) -> tuple[Any, int]:
+        self.events.append(("open_session", client, session))
+        self.ports.append(port)
+        return self, 7
+
+    def leave_session(self, session: bytes, port: Any, goodbye: bool) -> None:
+        assert port is self.ports[-1]
+        self.events.append(("leave_session", session, goodbye))
+
+    def join(self, info: Any, held: Any, port: Any) -> tuple[str, Any, Any]:
+        self.events.append(("join", info, held))
+        self.ports.append(port)
+        return "worker-1", self, self.answers.get("join", [])
+
+    def leave(self, worker: str, port: Any, goodbye: bool) -> None:
+        assert port is self.ports[-1]
+        self.events.append(("leave", worker, goodbye))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: self._call(name, *arguments)
+
+
+class RememberedBlobs:
+    """A ``BlobFolder`` in memory."""
+
+    def __init__(self) -> None:
+        self.parts: dict[bytes, bytes] = {}
+        self.whole: dict[bytes, bytes] = {}
+
+    def has(self, digest: bytes) -> bool:
+        return digest in self.whole
+
+    def write(self, ref: Any, offset: int, data: bytes) -> Deferred[bool]:
+        self.parts[ref.digest] = self.parts.get(ref.digest, b"") + data
+        if len(self.parts[ref.digest]) == ref.size:
+            self.whole[ref.digest] = self.parts.pop(ref.digest)
+        return succeed(self.has(ref.digest))
+
+    def read(self, digest: bytes, offset: int, size: int) -> Deferred[bytes]:
+        if digest not in self.whole:
+            return fail(NoSuchBlob())
+        return succeed(self.whole[digest][offset : offset + size])
+
+
+@pytest.fixture
+def core() -> RememberingCore:
+    return RememberingCore()
+
+
+@pytest.fixture
+def blobs() -> RememberedBlobs:
+    return RememberedBlobs()

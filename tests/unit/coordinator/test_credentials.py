@@ -15,7 +15,6 @@ from ampacity.protocol.errors import InsecureFolder, TokenRefused
 from ampacity.protocol.tokens import Token, parse_token
 from twisted.internet.defer import Deferred, maybeDeferred
 
-
 KING = '{"id": "a", "role": "king", "use": "own", "hash": "", "created": 0}'
 
 
