@@ -80,7 +80,7 @@ class Attempts:
         worker = self._state.workers.get(event.worker)
         if worker is None:
             return
-        for number, attempt in reversed(event.attempts):
+        for number, attempt in sorted(event.attempts, reverse=True):
             job = self._current(worker, number, attempt)
             if job is not None:
                 self.take_back(job, "returned")

@@ -107,7 +107,8 @@ class Deliveries:
                 del session.outbox[number]
                 session.late[number] = None
                 self._settle(self._state.jobs[number])
-            yield
+            if session.outbox:
+                yield
 
     # -- outcomes ---------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ def _check_worker(state: State, placement: Placement, worker: WorkerRecord) -> N
     free = not worker.away and len(worker.held) < worker.info.slots
     assert (worker in lane.free) == free, f"{worker.name} is filed wrongly"
     assert not (worker in lane.free and worker in lane.credit)
-    if free and not worker.away:
+    if free and not placement.more:
         assert not state.queues.waiting(lane.python), "a slot is free and a job waits"
     laden = not worker.away and len(worker.held) > worker.info.slots
     assert (worker in lane.laden) == laden

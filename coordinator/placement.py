@@ -34,6 +34,12 @@ REFILL_JOBS = 4
 """A worker with this many jobs a slot gets more only when half of its credit is used up, so that
 frames stay large while jobs are short."""
 
+PLACE_AT_ONCE = 1000
+"""Jobs given out in one event; the rest follows in the next ones."""
+
+FEW = 32
+"""Workers with credit that are put in order, the one with the least work first."""
+
 BALANCE = 0.010
 """Seconds between looks at workers that hold much while others are idle."""
 
@@ -65,7 +71,10 @@ class Placement:
     def __init__(self, state: State) -> None:
         self._state = state
         self.lanes: dict[str, Lane] = {}
+        self.more = False
+        """Whether the last event has left jobs and room for another one."""
         self._balanced = 0.0
+        self._left = 0
 
     def lane(self, python: str) -> Lane:
         """The lane of a Python."""
@@ -95,7 +104,9 @@ class Placement:
     # -- giving -----------------------------------------------------------------------------------
 
     def place(self) -> None:
-        """Give waiting jobs to workers with room."""
+        """Give waiting jobs to workers with room, a bounded number of them."""
+        self._left = PLACE_AT_ONCE
+        self.more = False
         for lane in self.lanes.values():
             if lane.free:
                 self._fill_slots(lane)
@@ -106,11 +117,18 @@ class Placement:
     def _fill_slots(self, lane: Lane) -> None:
         """Fill free slots, each worker in its turn with its share."""
         free, queues = lane.free, self._state.queues
+        turns = 0
         while free and (waiting := queues.waiting(lane.python)):
+            if self._left <= 0:
+                self.more = True
+                return
             worker = next(iter(free))
-            share = max(1, waiting // len(free))
+            turns = turns or len(free)
+            share = ceil(waiting / turns)
+            turns -= 1
             del free[worker]
-            jobs = self._take(lane, min(worker.info.slots - len(worker.held), share))
+            slots = worker.info.slots - len(worker.held)
+            jobs = self._take(lane, min(slots, share, self._left))
             self._give(worker, jobs)
 
     def _take(self, lane: Lane, count: int) -> list[JobRecord]:
@@ -127,9 +145,15 @@ class Placement:
         """Share what waits among the workers with credit; those without leave until they have."""
         queues = self._state.queues
         workers = list(lane.credit)
+        if 1 < len(workers) <= FEW:
+            now = self._state.at.now
+            workers.sort(key=lambda worker: worker.load(now) / worker.info.slots)
         for place, worker in enumerate(workers):
             waiting = queues.waiting(lane.python)
             if not waiting:
+                return
+            if self._left <= 0:
+                self.more = True
                 return
             room = self._room_beyond(worker)
             if room <= 0.0:
@@ -160,7 +184,8 @@ class Placement:
         """Up to ``share`` jobs of known duration until the credit is used; and what is left."""
         jobs = []
         take = self._state.queues.take
-        for _ in range(min(share, worker.info.slots * CREDIT_JOBS - len(worker.held))):
+        spare = worker.info.slots * CREDIT_JOBS - len(worker.held)
+        for _ in range(min(share, spare, self._left)):
             job = take(lane.turns, True)
             if job is None:
                 break
@@ -173,6 +198,7 @@ class Placement:
     def _give(self, worker: WorkerRecord, jobs: list[JobRecord]) -> None:
         """Make attempts of these jobs."""
         state = self._state
+        self._left -= len(jobs)
         assignments = []
         event = (state.at.wall, "sent", worker.name)
         first_story = (event,)

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .attempts import Attempts
@@ -60,6 +60,7 @@ class Scheduler:
         self.cancelling = Cancelling(state, self.attempts)
         self.intake = Intake(state, self.placement, self.deliveries, self.retention)
         self.leases = Leases(state, self.placement, self.attempts)
+        self._placing = False
         self.wake: float | None = None
         """When a ``Tick`` is due."""
         self._routes: dict[type, _Route] = {
@@ -94,8 +95,17 @@ class Scheduler:
         state.flush_writes()
         self.placement.place()
         self.placement.balance()
+        if self.placement.more and not self._placing:
+            self._placing = True
+            state.tasks.append(self._place_on())
         self._tell_wake()
         return state.take_effects()
+
+    def _place_on(self) -> Iterator[None]:
+        """Keeps ``Continue`` coming while there are jobs to be placed, which every event does."""
+        while self.placement.more:
+            yield
+        self._placing = False
 
     def _tick(self, event: Tick) -> None:
         jobs = []

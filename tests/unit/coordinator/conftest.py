@@ -1,0 +1,304 @@
+"""A stage for the scheduler: events by short names, effects as lines, none of them unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from ampacity.coordinator import effects, events
+from ampacity.coordinator.scheduler import Scheduler
+from ampacity.coordinator.settings import Settings
+from ampacity.coordinator.transitions import STATE_NAMES
+from ampacity.protocol.ids import Attempt, ClientId, JobId, SessionId, WorkerId
+from ampacity.protocol.jobs import JobSpec, Submission, pack_spec
+from ampacity.protocol.outcomes import Ending, Outcome, Report, pack_outcome, unpack_outcome
+from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerInfo
+
+TERM = 7
+
+
+def ids(jobs: Any) -> str:
+    return " ".join(str(getattr(job, "id", job)) for job in jobs)
+
+
+def attempts(holdings: Sequence[Any]) -> str:
+    return " ".join(
+        f"{h.job}/{h.attempt.number}" + (f" {h.why}" if isinstance(h, Ended) else "")
+        for h in holdings
+    )
+
+
+def line_of(effect: Any) -> str:
+    """An effect as a line."""
+    match effect:
+        case effects.JobsAdded(jobs):
+            return f"write: added {ids(jobs)}"
+        case effects.SessionSaved(session):
+            return f"write: session {session.id.decode()} next {session.next_sequence}"
+        case effects.GroupSaved(group):
+            return f"write: group {group.id} size {group.size}"
+        case effects.AttemptsMade(worker, jobs):
+            return f"write: attempts {worker.name} {ids(jobs)}"
+        case effects.JobsRequeued(jobs):
+            return f"write: requeued {ids(jobs)}"
+        case effects.JobsEnded(outcomes):
+            ended = ", ".join(f"{o.job.id} {STATE_NAMES[o.job.state]}" for o in outcomes)
+            return f"write: ended {ended}"
+        case effects.JobsForgotten(jobs):
+            return f"write: forgotten {ids(jobs)}"
+        case effects.GroupForgotten(group):
+            return f"write: group {group.id} forgotten"
+        case effects.SessionForgotten(session):
+            return f"write: session {session.id.decode()} forgotten"
+        case effects.Answer(ask, value):
+            return f"answer {ask}: {value}"
+        case effects.Refuse(ask, error):
+            return f"refuse {ask}: {type(error).__name__}"
+        case effects.Joined(worker, drop):
+            return f"joined {worker.name}" + (f" drop {attempts(drop)}" if drop else "")
+        case effects.Gone(worker):
+            return f"gone {worker.name}"
+        case effects.Opened(session):
+            return f"opened {session.id.decode()}"
+        case effects.Assign(worker, assignments):
+            return f"assign {worker.name}: {attempts(assignments)}"
+        case effects.End(worker, ended):
+            return f"end {worker.name}: {attempts(ended)}"
+        case effects.Retract(worker, holdings):
+            return f"retract {worker.name}: {attempts(holdings)}"
+        case effects.Deliver(session, jobs):
+            return f"deliver {session.id.decode()}: {ids(jobs)}"
+        case effects.Hold(digests):
+            return "hold " + " ".join(digest.decode().strip("\0") for digest in digests)
+        case effects.Release(digests):
+            return "release " + " ".join(digest.decode().strip("\0") for digest in digests)
+        case effects.MoreToDo():
+            return "more"
+    raise AssertionError(effect)
+
+
+class Stage:
+    """A scheduler, its time, and the lines of its effects that nobody has asserted yet."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.scheduler = Scheduler(Settings(**settings), TERM)
+        self.now = 1000.0
+        self.wall = 1_700_000_000.0
+        self.lines: list[str] = []
+        self.bodies: dict[int, bytes] = {}
+        self.asks = 0
+        self.sequences: dict[str, int] = {}
+        self.wake: float | None = None
+
+    # -- running ----------------------------------------------------------------------------------
+
+    @property
+    def at(self) -> events.Moment:
+        return events.Moment(self.now, self.wall)
+
+    def ask(self) -> int:
+        self.asks += 1
+        return self.asks
+
+    def handle(self, event: events.Event) -> None:
+        for effect in self.scheduler.handle(event):
+            if isinstance(effect, effects.WakeAt):
+                self.wake = effect.now
+                continue
+            if isinstance(effect, effects.JobsEnded):
+                self.bodies.update((o.job.id, o.body) for o in effect.outcomes)
+            self.lines.append(line_of(effect))
+        self.scheduler.check_invariants()
+
+    def expect(self, *lines: str) -> None:
+        """These effects, in this order, and no others."""
+        got, self.lines = self.lines, []
+        assert got == list(lines)
+
+    def ignore(self) -> None:
+        """What led here is another test's."""
+        self.lines = []
+
+    def only(self, *kinds: str) -> list[str]:
+        """The lines that begin with one of these words; the others are dropped."""
+        got, self.lines = self.lines, []
+        return [line for line in got if line.startswith(kinds)]
+
+    def later(self, seconds: float) -> None:
+        """Time passes, with the ticks that were asked for."""
+        end = self.now + seconds
+        while self.wake is not None and self.wake <= end:
+            self._pass(max(self.now, self.wake))
+            self.handle(events.Tick(self.at))
+        self._pass(end)
+
+    def _pass(self, now: float) -> None:
+        self.wall += now - self.now
+        self.now = now
+
+    def go_on(self) -> int:
+        """Run what was announced with ``more``; how many slices it took."""
+        slices = 0
+        while "more" in self.lines:
+            self.lines.remove("more")
+            self.handle(events.Continue(self.at))
+            slices += 1
+        return slices
+
+    # -- clients ----------------------------------------------------------------------------------
+
+    def open(self, session: str = "s", client: str = "local") -> None:
+        self.handle(events.SessionOpened(self.at, ClientId(client), SessionId(session.encode())))
+
+    def leave(self, session: str = "s", goodbye: bool = False) -> None:
+        self.handle(events.SessionLeft(self.at, SessionId(session.encode()), goodbye))
+
+    def submit(
+        self,
+        count: int = 1,
+        session: str = "s",
+        sequence: int | None = None,
+        group: int | None = None,
+        keys: Sequence[str | None] | None = None,
+        payload: Any = b"",
+        **spec: Any,
+    ) -> None:
+        if sequence is None:
+            sequence = self.sequences.get(session, 0) + 1
+        self.sequences[session] = max(sequence, self.sequences.get(session, 0))
+        packed = pack_spec(JobSpec(**({"kind": "import", "target": "m:f"} | spec)))
+        submissions = [
+            Submission(packed, payload, keys[n] if keys else None, n if group else None)
+            for n in range(count)
+        ]
+        self.handle(
+            events.Submitted(
+                self.at, self.ask(), SessionId(session.encode()), sequence, group, submissions
+            )
+        )
+
+    def close_group(self, group: int, size: int, session: str = "s") -> None:
+        id_ = SessionId(session.encode())
+        self.handle(events.GroupClosed(self.at, self.ask(), id_, group, size))
+
+    def cancel(self, *jobs: int, queued_only: bool = False, client: str = "local") -> None:
+        wanted = [JobId(job) for job in jobs]
+        self.handle(events.CancelAsked(self.at, self.ask(), ClientId(client), wanted, queued_only))
+
+    def retry(self, *jobs: int, client: str = "local") -> None:
+        wanted = [JobId(job) for job in jobs]
+        self.handle(events.RetryAsked(self.at, self.ask(), ClientId(client), wanted))
+
+    def watch(self, *jobs: int, session: str = "s") -> None:
+        wanted = [JobId(job) for job in jobs]
+        self.handle(events.WatchAsked(self.at, self.ask(), SessionId(session.encode()), wanted))
+
+    def acknowledge(self, *jobs: int, session: str = "s") -> None:
+        wanted = [JobId(job) for job in jobs]
+        self.handle(events.Acknowledged(self.at, SessionId(session.encode()), wanted))
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def join(
+        self,
+        name: str = "w",
+        slots: int = 1,
+        python: str = "3.11",
+        held: Sequence[tuple[int, int]] = (),
+        incarnation: str | None = None,
+    ) -> None:
+        info = WorkerInfo(
+            name=name,
+            incarnation=(incarnation or name).encode().ljust(16),
+            slots=slots,
+            python=python,
+            host="host",
+            software="1",
+        )
+        self.handle(events.WorkerJoined(self.at, info, [self.holding(*h) for h in held]))
+
+    def lose(self, name: str = "w", goodbye: bool = False) -> None:
+        self.handle(events.WorkerLeft(self.at, WorkerId(name), goodbye))
+
+    @staticmethod
+    def holding(job: int, number: int = 1) -> Holding:
+        return Holding(JobId(job), Attempt(TERM, number))
+
+    def current(self, job: int) -> Attempt:
+        record = self.scheduler.state.jobs.get(JobId(job))
+        return (record.attempt if record else None) or Attempt(TERM, 1)
+
+    def begin(self, *jobs: int, name: str = "w", number: int | None = None) -> None:
+        begun = [
+            Beginning(JobId(job), Attempt(TERM, number) if number else self.current(job), self.wall)
+            for job in jobs
+        ]
+        self.handle(events.Begun(self.at, WorkerId(name), begun))
+
+    def finish(
+        self,
+        *jobs: int,
+        name: str = "w",
+        ending: Ending = Ending.SUCCEEDED,
+        number: int | None = None,
+        began: bool = True,
+        seconds: float = 0.001,
+        body: bytes = b"",
+        blobs: Sequence[Any] = (),
+    ) -> None:
+        reports = [
+            Report(
+                JobId(job),
+                Attempt(TERM, number) if number else self.current(job),
+                ending,
+                self.wall if began else None,
+                seconds,
+                body,
+                tuple(blobs),
+            )
+            for job in jobs
+        ]
+        self.handle(events.Finished(self.at, WorkerId(name), reports))
+
+    def give_back(self, *jobs: int, name: str = "w", number: int | None = None) -> None:
+        back = [
+            Holding(JobId(job), Attempt(TERM, number) if number else self.current(job))
+            for job in jobs
+        ]
+        self.handle(events.Returned(self.at, WorkerId(name), back))
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def state(self, job: int) -> str:
+        record = self.scheduler.state.jobs.get(JobId(job))
+        return "forgotten" if record is None else STATE_NAMES[record.state]
+
+    def outcome(self, job: int) -> Outcome:
+        return unpack_outcome(self.bodies[job])
+
+
+LOST = pack_outcome(Outcome())
+
+
+@pytest.fixture
+def stages() -> Iterator[Callable[..., Stage]]:
+    """Makes stages with settings; at the end each of their effects must have been asserted."""
+    made: list[Stage] = []
+
+    def make(**settings: Any) -> Stage:
+        made.append(Stage(**settings))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        assert stage.lines == [], "effects that nobody asserted"
+
+
+@pytest.fixture
+def stage(stages: Callable[..., Stage]) -> Stage:
+    """A stage with one open session ``s`` of the client ``local``."""
+    stage = stages()
+    stage.open()
+    stage.expect("opened s")
+    return stage

@@ -1,0 +1,159 @@
+"""What is accepted, once, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ampacity.coordinator import events
+from ampacity.protocol.ids import SessionId
+from ampacity.protocol.jobs import BlobRef, Submission
+from ampacity.protocol.ports import Accepted
+
+NOBODY = "no worker is connected"
+
+
+def answer(ask: int, *ids: tuple[int, int], group: int | None = None) -> str:
+    warning = NOBODY if ids else None
+    return f"answer {ask}: {Accepted(ids=ids, group=group, warning=warning)}"
+
+
+def test_a_frame_that_is_sent_again_gets_the_same_answer(stage: Any) -> None:
+    stage.submit(2)
+    stage.ignore()
+    stage.submit(2, sequence=1)
+    stage.expect(answer(2, (1, 2)))
+
+
+def test_frames_may_overtake_one_that_was_missing_something(stage: Any) -> None:
+    stage.submit(1, sequence=2)
+    stage.expect("write: added 1", "write: session s next 1", answer(1, (1, 1)))
+    stage.submit(1, sequence=1)
+    stage.expect("write: added 2", "write: session s next 3", answer(2, (2, 1)))
+    stage.submit(1, sequence=2)
+    stage.expect(answer(3, (1, 1)))
+
+
+def test_a_frame_of_long_ago_is_refused(stage: Any) -> None:
+    for _ in range(130):
+        stage.submit(1)
+    stage.ignore()
+    stage.submit(1, sequence=1)
+    stage.expect("refuse 131: Refused")
+
+
+def test_a_frame_for_a_session_that_is_not_open_is_refused(stage: Any) -> None:
+    stage.submit(1, session="other")
+    stage.expect("refuse 1: Refused")
+
+
+def test_a_damaged_spec_refuses_the_whole_frame(stage: Any) -> None:
+    frame = [Submission(b"\xc0", b"")]
+    stage.handle(events.Submitted(stage.at, 1, SessionId(b"s"), 1, None, frame))
+    stage.expect("refuse 1: Malformed")
+
+
+def test_a_full_queue_refuses_and_the_number_can_be_used_again(stages: Any) -> None:
+    stage = stages(queue_jobs=3)
+    stage.open()
+    stage.submit(2)
+    stage.ignore()
+    stage.submit(2)
+    stage.expect("refuse 2: QueueFull")
+    stage.cancel(1)
+    stage.ignore()
+    stage.submit(2, sequence=2)
+    stage.expect("write: added 3 4", "write: session s next 3", answer(4, (3, 2)))
+
+
+def test_a_queue_that_is_full_of_bytes_refuses(stages: Any) -> None:
+    stage = stages(queue_bytes=10)
+    stage.open()
+    stage.submit(1, payload=bytes(11))
+    stage.ignore()
+    stage.submit(1)
+    stage.expect("refuse 2: QueueFull")
+
+
+def test_a_key_names_the_job_that_is_known(stage: Any) -> None:
+    stage.submit(3, keys=["a", None, "a"])
+    stage.expect("write: added 1 2", "write: session s next 2", answer(1, (1, 2), (1, 1)))
+    stage.submit(1, keys=["a"], target="m:other")
+    stage.expect("write: session s next 3", f"answer 2: {Accepted(ids=((1, 1),))}")
+
+
+def test_the_outcome_of_a_known_key_is_delivered_to_who_asked_again(stage: Any) -> None:
+    stage.join()
+    stage.submit(1, keys=["a"])
+    stage.finish(1)
+    stage.acknowledge(1)
+    stage.open("t")
+    stage.ignore()
+    stage.submit(1, session="t", keys=["a"])
+    stage.expect("write: session t next 2", f"answer 2: {Accepted(ids=((1, 1),))}", "deliver t: 1")
+
+
+def test_keys_are_scoped_to_their_client(stage: Any) -> None:
+    stage.open("t", client="other")
+    stage.submit(1, keys=["a"])
+    stage.ignore()
+    stage.submit(1, session="t", keys=["a"])
+    stage.expect("write: added 2", "write: session t next 2", answer(2, (2, 1)))
+
+
+def test_a_key_lives_as_long_as_its_job(stages: Any) -> None:
+    stage = stages(retain_jobs=0)
+    stage.open()
+    stage.submit(1, keys=["a"])
+    stage.cancel(1)
+    stage.acknowledge(1)
+    stage.ignore()
+    stage.submit(1, keys=["a"])
+    stage.expect("write: added 2", "write: session s next 3", answer(3, (2, 1)))
+
+
+def test_a_group_has_an_id_of_its_own_and_is_closed(stage: Any) -> None:
+    stage.submit(2, group=1, name="frames")
+    stage.expect(
+        "write: group 1 size None",
+        "write: added 1 2",
+        "write: session s next 2",
+        answer(1, (1, 2), group=1),
+    )
+    stage.submit(1, group=1)
+    stage.close_group(1, 3)
+    assert stage.only("write: group", "answer 3") == ["write: group 1 size 3", "answer 3: None"]
+    group = stage.scheduler.state.groups[1]
+    assert (group.name, group.jobs, group.runs) == ("frames", 3, [[1, 3]])
+
+
+def test_a_group_of_nothing_can_be_closed_an_unknown_one_not(stage: Any) -> None:
+    stage.close_group(1, 0)
+    stage.expect("answer 1: None")
+    stage.close_group(1, 5)
+    stage.expect("refuse 2: NoSuchGroup")
+
+
+def test_blobs_are_held_until_the_last_job_that_refers_to_them_is_forgotten(stages: Any) -> None:
+    stage = stages(retain_jobs=0)
+    stage.open()
+    function = BlobRef(b"function".ljust(32, b"\0"), 9)
+    payload = BlobRef(b"payload".ljust(32, b"\0"), 9)
+    stage.submit(2, kind="value", function=function, payload=payload)
+    assert stage.only("hold") == ["hold payload payload function"]
+    stage.cancel(1, 2)
+    stage.ignore()
+    stage.acknowledge(1)
+    stage.expect("write: forgotten 1", "release payload")
+    stage.acknowledge(2)
+    stage.expect("write: forgotten 2", "release function payload")
+
+
+def test_retry_makes_a_new_job_of_an_ended_one(stage: Any) -> None:
+    stage.submit(2, payload=b"same")
+    stage.cancel(1)
+    stage.ignore()
+    stage.retry(1, 2, 99)
+    stage.expect("write: added 3", "answer 3: {1: 3}")
+    assert stage.scheduler.state.jobs[3].payload == b"same"
+    stage.retry(1, client="other")
+    stage.expect("answer 4: {}")
