@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,9 @@ def say(**what: Any) -> None:
     print(json.dumps({"pid": os.getpid(), **what}), flush=True)
 
 
-def asked_to_end(reactor: Any) -> Deferred[None]:
-    asked: Deferred[None] = Deferred()
-
-    def end(*_: object) -> None:
-        reactor.callFromThread(lambda: asked.called or asked.callback(None))
-
-    signal.signal(signal.SIGTERM, end)
-    return asked
+def at_the_end(reactor: Any, stop: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+    """SIGTERM stops the reactor, which waits for this."""
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
 
 
 async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> None:
@@ -44,7 +39,6 @@ async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> Non
     def in_thread(function: Any, *arguments: Any) -> Deferred[Any]:
         return threads.deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
-    asked = asked_to_end(reactor)
     lag = LagMeter(reactor)
     lag.start()
     blobs = BlobFolder(Path(folder) / "blobs", in_thread)
@@ -62,10 +56,13 @@ async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> Non
         client=service.join_line("client"),
         unix=f"unix:{Path(folder) / 'access' / 'coordinator.socket'}",
     )
-    await asked
-    await service.stopService()
-    await driver.stop()
-    lag.stop()
+
+    async def stop() -> None:
+        await service.stopService()
+        await driver.stop()
+        lag.stop()
+
+    at_the_end(reactor, stop)
 
 
 async def agent(reactor: Any, folder: str, line: str, slots: str) -> None:
@@ -73,24 +70,25 @@ async def agent(reactor: Any, folder: str, line: str, slots: str) -> None:
     from ampacity.workers.agent import Agent
     from ampacity.workers.slots import SlotPool
 
-    asked = asked_to_end(reactor)
     own = Path(folder)
     pool = SlotPool(reactor, int(slots), own / "slots", name=own.name)
-    service = Agent(
-        reactor, line, pool, folder=own, state=StateFolder(own / "state"), grace=2.0
-    )
+    service = Agent(reactor, line, pool, folder=own, state=StateFolder(own / "state"), grace=2.0)
     service.startService()
     service.ready.addCallback(lambda name: say(name=name))
     service.done.addErrback(lambda failure: say(error=type(failure.value).__name__))
-    await asked
-    if service.running:
-        await service.stopService()
+
+    async def stop() -> None:
+        if service.running:
+            await service.stopService()
+
+    at_the_end(reactor, stop)
 
 
 def main(reactor: Any, role: str, *words: str) -> Deferred[None]:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     roles = {"coordinator": coordinator, "agent": agent}
-    return Deferred.fromCoroutine(roles[role](reactor, *words))
+    started = Deferred.fromCoroutine(roles[role](reactor, *words))
+    return started.addCallback(lambda _: Deferred())
 
 
 if __name__ == "__main__":

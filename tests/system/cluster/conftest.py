@@ -14,13 +14,12 @@ from typing import Any
 import psutil
 import pytest
 import pytest_twisted
+from ampacity import Pool
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-
-from ampacity import Pool
 
 PROGRAM = Path(__file__).with_name("cluster_process.py")
 START_SECONDS = 30.0

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import pytest
 import pytest_twisted
-
 from ampacity import CoordinatorLost
 
 
@@ -103,7 +102,7 @@ async def test_what_a_worker_reports_after_its_lease_is_refused(
     stopped.send(signal.SIGCONT)
     await until(lambda: "joined" in stopped.log().partition("is lost")[2])
     await until(lambda: sum(psutil.pid_exists(child) for child in children) == 1)
-    found = [await (await pool.job(job.id)).result() for job in jobs]
+    found = [await pool.job(job.id) for job in jobs]
     assert found == ["again", "again"]
     assert await pool.map(note, [str(notes)] * 20, range(20)) == list(range(20))
 
