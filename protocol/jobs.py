@@ -233,6 +233,8 @@ def unpack_assignments(frame: bytes) -> list[Assignment]:
     specs, records = _two_lists(frame)
     try:
         shared = [(ClientId(client), spec) for client, spec in specs]
+        if not all(type(client) is str and type(spec) is bytes for client, spec in shared):
+            raise Malformed("a client is text and a packed spec is bytes")
         return [
             Assignment(
                 JobId(job),
