@@ -75,7 +75,7 @@ async def _with_link(reactor: Any, way: Way, main: Main) -> int:
 
 def _way(settings: Settings, own: bool, patience: float | None) -> Way:
     wait = settings["patience"] if patience is None else patience
-    if settings["coordinator"] is not None:
+    if settings["coordinator"] is not None or line_in(settings) is not None:
         return _remote(target(settings), wait)
     access = access_folder(settings)
     if own and access.holder() is None:
@@ -133,6 +133,10 @@ def target(settings: Settings) -> Target:
     from ..client.remote import Target
 
     found = settings.resolve("coordinator")
+    if found.value is None:
+        line = line_in(settings)
+        assert line is not None
+        return Target(address_of(line.partition("#")[0]), token_of(settings))
     if "#" in found.value and found.source.startswith("--"):
         raise click.UsageError(
             "a token in a flag is shown to everybody by ps: put it in a file and give it with "
@@ -156,6 +160,24 @@ def address_of(text: str) -> Any:
         raise click.UsageError(f"the coordinator's address: {e}") from None
 
 
+def line_in(settings: Settings) -> str | None:
+    """``host:8786#TOKEN``, where the token's file or variable holds all of that.
+
+    Raises:
+        TokenRefused: the file cannot be read.
+    """
+    path: Path | None = settings["token_file"]
+    text = settings["token"] if path is None else _read(path)
+    return text.strip() if text is not None and "#" in text else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError as e:
+        raise TokenRefused(f"the token file {path} cannot be read: {e.strerror}") from None
+
+
 def token_of(settings: Settings) -> Token | None:
     """The token that the settings give: itself, or in a file.
 
@@ -167,10 +189,9 @@ def token_of(settings: Settings) -> Token | None:
     path: Path | None = settings["token_file"]
     if path is None:
         return None if settings["token"] is None else parse_token(_last(settings["token"]))
+    text = _read(path)
     try:
-        return parse_token(_last(path.read_text(errors="replace")))
-    except OSError as e:
-        raise TokenRefused(f"the token file {path} cannot be read: {e.strerror}") from None
+        return parse_token(_last(text))
     except TokenDamaged as e:
         raise TokenDamaged(f"{path}: {e}") from None
 

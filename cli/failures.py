@@ -125,7 +125,10 @@ def ending_text(ending: Ending, outcome: Outcome) -> str:
         return f"{name}: {message}" if message else name
     if outcome.exit_code is not None and ending is Ending.FAILED:
         return f"exit code {outcome.exit_code}"
-    return f"{ending.words}{_evidence_text(outcome)}"
+    known = _evidence_text(outcome)
+    if known.startswith(ending.words):
+        return known
+    return f"{ending.words}: {known}" if known else ending.words
 
 
 def _evidence_text(outcome: Outcome) -> str:
@@ -141,4 +144,4 @@ def _evidence_text(outcome: Outcome) -> str:
         facts.append(f"peak memory {byte_count(evidence.peak_memory)}")
     if evidence.worker:
         facts.append(f"on {harmless(evidence.worker)}")
-    return ": " + ", ".join(facts) if facts else ""
+    return ", ".join(facts)

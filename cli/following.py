@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..protocol.errors import NoSuchJob
 from .failures import Exit, say
 from .selectors import Selection, pages, parse_all
 from .shared import Common, command
@@ -226,7 +227,10 @@ class _Logs:
 
         # an end that is asked for first cannot be missed
         ticket = self._link.expect(job) if follow else None
-        log, live = await self._link.attach(job, sink if follow else None)
+        try:
+            log, live = await self._link.attach(job, sink if follow else None)
+        except NoSuchJob:
+            raise NoSuchJob(f"there is no job {job}, or it was forgotten") from None
         await self._write_log(job, log)
         kept, held = held or [], None
         for stream, data in kept:

@@ -11,6 +11,7 @@ import attrs
 import click
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,14 +19,19 @@ from ..client.local import LocalCluster
 from ..coordinator.credentials import Credentials
 from ..coordinator.service import CoordinatorService
 from ..loopwatch import LagMeter
-from ..protocol.errors import TokenRefused
-from .connecting import access_folder, address_of, state_folder, token_of
+from ..protocol.tokens import ROLES
+from ..workers.load import Load
+from .connecting import access_folder, address_of, line_in, state_folder, token_of
 from .settings import Settings
 
 if TYPE_CHECKING:
     from ..protocol.addresses import Address
     from ..protocol.tokens import Token
     from ..workers.agent import Agent
+
+
+LOAD_SECONDS = 1.0
+"""Between two words about the load of this machine."""
 
 
 def forget_tokens() -> None:
@@ -46,6 +52,7 @@ class Host(Service):
         """``slots``: None for as many as there are processors."""
         self.ready: Deferred[None] = Deferred()
         self.stopped: Deferred[None] = Deferred()
+        self._reactor = reactor
         self._lag = LagMeter(reactor)
         self.cluster = LocalCluster(
             reactor,
@@ -59,6 +66,7 @@ class Host(Service):
         self.access = access_folder(settings)
         self._doors = self._make_doors(reactor, settings)
         self._starting: Deferred[None] | None = None
+        self._telling: LoopingCall | None = None
 
     def _make_doors(self, reactor: Any, settings: Settings) -> CoordinatorService:
         try:
@@ -90,6 +98,15 @@ class Host(Service):
         self._doors.startService()
         await self._doors.ready
         await self.cluster.start()
+        if self.cluster.events is not None:
+            self._telling = LoopingCall(self._tell_load, Load(self._lag))
+            self._telling.clock = self._reactor
+            self._telling.start(LOAD_SECONDS, now=False)
+
+    def _tell_load(self, load: Load) -> None:
+        """What ``workers`` and ``top`` show of our own slots, which no agent speaks for."""
+        if self.cluster.events is not None:
+            self.cluster.events.state(load.now())
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -99,9 +116,12 @@ class Host(Service):
         if self._starting is not None:
             self._starting.cancel()
         self.ready.addErrback(_ignore)
+        if self._telling is not None and self._telling.running:
+            self._telling.stop()
         self._lag.stop()
         await self.cluster.stop()
         await self._doors.stopService()
+        self._doors.ready.addErrback(_ignore)
 
     # -- what is told when it is ready --
 
@@ -114,6 +134,17 @@ class Host(Service):
         """What others join with, ``host:8786#TOKEN``; None where they cannot."""
         open_to_others = any(place.startswith("tcp:") for place in self.listening)
         return self._doors.join_line(role) if open_to_others else None
+
+    async def hand_out_tokens(self, folder: Path) -> None:
+        """Leave lines to join with in ``worker/token`` and ``client/token`` of a folder.
+
+        Raises:
+            click.UsageError: nobody could join with them.
+        """
+        if self.join_line("worker") is None:
+            raise click.UsageError("--tokens: nobody needs a token without --listen")
+        for role in ROLES:
+            await self._doors.hand_out(role, folder / role / "token")
 
     def facts(self) -> dict[str, Any]:
         """What scripts are told: secret, with the tokens in it."""
@@ -150,7 +181,7 @@ def destination(settings: Settings, words: str | None) -> Destination:
         click.UsageError: there is no address, or it is none.
         TokenDamaged, TokenRefused: the token is damaged, or its file cannot be read.
     """
-    line = words or settings["coordinator"] or _line_in(settings)
+    line = words or settings["coordinator"] or line_in(settings)
     if line is None:
         raise click.UsageError(
             "join what? Paste the line that the coordinator printed: "
@@ -158,16 +189,6 @@ def destination(settings: Settings, words: str | None) -> Destination:
         )
     address = address_of(line)
     return Destination(attrs.evolve(address, token=None), address.token or token_of(settings))
-
-
-def _line_in(settings: Settings) -> str | None:
-    """The line with an address, where the token's file or variable holds all of it."""
-    path: Path | None = settings["token_file"]
-    try:
-        text = settings["token"] if path is None else path.read_text(errors="replace")
-    except OSError as e:
-        raise TokenRefused(f"the token file {path} cannot be read: {e.strerror}") from None
-    return text.strip() if text is not None and "#" in text else None
 
 
 def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, Path]:

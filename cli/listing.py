@@ -138,7 +138,7 @@ def job_command(common: Common, selected: Sequence[str]) -> int:
         count = 0
         async for page in pages(link, selections):
             for job in page:
-                about = await link.query("job", job=job)
+                about = await _about(link, job)
                 if common.as_json:
                     click.echo(dumps(_full_record(about)))
                 else:
@@ -149,6 +149,16 @@ def job_command(common: Common, selected: Sequence[str]) -> int:
         return Exit.DONE if count else Exit.NOT_FOUND
 
     return client(common, main)
+
+
+async def _about(link: Any, job: int) -> dict[str, Any]:
+    from ..protocol.errors import NoSuchJob
+
+    try:
+        about: dict[str, Any] = await link.query("job", job=job)
+    except NoSuchJob:
+        raise NoSuchJob(f"there is no job {job}, or it was forgotten") from None
+    return about
 
 
 def _call(about: dict[str, Any]) -> str:

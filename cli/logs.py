@@ -58,7 +58,8 @@ def begin_logging(level: str, form: str) -> None:
     """Send Twisted's log to stderr, from this level on."""
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
     # Twisted's own talk about factories and ports is of no use to who reads a service's log
-    predicate.setLogLevelForNamespace("twisted", LogLevel.warn)
+    for namespace in ("twisted", "log_legacy"):
+        predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
     observer = FilteringLogObserver(Lines(sys.stderr, form == "json"), [predicate])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # beginning twice in one process, as tests do

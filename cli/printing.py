@@ -24,10 +24,11 @@ def log_bytes(log: StreamLog) -> bytes:
 async def print_value(writer: Writer, outcome: Outcome) -> None:
     """A lone result: JSON as it is, text bare, anything else as it was shown.
 
-    On a terminal control characters are shown, not obeyed.
+    On a terminal, and in what is no data, control characters are shown, not obeyed.
     """
     text = value_text(outcome.shown)
-    await writer.line(harmless_lines(text) if on_terminal(1) else text)
+    exact = outcome.shown is not None and outcome.shown.exact
+    await writer.line(text if exact and not on_terminal(1) else harmless_lines(text))
     await writer.flush()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ..protocol.errors import NoSuchGroup
 from ..protocol.ids import GroupId, JobId, parse_group
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ async def pages(link: Link, selections: Sequence[Selection]) -> AsyncIterator[li
 async def _pages_of(link: Link, selection: Selection) -> AsyncIterator[list[JobId]]:
     after = None
     while True:
-        answer = await link.query("select", **selection.details(), after=after, limit=_PAGE)
+        try:
+            answer = await link.query("select", **selection.details(), after=after, limit=_PAGE)
+        except NoSuchGroup:
+            raise NoSuchGroup(f"there is no group {selection.text}, or it was forgotten") from None
         ids = [JobId(first + k) for first, count in answer["ids"] for k in range(count)]
         if ids:
             yield ids

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .failures import Exit, say
-from .readiness import announce, detached, show_coordinator, write_private
+from .readiness import announce, detached, show_coordinator
 from .secrecy import read_token
 from .settings import Settings
 from .shared import Common, command
@@ -40,7 +40,7 @@ _TOKENS = click.option(
     "--tokens",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Write worker.token and client.token there, for --token-file.",
+    help="Leave a line to join with in worker/token and client/token there, for --token-file.",
 )
 _DETACH = click.option("--detach", is_flag=True, help="Leave the terminal when it is ready.")
 
@@ -153,7 +153,8 @@ def _serve_coordinator(
         try:
             await host.ready
             facts = host.facts()
-            _write_tokens(ready[2], facts)
+            if ready[2] is not None:
+                await host.hand_out_tokens(ready[2])
             show(facts)
             announce(facts, *ready[:2])
             await host.stopped
@@ -164,16 +165,6 @@ def _serve_coordinator(
         return Exit.DONE
 
     return react(main, settings["log_level"], settings["log_format"], service=True)
-
-
-def _write_tokens(folder: Path | None, facts: dict[str, Any]) -> None:
-    """The lines to join with, as files."""
-    if folder is None:
-        return
-    if facts["join"] is None:
-        raise click.UsageError("--tokens: nobody needs a token without --listen")
-    write_private(folder / "worker.token", f"{facts['join']}\n".encode())
-    write_private(folder / "client.token", f"{facts['client']}\n".encode())
 
 
 @command(
@@ -227,17 +218,15 @@ async def _work(
 ) -> int:
     from shutil import rmtree
 
-    from twisted.internet.defer import DeferredList
-
     from .hosting import forget_tokens, make_agent
 
     forget_tokens()
     agent, folder = make_agent(reactor, settings, to)
     agent.startService()
     try:
-        await DeferredList([agent.ready, agent.done], fireOnOneCallback=True, fireOnOneErrback=True)
-        click.echo(f"joined {to.address} as {agent.name}")
-        facts = {"ready": True, "pid": os.getpid(), "name": agent.name, "address": str(to.address)}
+        name = await _joined(agent)
+        click.echo(f"joined {to.address} as {name}")
+        facts = {"ready": True, "pid": os.getpid(), "name": name, "address": str(to.address)}
         announce(facts, ready_file, ready_fd)
         await agent.done
     finally:
@@ -246,6 +235,18 @@ async def _work(
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
     return Exit.DONE
+
+
+async def _joined(agent: Any) -> str:
+    """The worker's name, when it has joined; raises what keeps it from that."""
+    from twisted.internet.defer import DeferredList, FirstError
+
+    first = DeferredList([agent.ready, agent.done], fireOnOneCallback=True, fireOnOneErrback=True)
+    try:
+        name, _which = await first
+    except FirstError as e:
+        raise e.subFailure.value from None
+    return str(name)
 
 
 @command(
