@@ -27,6 +27,7 @@ FULL_PAUSE = 1.0
     "python",
     "setup",
     "progress",
+    "cwd",
     cls=ItemsCommand,
     name="map",
     short_help="Run a function or a command over many items.",
@@ -54,7 +55,7 @@ def map_command(common: Common, jsonl: str | None, star: bool, detach: bool, **g
     """
     from .connecting import client
 
-    wanted = Wanted(words(), given)
+    wanted = Wanted(words(), {**given, "cwd": common.settings["cwd"]})
     listed = words().items
 
     async def main(reactor: Any, link: Any) -> int:

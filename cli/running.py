@@ -17,6 +17,7 @@ from .specs import Wanted, job_options
     "slots",
     "python",
     "setup",
+    "cwd",
     cls=WordsCommand,
     name="run",
     short_help="Run one job and wait.",
@@ -35,7 +36,7 @@ def run_command(common: Common, key: str | None, **given: Any) -> int:
     What the job prints is printed while it runs; then the result, as JSON where it is exactly
     that, a text bare. With no coordinator here, it runs on a pool of its own.
     """
-    wanted = Wanted(words(), given)
+    wanted = Wanted(words(), {**given, "cwd": common.settings["cwd"]})
     if not wanted.command:
         return _run(common, wanted, key)
     try:
@@ -48,6 +49,7 @@ def run_command(common: Common, key: str | None, **given: Any) -> int:
 
 
 @command(
+    "cwd",
     cls=WordsCommand,
     name="submit",
     short_help="Submit one job and print its id.",
@@ -64,7 +66,7 @@ def submit_command(common: Common, key: str | None, wait: bool, **given: Any) ->
     """Submit one job to the coordinator and print its id. It goes on without you."""
     from .connecting import client
 
-    wanted = Wanted(words(), given)
+    wanted = Wanted(words(), {**given, "cwd": common.settings["cwd"]})
 
     async def main(reactor: Any, link: Any) -> int:
         return await _submit(reactor, link, wanted, common, key, wait)

@@ -131,6 +131,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("slots", "N", count, None, "Jobs that run at once; default: the usable processors."),
     Setting("python", "PATH", _text, None, "The interpreter that runs the jobs."),
     Setting("setup", "M:F", _text, None, "A function to call once in each child, module:function."),
+    Setting("cwd", "FOLDER", _text, None, "The folder that jobs run in."),
     Setting(
         "listen", "ENDPOINT", _several, (), "Where to listen for others: tcp:8786.", several=True
     ),

@@ -49,7 +49,6 @@ _OPTIONS = (
     click.option("--name", "job_name", metavar="TEXT", help="What lists call the job."),
     click.option("--timeout", type=DURATION, help="How long an attempt may run."),
     click.option("--deadline", type=DURATION, help="The same with the time in the queue."),
-    click.option("--cwd", metavar="FOLDER", help="Where the job runs."),
     click.option(
         "--env", metavar="NAME[=VALUE]", multiple=True, help="A variable; alone: as it is here."
     ),

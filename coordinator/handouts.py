@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
+
 from ..protocol.access import read_secret, write_secret
+from ..protocol.addresses import Address, parse_address
 from ..protocol.errors import TokenDamaged, TokenRefused
-from ..protocol.tokens import Role, parse_token
+from ..protocol.tokens import Role
 from .credentials import Credentials, DeferToThread
 
 
 async def hand_out(
-    credentials: Credentials, role: Role, path: Path, defer_to_thread: DeferToThread
+    credentials: Credentials,
+    role: Role,
+    address: Address,
+    path: Path,
+    defer_to_thread: DeferToThread,
 ) -> None:
-    """Leave a token for a role in a file, unless a good one lies there already.
+    """Leave a line to join with, ``host:8786#TOKEN``, in a file, unless a good one lies there.
 
-    It does not expire: machines that are added later find it there. Only this user can read it.
+    The token does not expire: machines that are added later find it there. Only this user can
+    read the file.
 
     Raises:
         InsecureFolder: others can read the file or its folder.
     """
     lying: str | None = await defer_to_thread(_read, path)
-    if lying is not None and _good(credentials, role, lying):
+    if lying is not None and _good(credentials, role, address, lying):
         return
     token = await credentials.issue(role, "join" if role == "worker" else "own")
-    await defer_to_thread(write_secret, path, f"{token.reveal()}\n".encode())
+    line = attrs.evolve(address, token=token).line()
+    await defer_to_thread(write_secret, path, f"{line}\n".encode())
 
 
 def _read(path: Path) -> str | None:
@@ -34,10 +43,16 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _good(credentials: Credentials, role: Role, text: str) -> bool:
+def _good(credentials: Credentials, role: Role, address: Address, text: str) -> bool:
     try:
-        token = parse_token(text)
+        lying = parse_address(text)
+    except (ValueError, TokenDamaged):
+        return False
+    token = lying.token
+    if token is None or attrs.evolve(lying, token=None) != attrs.evolve(address, token=None):
+        return False
+    try:
         credentials.verify(token.id, token.secret)
-    except (TokenDamaged, TokenRefused):
+    except TokenRefused:
         return False
     return token.role == role and token.key_hash == credentials.key.hash

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
@@ -32,6 +33,7 @@ from ..protocol.tokens import ROLES, Role, Token
 from .client_session import ClientSession
 from .credentials import JOIN_LIFETIME, Credentials
 from .greeting import Greeting
+from .handouts import hand_out
 from .worker_session import WorkerSession
 
 if TYPE_CHECKING:
@@ -140,6 +142,10 @@ class CoordinatorService(Service):
     def _defer_to_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
         pool = self._reactor.getThreadPool()
         return threads.deferToThreadPool(self._reactor, pool, function, *arguments)
+
+    async def hand_out(self, role: Role, path: Path) -> None:
+        """Leave a line to join with in a file, for who shares a volume with us."""
+        await hand_out(self._credentials, role, self._reachable(), path, self._defer_to_thread)
 
     def join_line(self, role: Role) -> str:
         """What to paste elsewhere to join or to submit: ``host:8786#TOKEN``. Secret."""
