@@ -139,6 +139,7 @@ class Batches:
         self, job: int, attempt: str, spec: bytes, function: str | None, payload: Any, path: Any
     ) -> str:
         self._number += 1
+        since = time.time_ns()
         began = time.monotonic()
         try:
             try:
@@ -150,6 +151,8 @@ class Batches:
             ended = self._calls.failed(e, False)
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that a job has made, and forgotten to end
+        if self._freshness is not None:
+            self._freshness.note(since)
         return self._close(began, ended)
 
     def _call(
@@ -185,8 +188,6 @@ class Batches:
             os._exit(128 + self._signal)
         self._surroundings.restore()
         restore_signals(self._handlers)
-        if self._freshness is not None:
-            self._freshness.note()
         self._mode = _IDLE
         if self._watch_processes and left_over():
             return "it left processes behind"

@@ -19,14 +19,19 @@ class Freshness:
         self._known: set[str] = set()
         self._look_again = 0.0
 
-    def note(self) -> None:
-        """Remember the files of modules that are new."""
+    def note(self, since: int) -> None:
+        """Remember the files of modules that were imported after ``since`` (UNIX nanoseconds).
+
+        One that was written to after that may have been imported as it was before: it is stale.
+        """
         if len(sys.modules) == len(self._known):
             return
         for name in sys.modules.keys() - self._known:
             file = getattr(sys.modules[name], "__file__", None)
             if isinstance(file, str) and self._is_ours(file):
-                self._seen[file] = _mark(file)
+                mark = _mark(file)
+                written = mark is not None and since < mark[0] <= time.time_ns()
+                self._seen[file] = None if written else mark
         self._known = set(sys.modules)
 
     def _is_ours(self, file: str) -> bool:

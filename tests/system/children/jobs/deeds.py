@@ -1,0 +1,247 @@
+"""What the jobs of these tests do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def add(a, b=0):
+    return a + b
+
+
+def say(text, error=""):
+    print(text)
+    if error:
+        print(error, file=sys.stderr)
+    return text
+
+
+def leave(code):
+    os._exit(code)
+
+
+def die(number):
+    os.kill(os.getpid(), number)
+    time.sleep(10)
+
+
+def crash():
+    ctypes.string_at(0)
+
+
+def hog_within(limit):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return len(bytearray(limit))
+
+
+class Odd(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+        self.lock = threading.Lock()
+
+
+class Unloadable(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+class Interesting(Exception):
+    pass
+
+
+def fail_with(name):
+    if name == "Odd":
+        raise Odd("one", "two")
+    if name == "Unloadable":
+        raise Unloadable("one", "two")
+    if name == "Interesting":
+        raise Interesting("very")
+    if name == "chained":
+        try:
+            raise KeyError("inner")
+        except KeyError as e:
+            raise ValueError("outer") from e
+    if name == "SystemExit":
+        sys.exit(3)
+    if name == "KeyboardInterrupt":
+        raise KeyboardInterrupt
+    raise ValueError(name)
+
+
+def lock():
+    return threading.Lock()
+
+
+def large(size):
+    return b"x" * size
+
+
+def length(data):
+    return len(data)
+
+
+def where():
+    return os.getcwd(), sys.path[0], os.getpid()
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+def spoil():
+    """Change what a job may change, and rely on nobody to put it back."""
+    os.environ["SPOILT"] = "yes"
+    os.environ.pop("HOME", None)
+    os.chdir("/")
+    sys.path.insert(0, "/spoilt")
+    sys.stdout = open(os.devnull, "w")
+    os.close(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    return os.getpid()
+
+
+def state():
+    return [os.environ.get("SPOILT"), "HOME" in os.environ, os.getcwd(), sys.path[0]]
+
+
+def pid():
+    return os.getpid()
+
+
+def mark(path):
+    with open(path, "a") as file:
+        file.write("x")
+
+
+def mark_and_wait(path, seconds):
+    mark(path)
+    time.sleep(seconds)
+
+
+def mark_and_spin(path):
+    mark(path)
+    while True:
+        pass
+
+
+def stubborn(path):
+    """Python that takes no notice of SIGINT."""
+    mark(path)
+    while True:
+        try:
+            while True:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            continue
+
+
+def very_stubborn(path):
+    """One that lets no signal of its own be noticed: it holds the interpreter in C code."""
+    mark(path)
+    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(60)
+
+
+def polite(path):
+    """One that clears up when it is interrupted."""
+    mark(path)
+    try:
+        time.sleep(60)
+    finally:
+        print("cleared up", flush=True)
+
+
+def close_everything():
+    os.closerange(3, 50)
+    time.sleep(60)
+
+
+def leave_with_grandchild(code):
+    """Die while a process outside the group holds every descriptor open."""
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(3)
+        os._exit(0)
+    os._exit(code)
+
+
+def leave_process_behind(seconds):
+    return subprocess.Popen(["sleep", str(seconds)]).pid
+
+
+def printing_process():
+    subprocess.Popen(["sh", "-c", "sleep 0.2; echo late"])
+
+
+def forked_copy():
+    if os.fork() == 0:
+        return "copy"
+    time.sleep(0.1)
+    return "original"
+
+
+def c_print(text):
+    ctypes.CDLL(None).printf(b"%s", text.encode())
+
+
+def write_through(text):
+    os.write(1, text.encode())
+    subprocess.run(["sh", "-c", f"echo {text} from a process"], check=True)
+
+
+def flood(megabytes):
+    data = b"x" * 1024 * 1024
+    os.write(1, b"first")
+    for _ in range(megabytes):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+    os.write(1, b"last")
+
+
+def talk_for_ever(path):
+    while True:
+        os.write(1, b"y" * 65536)
+        mark(path)
+
+
+def scratch():
+    Path("made.txt").write_text("here")
+    return os.getcwd(), sorted(os.listdir())
+
+
+def sleep_with_family(path):
+    """Run with a child process of its own, in the same group."""
+    process = subprocess.Popen(["sleep", "60"])
+    Path(path).write_text(f"{os.getpid()} {process.pid}")
+    process.wait()
+
+
+def set_up():
+    os.environ["WAS_SET_UP"] = "yes"
+    print("setting up")
+
+
+def bad_set_up():
+    raise RuntimeError("no licence for this")
+
+
+not_callable = 3
+
+
+class Outer:
+    class Inner:
+        @staticmethod
+        def deep():
+            return "deep"
