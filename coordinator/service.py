@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import attrs
 from twisted.application.service import Service
 from twisted.internet import threads
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    maybeDeferred,
+)
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.failure import Failure
 
 from ..protocol.access import AccessFolder
 from ..protocol.addresses import DEFAULT_PORT, Address, Listen, parse_address, parse_listen
@@ -83,14 +89,26 @@ class CoordinatorService(Service):
         self._addresses: list[Address] = []
         self._connections: set[Connection] = set()
         self._locked = False
-        self._starting: Deferred[None] | None = None
+        self._opening: Deferred[None] | None = None
+        self._one_close = DeferredLock()
 
     # -- starting ---------------------------------------------------------------------------------
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
-        self._starting = Deferred.fromCoroutine(self._open())
-        self._starting.addCallbacks(self.ready.callback, self._not_started)
+        Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        self._opening = Deferred.fromCoroutine(self._open())
+        try:
+            await self._opening
+        except CancelledError:
+            await self._close()  # stopped before it was open: nobody is told of a failure
+        except Exception as e:  # noqa: BLE001 -- told to whoever waits for ``ready``
+            await self._close()
+            self.ready.errback(e)
+        else:
+            self.ready.callback(None)
 
     async def _open(self) -> None:
         self._access.create()
@@ -107,10 +125,6 @@ class CoordinatorService(Service):
                 for role in ROLES
             }
         self._driver.listening = self.listening
-
-    def _not_started(self, failure: Failure) -> Deferred[None]:
-        closed = Deferred.fromCoroutine(self._close())
-        return closed.addBoth(lambda _: self.ready.errback(failure))
 
     def _open_socket(self) -> None:
         path = self._access.socket
@@ -132,8 +146,9 @@ class CoordinatorService(Service):
             port = self._reactor.listenTCP(
                 listen.port, factory, _BACKLOG, interface=listen.interface
             )
-        except OSError as e:
-            raise CannotStart(f"cannot listen on {listen.interface}:{listen.port}: {e}") from e
+        except CannotListenError as e:
+            where = f"{listen.interface}:{listen.port}"
+            raise CannotStart(f"cannot listen on {where}: {e.socketError}") from None
         self._ports.append(port)
         address = Address(listen.interface or "0.0.0.0", port.getHost().port)  # noqa: S104 -- shown
         self._addresses.append(address)
@@ -191,15 +206,15 @@ class CoordinatorService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-            self.ready.addErrback(
-                lambda failure: None if failure.check(CancelledError) else failure
-            )
+        if self._opening is not None:
+            self._opening.cancel()
         await self._close()
 
     async def _close(self) -> None:
         """Close ports and connections, then let go of the folder: the next one may come."""
+        await self._one_close.run(lambda: Deferred.fromCoroutine(self._close_all()))
+
+    async def _close_all(self) -> None:
         ports, self._ports = self._ports, []
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
         await self._close_connections()
