@@ -116,7 +116,11 @@ def _run(words: list[str]) -> int:
     from .failures import Exit, exit_code, tell
 
     try:
-        answer = tree.main(words, prog_name="ampacity", standalone_mode=False)
+        if "_AMPACITY_COMPLETE" in os.environ:
+            tree.main(words, prog_name="ampacity")
+        # not ``tree.main``: it would turn a broken pipe into a failed job's exit code
+        with tree.make_context("ampacity", words) as context:
+            answer = tree.invoke(context)
         sys.stdout.flush()
         return int(answer or 0)
     except click.exceptions.Exit as e:

@@ -88,7 +88,12 @@ def test_spans() -> None:
 
 
 def test_byte_counts() -> None:
-    assert [byte_count(n) for n in (512, 1536, 3 << 30, None)] == ["512 B", "1.5 KiB", "3.0 GiB", ""]
+    assert [byte_count(n) for n in (512, 1536, 3 << 30, None)] == [
+        "512 B",
+        "1.5 KiB",
+        "3.0 GiB",
+        "",
+    ]
 
 
 def test_a_call_as_python_writes_it() -> None:

@@ -11,7 +11,14 @@ from ampacity.cli.settings import TABLE, Settings, duration, read_file, size, tw
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90.0), ("2h", 7200.0), ("1h30m", 5400.0), ("500ms", 0.5), ("1.5 s", 1.5), ("2d", 172800)],
+    [
+        ("90", 90.0),
+        ("2h", 7200.0),
+        ("1h30m", 5400.0),
+        ("500ms", 0.5),
+        ("1.5 s", 1.5),
+        ("2d", 172800),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
@@ -25,7 +32,14 @@ def test_no_durations(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("4096", 4096), ("512MiB", 512 << 20), ("10k", 10240), ("1GB", 10**9), ("1.5 KiB", 1536), ("7b", 7)],
+    [
+        ("4096", 4096),
+        ("512MiB", 512 << 20),
+        ("10k", 10240),
+        ("1GB", 10**9),
+        ("1.5 KiB", 1536),
+        ("7b", 7),
+    ],
 )
 def test_sizes(text: str, count: int) -> None:
     assert size(text) == count
