@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,6 +59,11 @@ class Plan:
         """Attempts that wait for the blobs of the plan, while these are fetched."""
         self.function: str | None = None
         self.ships: list[str] = []
+
+    def stale(self) -> bool:
+        """Whether files that were fetched for it are gone: nothing kept them between its jobs."""
+        files = self.ships if self.function is None else [self.function, *self.ships]
+        return not all(map(os.path.exists, files))
 
     def packed_context(self) -> list[Any]:
         """As ``errands.pack_batch`` wants it."""

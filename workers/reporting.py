@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..protocol.errors import AmpacityError, CoordinatorLost
+from ..protocol.errors import CoordinatorLost, Disconnected
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome
 from ..protocol.ports import Holding, WorkerEvents
@@ -32,7 +34,7 @@ class Reporting:
         self._fresh: list[Report] = []
         self._storing: dict[int, tuple[Report, Files]] = {}
         self._armed: Any = None
-        self._when_empty: list[Deferred[None]] = []
+        self._when_stored: Deferred[None] | None = None
 
     def bind(self, events: WorkerEvents | None) -> None:
         """Tell this one from now on; what the one before did not acknowledge is told again."""
@@ -68,11 +70,12 @@ class Reporting:
         report, _ = self._storing.pop(number, (None, ()))
         if report is not None:
             self.add(report)
+        self._tell_when_stored()
 
     def _not_stored(self, number: int, failure: Failure) -> None:
         """Refused: the job has failed. A connection that went: tried again at the next one."""
         error = failure.value.subFailure.value  # type: ignore[union-attr]
-        if not isinstance(error, AmpacityError) or isinstance(error, CoordinatorLost):
+        if isinstance(error, CoordinatorLost | Disconnected):
             return
         report, files = self._storing.pop(number, (None, ()))
         if report is not None:
@@ -82,6 +85,7 @@ class Reporting:
             text = ErrorText(type(error).__qualname__, message, f"{message}\n")
             body = pack_outcome(Outcome(error=text))
             self.add(report._replace(ending=Ending.FAILED, body=body, blobs=()))
+        self._tell_when_stored()
 
     def _arm(self) -> None:
         if self._armed is None and self._events is not None:
@@ -103,22 +107,20 @@ class Reporting:
 
     def _acknowledged(self, number: int) -> None:
         self._sent.pop(number, None)
-        if not self:
-            waiting, self._when_empty = self._when_empty, []
-            for deferred in waiting:
-                deferred.callback(None)
 
-    def __bool__(self) -> bool:
-        return bool(self._sent or self._fresh or self._storing)
+    async def when_stored(self, seconds: float) -> None:
+        """Returns when no file is left to be stored, or when the time is over."""
+        if self._storing:
+            stored = self._when_stored = Deferred()
+            with contextlib.suppress(TimedOut):
+                await stored.addTimeout(seconds, self._reactor)
 
-    def when_empty(self) -> Deferred[None]:
-        """Fires when all is acknowledged."""
-        empty: Deferred[None] = Deferred()
-        if self:
-            self._when_empty.append(empty)
+    def _tell_when_stored(self) -> None:
+        stored, self._when_stored = self._when_stored, None
+        if stored is None or self._storing:
+            self._when_stored = stored
         else:
-            empty.callback(None)
-        return empty
+            stored.callback(None)
 
     def _each(self) -> list[Report]:
         sent = [report for reports in self._sent.values() for report in reports]
@@ -141,3 +143,4 @@ class Reporting:
             for number, (report, files) in self._storing.items()
             if not unwanted(Holding(report.job, report.attempt))
         }
+        self._tell_when_stored()

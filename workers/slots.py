@@ -42,6 +42,9 @@ from .process import Child
 from .reporting import Reporting
 from .waiting import Durations, Waiting
 
+STORE_SECONDS = 10.0
+"""How long the results that are being stored may take, when everything else has stopped."""
+
 _KEPT_PLANS = 1024
 
 
@@ -151,6 +154,7 @@ class SlotPool:
         if timer.active():
             timer.cancel()
         self._lookout.stop()
+        await self._reporting.when_stored(STORE_SECONDS)  # before their folder goes
         self._reporting.flush()
         await self._guard.stop()
         await self._in_thread(lambda: shutil.rmtree(self._options.folder, ignore_errors=True))
@@ -177,14 +181,13 @@ class SlotPool:
     def assign(self, assignments: Sequence[Assignment]) -> None:
         """Take attempts."""
         now = self._reactor.seconds()
+        plan, of = None, ("", b"")
         for job, attempt, spec, payload, client in assignments:
-            plan = self._plans.get((client, spec))
+            if spec is not of[1] or client != of[0]:  # a frame shares its specs
+                plan, of = self._plan(client, spec), (client, spec)
             if plan is None:
-                try:
-                    plan = self._plan(client, spec)
-                except Malformed as e:
-                    self._log.error("a malformed job {job}: {error}", job=job, error=e)
-                    continue
+                self._log.error("the spec of job {job} is malformed", job=job)
+                continue
             held = self._held[job, attempt] = Held(job, attempt, plan, payload)
             if plan.ready and type(payload) is bytes:
                 self._waiting.add(held, now)
@@ -194,10 +197,16 @@ class SlotPool:
             self._crew.wake()
         self._dispatch.arm()
 
-    def _plan(self, client: Any, spec: bytes) -> Plan:
+    def _plan(self, client: Any, spec: bytes) -> Plan | None:
+        plan = self._plans.get((client, spec))
+        if plan is not None and not plan.stale():
+            return plan
         if len(self._plans) >= _KEPT_PLANS:
             self._plans.clear()
-        plan = self._plans[client, spec] = Plan(client, spec, identity())
+        try:
+            plan = self._plans[client, spec] = Plan(client, spec, identity())
+        except Malformed:
+            return None
         return plan
 
     def _fetched(self, held: Held) -> None:
