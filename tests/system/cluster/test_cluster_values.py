@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -97,3 +98,21 @@ async def test_the_coordinator_answers_while_a_large_value_passes(cluster: Any) 
     small = time.monotonic() - begun
     await large
     assert small < 5.0
+
+
+def make_later(folder: str, size: int) -> bytes:
+    Path(folder, "begun").touch()
+    time.sleep(1)
+    return bytes(size)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_worker_that_leaves_hands_its_large_result_over(
+    cluster: Any, tmp_path: Path, until: Any
+) -> None:
+    await cluster.start()
+    worker = await cluster.worker("one")
+    job = cluster.pool().submit(make_later, str(tmp_path), 64 * MIB)
+    await until((tmp_path / "begun").exists)
+    await worker.end()
+    assert await job == bytes(64 * MIB)
