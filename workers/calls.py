@@ -24,8 +24,12 @@ KEPT_FUNCTIONS = 64
 """Functions by value that are kept unpickled."""
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(BaseException):
     """This job is to end: raised by the child's signal handlers."""
+
+
+class InterruptedByHand(Interrupted, KeyboardInterrupt):
+    """For SIGINT: what code that clears up after Ctrl-C expects."""
 
 
 class Ended(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any
 from ampoule.child import AMPChild
 
 from ..protocol.packing import unpack_list
-from .calls import Calls, Ended, Interrupted, Place, find_function
+from .calls import Calls, Ended, Interrupted, InterruptedByHand, Place, find_function
 from .errands import PERMITS, STALE, Prepare, RunJobs, job_done
 from .freshness import Freshness
 from .results import clean
@@ -198,7 +198,7 @@ class Batches:
         self._signal = number
         if self._mode == _RUNNING and number not in self._raised:
             self._raised.add(number)
-            raise Interrupted
+            raise InterruptedByHand if number == signal.SIGINT else Interrupted
         if self._mode == _IDLE:
             os._exit(128 + number)
 

@@ -166,10 +166,10 @@ class Crew:
         if not isinstance(error, CannotStart):
             error = CannotStart(f"{self._options.python} cannot be run: {error}")
         self.broken = error
+        self._owner.cannot_start(error)
         first, self._first = self._first, None
         if first is not None:
             first.errback(error)
-        self._owner.cannot_start(error)
         return True
 
     def close(self) -> None:

@@ -139,6 +139,7 @@ class Child:
             return
         self.python = answered["answer"]["python"]
         self.ready = True
+        self.sample_memory()
         ready, self._on_ready = self._on_ready, None
         if ready is not None:
             ready.callback(None)

@@ -37,6 +37,7 @@ class Recorder:
         self.outputs: list[tuple[int, int, bytes]] = []
         self.blobs: dict[bytes, Path] = {}
         self.answer: Callable[[], Any] = lambda: defer.succeed(True)
+        self.on_returned: Callable[[Any], None] = lambda attempts: None
         self._waiting: list[tuple[Callable[[], Any], Any]] = []
 
     def _changed(self) -> None:
@@ -64,6 +65,7 @@ class Recorder:
 
     def returned(self, attempts: Any) -> None:
         self.given_back += attempts
+        self.on_returned(attempts)
         self._changed()
 
     def output(self, job: int, stream: int, data: bytes) -> Any:
@@ -102,6 +104,16 @@ class Worker:
         self.events = Recorder(folder)
         self.pool.bind(self.events)
         self._next = 0
+        self._assigned: dict[int, Assignment] = {}
+
+    def insist(self) -> None:
+        """Assign again what is given back, as a coordinator would."""
+
+        def again(attempts: Any) -> None:
+            jobs = [self._assigned[holding.job] for holding in attempts]
+            reactor.callLater(0, self.pool.assign, jobs)
+
+        self.events.on_returned = again
 
     def assignment(self, target: str, *args: Any, **options: Any) -> Assignment:
         self._next += 1
@@ -119,6 +131,7 @@ class Worker:
 
     def submit(self, target: str, *args: Any, **options: Any) -> int:
         assignment = self.assignment(target, *args, **options)
+        self._assigned[assignment.job] = assignment
         self.pool.assign([assignment])
         return assignment.job
 

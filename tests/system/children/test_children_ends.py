@@ -42,6 +42,7 @@ def alive(pid: int) -> bool:
     ],
 )
 async def test_a_death_loses_one_attempt_and_nothing_else(worker, target, args, signal_name, code):
+    worker.insist()
     jobs = [worker.submit("add", n) for n in range(3)]
     bad = worker.submit(target, *args)
     jobs += [worker.submit("add", n) for n in range(3, 20)]
@@ -121,6 +122,7 @@ async def test_what_a_job_leaves_running_ends_with_it(worker):
 
 @ensure
 async def test_a_copy_of_the_child_runs_nothing(worker):
+    worker.insist()
     jobs = [worker.submit("forked_copy"), *(worker.submit("add", n) for n in range(5))]
     assert [await worker.value(job) for job in jobs] == ["original", 0, 1, 2, 3, 4]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -146,11 +147,9 @@ def stubborn(path):
 
 
 def very_stubborn(path):
-    """One that lets no signal of its own be noticed: it holds the interpreter in C code."""
+    """C code that runs for ever and never looks at signals."""
     mark(path)
-    ctypes.PyDLL(None).sleep(60)
-    ctypes.PyDLL(None).sleep(60)
-    ctypes.PyDLL(None).sleep(60)
+    all(itertools.repeat(True))
 
 
 def polite(path):
