@@ -24,8 +24,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from twisted.internet.defer import Deferred
 
-from .client import background
-from .client.background import call, forbid_reactor_thread, later, wait
+from .client.background import call, forbid_reactor_thread, soon, wait
 from .client.group import IN_FLIGHT, Errors, Group
 from .client.job import Job as AsyncJob
 from .client.pool import CONNECT_SECONDS
@@ -88,6 +87,7 @@ class Results(Sequence[T_co]):
     def __init__(self, group: Group[T_co]) -> None:
         self._group = group
         self._list: list[T_co] | None = None
+        self._streamed = False
 
     def __repr__(self) -> str:
         return repr(self._group) if self._list is None else repr(self._list)
@@ -112,7 +112,10 @@ class Results(Sequence[T_co]):
         return self._list
 
     def __iter__(self) -> Iterator[T_co]:
-        return iter(self._list) if self._list is not None else _stream(self._group.__aiter__)
+        if self._list is not None:
+            return iter(self._list)
+        self._streamed = True
+        return _stream(self._group.__aiter__)
 
     def as_completed(self) -> Iterator[T_co]:
         """The results as they end."""
@@ -123,6 +126,9 @@ class Results(Sequence[T_co]):
         wait(self._group.cancel)
 
     def __len__(self) -> int:
+        if self._list is None and self._streamed:
+            # what list() does with an iterator; it goes on without
+            raise TypeError("how many results there are is known when all are read")
         return len(self.result())
 
     @overload
@@ -156,7 +162,7 @@ def _stream(begin: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
             while taken := wait(lambda: Deferred.fromCoroutine(take()), interrupted=stream.leave):
                 yield taken[0]
         finally:
-            later(stream.leave)
+            soon(stream.leave)
 
     return each()
 
@@ -214,7 +220,7 @@ class Pool:
         if session is None:
             session = self._session = call(self._pool.begin)
         job, hand_in = self._pool.prepare(session, function, args, kwargs)
-        background.soon(hand_in)
+        soon(hand_in)
         return Job(job)
 
     def map(

@@ -34,7 +34,7 @@ class Settled(Generic[T]):
             raise asyncio.CancelledError
         if isinstance(self._result, Failure):
             self._result.raiseException()
-        return cast(T, self._result)
+        return self._result
 
 
 class Waiter(Deferred[Any]):
@@ -84,7 +84,7 @@ class Waiter(Deferred[Any]):
 class Answer(Deferred[T]):
     """A Deferred that an asyncio task can await, too."""
 
-    def __await__(self) -> Generator[Any, Any, T]:  # type: ignore[override]  # yields a Waiter
+    def __await__(self) -> Generator[Any, Any, T]:
         waiter = Waiter(self)
         if waiter.settled is None:
             yield waiter
@@ -96,6 +96,12 @@ def answer(source: Deferred[T]) -> Answer[T]:
     either: Answer[T] = Answer(lambda _: source.cancel())
     source.addCallbacks(either.callback, either.errback)
     return either
+
+
+def error_in(failure: Failure) -> Exception:
+    """The error of a failure; what is no ``Exception`` is none that may travel as one."""
+    error = failure.value
+    return error if isinstance(error, Exception) else RuntimeError(f"ended by {error!r}")
 
 
 class Eventual(Coroutine[Any, Any, T_co]):

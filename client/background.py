@@ -25,12 +25,12 @@ _LOOK = 1.0
 
 _starting = threading.Lock()
 _thread: threading.Thread | None = None
-_soon: deque[Callable[[], None]] = deque()
+_soon: deque[Callable[[], object]] = deque()
 
 
 def forbid_reactor_thread() -> None:
     """Raises WrongThread: this is the reactor's thread, and would wait for itself."""
-    if threadable.ioThread == threading.get_ident() and _reactor_runs():
+    if threadable.isInIOThread() and _reactor_runs():
         raise WrongThread(
             "the blocking pool cannot be used on the reactor's thread; use ampacity.Pool there"
         )
@@ -83,7 +83,7 @@ def _tick(reactor: Any) -> None:
 # -- from other threads ---------------------------------------------------------------------------
 
 
-def soon(function: Callable[[], None]) -> None:
+def soon(function: Callable[[], object]) -> None:
     """Call on the reactor's thread, in order; what comes together is called together."""
     _soon.append(function)
     if len(_soon) == 1:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
-from threading import get_ident
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from twisted.internet import threads
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python import threadable
@@ -17,8 +14,10 @@ from twisted.python.failure import Failure
 
 from ..protocol.errors import JobCancelled, PoolClosed, WrongThread
 from ..protocol.jobs import BlobRef
+from .awaiting import error_in
 from .group import Group
 from .session import Session
+from .spool import threads_of
 
 FLUSH_SECONDS = 5.0
 """For which the close of a pool waits until its jobs are accepted."""
@@ -90,17 +89,14 @@ class Engine:
 
             self.reactor = reactor
         self.check_thread()
-        self.defer_to_thread = partial(
-            threads.deferToThreadPool, self.reactor, self.reactor.getThreadPool()
-        )
-        self._session = Session(self.reactor, self.defer_to_thread)
+        self._session = Session(self.reactor, threads_of(self.reactor))
         self._trigger = self.reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._begin_opening()
         return self._session
 
     def check_thread(self) -> None:
         """Raises WrongThread: the reactor runs in another thread."""
-        if self.reactor.running and get_ident() != threadable.ioThread:
+        if self.reactor.running and not threadable.isInIOThread():
             raise WrongThread(
                 "this pool belongs to the thread of its reactor; elsewhere, use "
                 "reactor.callFromThread, or ampacity.blocking.Pool"
@@ -133,7 +129,7 @@ class Engine:
         if self._closing is not None or self._session is None:
             return
         self._failed = failure
-        self._session.fail_all(failure.value)
+        self._session.fail_all(error_in(failure))
         self._tell_ready(failure)
 
     def ready(self) -> Deferred[None]:

@@ -48,16 +48,18 @@ async def feed(
 
 def _begin(iterable: Any) -> Iterator[Any] | AsyncIterator[Any]:
     if isinstance(iterable, AsyncIterable):
-        return aiter(iterable)
+        stream: AsyncIterator[Any] = aiter(iterable)
+        return stream
     if not isinstance(iterable, Iterable) and not hasattr(iterable, "__getitem__"):
         raise TypeError(f"map goes over iterables, and {iterable!r:.80} is none")
-    return iter(iterable)
+    items: Iterator[Any] = iter(iterable)
+    return items
 
 
 async def _feed_sync(
     group: Group[Any], items: Iterator[Items], submit: Submit, reactor: IReactorTime
 ) -> None:
-    while not group.stopped:
+    while not group.is_stopped():
         if not group.has_room():
             await group.room()
             continue
@@ -79,7 +81,7 @@ async def _feed_async(
     group: Group[Any], iterators: list[Any], submit: Submit, reactor: IReactorTime
 ) -> None:
     until = reactor.seconds() + SLICE
-    while not group.stopped:
+    while not group.is_stopped():
         if not group.has_room():
             await group.room()
             continue
@@ -88,10 +90,10 @@ async def _feed_async(
         except StopAsyncIteration:
             return
         except CancelledError:
-            if group.stopped:
+            if group.is_stopped():
                 return
             raise
-        if group.stopped:
+        if group.is_stopped():
             return
         held_up = submit(item)
         if held_up is not None:

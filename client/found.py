@@ -50,7 +50,7 @@ async def fill(session: Session, group: Group[Any], number: GroupId, reactor: IR
         group.name = known["name"] or group.name
         group.tally.id = number
         after = None
-        while not group.stopped:
+        while not group.is_stopped():
             page = await ask(
                 session, "select", what="group", group=number, first=None, last=None,
                 after=after, limit=_IDS,
@@ -68,9 +68,9 @@ async def _expect(
     session: Session, group: Group[Any], ids: Iterator[JobId], reactor: IReactorTime
 ) -> None:
     for count, job in enumerate(ids, 1):
-        while not group.has_room() and not group.stopped:
+        while not group.has_room() and not group.is_stopped():
             await group.room()
-        if group.stopped:
+        if group.is_stopped():
             return
         item = group.add()
         item.id = job

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ..protocol.errors import JobsFailed
-from .awaiting import Answer
+from .awaiting import Answer, error_in
 
 if TYPE_CHECKING:
     from .group import End, Group
@@ -50,7 +50,9 @@ class Gathered(Generic[T]):
             return
         if isinstance(value, Deferred):
             self._reading += 1
-            value.addCallbacks(self._read, self._not_read, (place,), None, (place,))
+            value.addCallbacks(
+                self._read, self._not_read, callbackArgs=(place,), errbackArgs=(place,)
+            )
         else:
             self._values[place] = value
 
@@ -61,7 +63,7 @@ class Gathered(Generic[T]):
 
     def _not_read(self, failure: Failure, place: int) -> None:
         self._reading -= 1
-        self._failed(place, failure.value)
+        self._failed(place, error_in(failure))
         self._tell()
 
     def _failed(self, place: int, error: BaseException) -> None:

@@ -160,8 +160,7 @@ class Group(Eventual[list[T]]):
 
     # -- for what feeds it ------------------------------------------------------------------------
 
-    @property
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether no more items are wanted."""
         return self._stopped
 

@@ -13,7 +13,8 @@ from .awaiting import Answer, Eventual, answer
 from .reading import read
 
 if TYPE_CHECKING:
-    from .session import Frame, Session
+    from .frames import Frame
+    from .session import Session
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -168,7 +169,7 @@ class Job(Eventual[T_co]):
         else:
             waiter.callback(self._keep_value(value))
 
-    def _keep_value(self, value: T_co) -> T_co:
+    def _keep_value(self, value: Any) -> Any:
         self._value = value
         self._body = b""
         return value

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import threads
 from twisted.internet.defer import Deferred
 
 from ..coordinator.driver import Driver
@@ -16,15 +14,18 @@ from ..coordinator.settings import Settings
 from ..loopwatch import LagMeter
 from ..protocol.blobs import BlobFolder
 from ..protocol.ids import LOCAL_CLIENT
+from ..protocol.ports import WorkerEvents
 from ..workers.machine import usable_cpus
 from ..workers.slots import SlotPool
 from .session import Session
+from .spool import threads_of
 
 
 class LocalCluster:
     """A driver with slots of its own. A ``CoordinatorService`` may listen on the same driver.
 
-    Without a ``folder``, a temporary one is made, and removed in the end.
+    Without a ``folder``, a temporary one is made, and removed in the end. With ``slots=0`` there
+    is the driver alone.
     """
 
     def __init__(
@@ -40,17 +41,21 @@ class LocalCluster:
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="ampacity-"))
         self._own_folder = folder is None
-        self.defer_to_thread = partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
+        self.defer_to_thread = threads_of(reactor)
         self.blobs = BlobFolder(self.folder / "blobs", self.defer_to_thread)
         self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
-        self.slots = SlotPool(
-            reactor,
-            slots or usable_cpus(),
-            self.folder / "slots",
-            python=python,
-            setup=setup,
-            name=name,
-        )
+        self.events: WorkerEvents | None = None
+        """How the slots tell the driver of themselves, once they have joined."""
+        self.slots: SlotPool | None = None
+        if slots != 0:
+            self.slots = SlotPool(
+                reactor,
+                slots or usable_cpus(),
+                self.folder / "slots",
+                python=python,
+                setup=setup,
+                name=name,
+            )
 
     async def start(self) -> None:
         """Return once the first child is ready, and the slots have joined.
@@ -60,13 +65,16 @@ class LocalCluster:
         """
         await self.blobs.start()
         self.driver.start()
-        await self.slots.start()
-        _name, events, _drop = self.driver.join(self.slots.info, self.slots.held(), self.slots)
-        self.slots.bind(events)
+        if self.slots is not None:
+            await self.slots.start()
+            info, held = self.slots.info, self.slots.held()
+            _name, self.events, _drop = self.driver.join(info, held, self.slots)
+            self.slots.bind(self.events)
 
     async def stop(self, grace: float = 0.0) -> None:
         """End the children, giving what runs ``grace`` seconds, then the rest."""
-        await self.slots.stop(grace)
+        if self.slots is not None:
+            await self.slots.stop(grace)
         await self.driver.stop()
         if self._own_folder:
             await self.defer_to_thread(shutil.rmtree, self.folder, True)

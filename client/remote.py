@@ -19,6 +19,7 @@ from ..protocol.commands import Goodbye, OpenSession
 from ..protocol.dialing import Greeted, dial
 from ..protocol.errors import AmpacityError, BadOption, Disconnected, NoCoordinator, Refused
 from ..protocol.tokens import Token, parse_token
+from .awaiting import error_in
 from .coordinator import Ears, RemoteCoordinator
 from .session import Session
 
@@ -156,7 +157,7 @@ class RemoteLink:
         if failure.check(CancelledError):
             return
         self._log.warn("the coordinator refuses us now: {why}", why=failure.getErrorMessage())
-        session.fail_all(failure.value)
+        session.fail_all(error_in(failure))
 
     def close(self) -> Deferred[None]:
         """Say goodbye and hang up: jobs with ``orphans="cancel"`` end now."""
@@ -170,7 +171,7 @@ class RemoteLink:
         if coordinator is None:
             return
         connection = coordinator.connection
-        said = connection.call(Goodbye).addErrback(lambda _: {})
+        said: Deferred[Any] = connection.call(Goodbye).addErrback(lambda _: {})
         await said.addTimeout(_GOODBYE_SECONDS, self._reactor, onTimeoutCancel=lambda _, __: {})
         gone: Deferred[None] = Deferred()
         connection.on_lost(lambda _: gone.callback(None))

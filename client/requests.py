@@ -12,6 +12,7 @@ from ..protocol.errors import Disconnected, NoSuchJob
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.ports import Coordinator
+from .awaiting import error_in
 
 if TYPE_CHECKING:
     from .session import Session
@@ -102,17 +103,21 @@ class Requests:
         ids = list(cancels)
         for start in range(0, len(ids), _BATCH):
             batch = ids[start : start + _BATCH]
-            self.call(lambda coordinator, batch=batch: coordinator.cancel(batch)).addBoth(
-                _tell_states, {job: cancels[job] for job in batch}
-            )
+            waiters = {job: cancels[job] for job in batch}
+            self._cancel(batch).addBoth(_tell_states, waiters)
+
+    def _cancel(self, jobs: list[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
+        return self.call(lambda coordinator: coordinator.cancel(jobs, queued_only))
 
     def _flush_watches(self) -> None:
         watches, self._watches = self._watches, []
         for start in range(0, len(watches), _BATCH):
             batch = watches[start : start + _BATCH]
-            self.call(lambda coordinator, batch=batch: coordinator.watch(batch)).addCallbacks(
-                self._not_known, lambda failure, batch=batch: self._refused(batch, failure)
-            )
+            self._watch(batch)
+
+    def _watch(self, jobs: list[JobId]) -> None:
+        watching = self.call(lambda coordinator: coordinator.watch(jobs))
+        watching.addCallbacks(self._not_known, lambda failure: self._refused(jobs, failure))
 
     def _not_known(self, unknown: list[int]) -> None:
         for job in unknown:
@@ -124,7 +129,7 @@ class Requests:
     def _refused(self, batch: list[JobId], failure: Failure) -> None:
         for job in batch:
             self.unwatch(job)
-            self._session.unknown(job, failure.value)
+            self._session.unknown(job, error_in(failure))
 
     # -- without an answer ------------------------------------------------------------------------
 
@@ -134,10 +139,7 @@ class Requests:
     def cancel_queued(self, jobs: list[JobId]) -> None:
         """End those that have not begun."""
         for start in range(0, len(jobs), _BATCH):
-            batch = jobs[start : start + _BATCH]
-            self.call(
-                lambda coordinator, batch=batch: coordinator.cancel(batch, queued_only=True)
-            ).addErrback(_ignore)
+            self._cancel(jobs[start : start + _BATCH], queued_only=True).addErrback(_ignore)
 
     def done_with(self, ref: BlobRef) -> None:
         """A fetched file is not needed any more; only a copy of one's own can be removed."""
@@ -175,6 +177,6 @@ def _tell_states(result: Any, waiters: dict[JobId, list[Deferred[str]]]) -> None
             if waiter.called:
                 continue
             if isinstance(result, Failure):
-                _errback(waiter, result.value)
+                _errback(waiter, error_in(result))
             else:
                 waiter.callback(result.get(job, "unknown"))

@@ -23,6 +23,7 @@ from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Delivery, Ending
 from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
+from .awaiting import error_in
 from .frames import Entry, Frame, Frames
 from .requests import Requests
 from .spool import Spool
@@ -131,7 +132,7 @@ class Session:
         def ended(result: Any) -> None:
             self._spooling -= 1
             if isinstance(result, Failure):
-                entry.has_failed(result.value)
+                entry.has_failed(error_in(result))
             self._look_if_quiet()
 
         self._spooling += 1
@@ -257,7 +258,7 @@ class Session:
             return  # it is sent again, over the next connection
         frame.in_flight = False
         if frame in self._frames:
-            self._refuse(frame, failure.value)
+            self._refuse(frame, error_in(failure))
         self._send()
 
     def _refuse(self, frame: Frame, error: Exception) -> None:

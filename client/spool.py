@@ -11,11 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import threads
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from ..protocol.jobs import BlobRef
 from ..protocol.transfers import DeferToThread
+
+
+def threads_of(reactor: Any) -> DeferToThread:
+    """The way to the threads of a reactor."""
+
+    def defer(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        pool = reactor.getThreadPool()
+        return threads.deferToThreadPool(reactor, pool, function, *arguments)
+
+    return defer
 
 
 class Spool:

@@ -36,7 +36,8 @@ class Ordered(AsyncIterator[T]):
             await answer(self._group.changed())
             end = self._take()
         self._taken += 1
-        return await self._read(end)
+        value: T = await self._read(end)
+        return value
 
     def _take(self) -> End | None:
         return self._group.take(self._taken)

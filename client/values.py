@@ -39,7 +39,8 @@ class Values:
         async def fetch_and_load() -> T:
             path: Path = await self._requests.call(lambda coordinator: coordinator.get_blob(ref))
             try:
-                return await self._defer_to_thread(load, path, *arguments)
+                value: T = await self._defer_to_thread(load, path, *arguments)
+                return value
             finally:
                 self._requests.done_with(ref)
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.task import Clock
-
 from ampacity.client.session import Session
 from ampacity.protocol.jobs import BlobRef, unpack_spec
 from ampacity.protocol.outcomes import Delivery, Ending, ErrorText, Outcome, pack_outcome
 from ampacity.protocol.ports import Accepted
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import Clock
 
 
 class FakeCoordinator:
@@ -73,10 +72,10 @@ class FakeCoordinator:
     def run(self, count: int | None = None) -> None:
         """Run jobs, first come first served, and deliver them together."""
         taken, self.queue = self.queue[:count], self.queue[len(self.queue[:count]) :]
-        done = [self._run(id, job) for id, job in taken if id not in self.cancelled]
+        done = [self._run(number, job) for number, job in taken if number not in self.cancelled]
         self.port.delivered(done)
 
-    def _run(self, id: int, job: Any) -> Delivery:
+    def _run(self, number: int, job: Any) -> Delivery:
         spec = unpack_spec(job.spec)
         packed = job.payload
         if isinstance(packed, BlobRef):
@@ -85,8 +84,10 @@ class FakeCoordinator:
         try:
             value = self._function(spec)(*args, **kwargs)
         except Exception as e:
-            return Delivery(id, Ending.FAILED, pack_outcome(failed_outcome(e)))
-        return Delivery(id, Ending.SUCCEEDED, pack_outcome(Outcome(value=pickle.dumps(value, 5))))
+            return Delivery(number, Ending.FAILED, pack_outcome(failed_outcome(e)))
+        return Delivery(
+            number, Ending.SUCCEEDED, pack_outcome(Outcome(value=pickle.dumps(value, 5)))
+        )
 
     def _function(self, spec: Any) -> Any:
         if spec.kind == "value":
@@ -95,7 +96,7 @@ class FakeCoordinator:
         return reduce(getattr, name.split("."), importlib.import_module(module))
 
     def end(self, job: int, ending: Ending, outcome: Outcome) -> None:
-        self.queue = [(id, one) for id, one in self.queue if id != job]
+        self.queue = [(number, one) for number, one in self.queue if number != job]
         self.port.delivered([Delivery(job, ending, pack_outcome(outcome))])
 
     def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
@@ -109,15 +110,15 @@ class FakeCoordinator:
 
     def cancel(self, jobs: Any, queued_only: bool = False) -> Deferred[dict[int, str]]:
         (self.queued_only if queued_only else self.cancelled).extend(jobs)
-        queued = {id for id, _ in self.queue}
-        self.queue = [(id, job) for id, job in self.queue if id not in jobs]
-        ended = [Delivery(id, Ending.CANCELLED, b"") for id in jobs if id in queued]
+        queued = {number for number, _ in self.queue}
+        self.queue = [(number, job) for number, job in self.queue if number not in jobs]
+        ended = [Delivery(number, Ending.CANCELLED, b"") for number in jobs if number in queued]
         self.port.delivered(ended)
-        return succeed({id: "queued" if id in queued else "running" for id in jobs})
+        return succeed({number: "queued" if number in queued else "running" for number in jobs})
 
     def watch(self, jobs: Any) -> Deferred[list[int]]:
         self.watched.extend(jobs)
-        return succeed([id for id in jobs if id >= 1000])
+        return succeed([number for number in jobs if number >= 1000])
 
     def close_group(self, group: int, size: int) -> Deferred[None]:
         self.closed_groups[group] = size
@@ -157,9 +158,6 @@ class Reactor(Clock):
 
     def removeSystemEventTrigger(self, trigger: Any) -> None:
         self.trigger = None
-
-    def getThreadPool(self) -> None:
-        """The session is told to use ``maybeDeferred``."""
 
     def turn(self, count: int = 30) -> None:
         """A few turns of the loop."""
@@ -208,10 +206,7 @@ def pool(clock: Reactor, coordinator: FakeCoordinator, monkeypatch: pytest.Monke
         def close(self) -> Deferred[None]:
             return succeed(None)
 
-    def in_this_thread(_reactor: Any, _pool: Any, function: Any, *arguments: Any) -> Any:
-        return maybeDeferred(function, *arguments)
-
-    monkeypatch.setattr(engine.threads, "deferToThreadPool", in_this_thread)
+    monkeypatch.setattr(engine, "threads_of", lambda _reactor: maybeDeferred)
     pool = Pool._over(lambda _: Link(), clock)
     yield pool
     pool.close()

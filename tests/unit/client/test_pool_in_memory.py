@@ -7,9 +7,6 @@ import operator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
-from twisted.python.failure import Failure
-
 from ampacity.protocol.errors import (
     BadOption,
     CoordinatorLost,
@@ -23,6 +20,8 @@ from ampacity.protocol.errors import (
 )
 from ampacity.protocol.jobs import unpack_spec
 from ampacity.protocol.outcomes import Ending, Outcome
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
+from twisted.python.failure import Failure
 
 
 def value(deferred: Any) -> Any:
@@ -382,7 +381,7 @@ def test_failures_are_collected(pool, clock, coordinator):
     result = pool.map(math.sqrt, [4, -1, 9]).result()
     clock.turn()
     coordinator.run()
-    with pytest.raises(JobsFailed, match="1 of 3 jobs did not succeed.*item 1: ValueError") as e:
+    with pytest.raises(JobsFailed, match=r"1 of 3 jobs did not succeed.*item 1: ValueError") as e:
         value(result)
     assert e.value.results == {0: 2, 2: 3}
     assert list(e.value.failures) == [1]

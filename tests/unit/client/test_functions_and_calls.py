@@ -1,0 +1,160 @@
+"""How calls are packed."""
+
+from __future__ import annotations
+
+import functools
+import math
+import pickle
+import sys
+import types
+from typing import Any
+
+import pytest
+from ampacity.client.calls import dump, pack_arguments
+from ampacity.client.functions import import_name, travelling
+from ampacity.protocol.errors import NotPackable
+
+
+class Shape:
+    @classmethod
+    def of(cls, sides: int) -> Shape:
+        return cls()
+
+    @staticmethod
+    def area(width: int) -> int:
+        return width
+
+    def draw(self) -> None: ...
+
+
+def module_level(a: int, b: int = 2, *, c: int = 3) -> int:
+    return a + b + c
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (math.factorial, "math:factorial"),
+        (len, "builtins:len"),
+        (str.upper, "builtins:str.upper"),
+        (pickle.dumps, "_pickle:dumps"),
+        (Shape.of, f"{__name__}:Shape.of"),
+        (Shape.area, f"{__name__}:Shape.area"),
+        (Shape.draw, f"{__name__}:Shape.draw"),
+        (Shape, f"{__name__}:Shape"),
+        (module_level, f"{__name__}:module_level"),
+    ],
+)
+def test_by_name(function, name):
+    assert import_name(function) == name
+    assert travelling(function).kind == "import"
+
+
+def _nested() -> Any:
+    def inner() -> int:
+        return 1
+
+    return inner
+
+
+_homeless = types.FunctionType(module_level.__code__, globals(), "module_level")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda: 1, _nested(), functools.partial(module_level, 1), Shape().draw, [].append, _homeless],
+)
+def test_by_value(function):
+    assert import_name(function) is None
+    way = travelling(function)
+    assert way.kind == "value"
+    assert pickle.loads(way.code) is not None
+
+
+def test_what_a_script_defines_goes_by_value(monkeypatch):
+    main = types.ModuleType("__main__")
+    exec("def double(n):\n    return n * 2", main.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert import_name(main.double) is None
+
+
+def test_a_module_without_a_spec_cannot_be_imported_elsewhere(monkeypatch):
+    cell = types.ModuleType("made_up")
+    exec("def double(n):\n    return n * 2", cell.__dict__)
+    monkeypatch.setitem(sys.modules, "made_up", cell)
+    assert import_name(cell.double) is None
+
+
+def test_a_function_by_name_is_packed_once():
+    assert travelling(math.sqrt) is travelling(math.sqrt)
+
+
+def test_a_function_that_stands_alone_is_packed_once():
+    def alone(n: int) -> float:
+        return math.sqrt(len(range(n)))
+
+    assert travelling(alone) is travelling(alone)
+
+
+FACTOR = 1
+
+
+def test_a_function_that_refers_to_what_may_change_is_packed_each_time():
+    offset = 1
+
+    def closure(n: int) -> int:
+        return n + offset
+
+    def global_value(n: int) -> int:
+        return n * FACTOR
+
+    for function in (closure, global_value):
+        assert travelling(function) is not travelling(function)
+    before = travelling(closure).ref
+    offset = 2
+    assert travelling(closure).ref != before
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((1, 2, 3), {}), ((1,), {"a": 1}), ((1,), {"d": 1})],
+)
+def test_arguments_that_do_not_bind(args, kwargs):
+    with pytest.raises(TypeError, match="module_level"):
+        travelling(module_level).check(args, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((1,), {}), ((1, 2), {}), ((1,), {"c": 1}), ((), {"a": 1, "b": 1})],
+)
+def test_arguments_that_bind(args, kwargs):
+    travelling(module_level).check(args, kwargs)
+
+
+def test_no_signature_no_check():
+    travelling(max).check((1, 2, 3, 4, 5), {})
+
+
+def test_the_argument_at_fault_is_named():
+    generator = (n for n in range(3))
+    way = travelling(module_level)
+    with pytest.raises(NotPackable, match=r"the argument 'b' of .*module_level, a generator"):
+        pack_arguments(way, (1, generator))
+    with pytest.raises(NotPackable, match="the argument 'c'"):
+        pack_arguments(way, (1,), {"c": generator})
+    with pytest.raises(NotPackable, match="the argument number 1 of builtins:print"):
+        pack_arguments(travelling(print), (generator,))
+
+
+def test_a_function_that_cannot_be_packed():
+    generator = (n for n in range(3))
+    with pytest.raises(NotPackable, match=r"the function .* cannot be packed"):
+        travelling(lambda: generator)
+
+
+def test_code_in_arguments_is_noticed():
+    assert dump([1, "text"])[1] is False
+    packed, by_value = dump(lambda: 7)
+    assert by_value
+    assert pickle.loads(packed)() == 7
