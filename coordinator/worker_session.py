@@ -45,6 +45,7 @@ class WorkerSession(BlobResponder):
         self._core = core
         self._connection = connection
         self._worker: WorkerId | None = None
+        self._incarnation = b""
         self._events: WorkerEvents | None = None
         connection.on_lost(lambda _: self._leave(goodbye=False))
 
@@ -52,11 +53,17 @@ class WorkerSession(BlobResponder):
 
     @commands.Join.responder
     def join(self, info: Any, held: Any) -> dict[str, Any]:
-        if self._worker is not None:
-            raise NotAllowed("a connection is of one worker")
         about, holdings = _info(info), _holdings(held)
+        if self._worker is not None and not self._may_join_again(about):
+            raise NotAllowed("a connection is of one worker")
+        self._incarnation = about.incarnation
         self._worker, self._events, drop = self._core.join(about, holdings, self)
         return {"name": self._worker, "drop": [(job, *attempt) for job, attempt in drop]}
+
+    def _may_join_again(self, about: WorkerInfo) -> bool:
+        """With no slots, to be given nothing any more: it is about to leave."""
+        same = about.incarnation == self._incarnation
+        return same and about.slots == 0 and self._events is not None
 
     @commands.Goodbye.responder
     def goodbye(self) -> dict[str, Any]:
@@ -179,8 +186,8 @@ def _info(value: Any) -> WorkerInfo:
         if kind is str and len(str(given[name])) > NAME_LENGTH:
             raise Malformed(f"a worker's {name} has at most {NAME_LENGTH} characters")
     info = WorkerInfo(**given)
-    if len(info.incarnation) != 16 or not 0 < info.slots <= _MOST_SLOTS:
-        raise Malformed("a worker has an incarnation of 16 bytes and a slot or more")
+    if len(info.incarnation) != 16 or not 0 <= info.slots <= _MOST_SLOTS:
+        raise Malformed("a worker has an incarnation of 16 bytes and 0 slots or more")
     return info
 
 

@@ -264,9 +264,9 @@ def test_a_spec_takes_real_seconds_only(field: str, number: float) -> None:
 
 @given(report=reports, number=st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_a_report_takes_real_times_only(report: Report, number: float) -> None:
-    for change in ({"began": number}, {"seconds": number}):
+    for wrong in (report._replace(began=number), report._replace(seconds=number)):
         with pytest.raises(Malformed):
-            unpack_reports(pack_reports([report._replace(**change)]))
+            unpack_reports(pack_reports([wrong]))
 
 
 def test_a_later_version_may_append_fields() -> None:

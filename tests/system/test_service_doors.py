@@ -69,6 +69,12 @@ class Core:
     def leave_session(self, session: bytes, port: Any, goodbye: bool) -> None:
         self.events.append(("left", goodbye))
 
+    def join(self, info: Any, held: Any, port: Any) -> Any:
+        raise NotImplementedError("no worker joins here")
+
+    def leave(self, worker: Any, port: Any, goodbye: bool) -> None:
+        raise NotImplementedError("no worker joins here")
+
 
 @attrs.define(eq=False)
 class Cluster:
@@ -369,12 +375,14 @@ class Stranger(Protocol):
 
 def to_socket(cluster: Cluster, protocol: Any) -> Deferred[Any]:
     endpoint = UNIXClientEndpoint(cluster.reactor, str(cluster.access.socket))
-    return connectProtocol(endpoint, protocol)
+    connected: Deferred[Any] = connectProtocol(endpoint, protocol)
+    return connected
 
 
 def to_port(cluster: Cluster, protocol: Any) -> Deferred[Any]:
     endpoint = HostnameEndpoint(cluster.reactor, b"127.0.0.1", cluster.line.port)
-    return connectProtocol(endpoint, protocol)
+    connected: Deferred[Any] = connectProtocol(endpoint, protocol)
+    return connected
 
 
 GARBAGE = [
@@ -432,7 +440,7 @@ async def test_a_stock_amp_peer_can_speak_to_it(make: Make) -> None:
 def listening_sockets() -> set[tuple[str, int]]:
     """Every TCP socket that this process listens on."""
     found = psutil.Process().net_connections("tcp")
-    return {tuple(c.laddr) for c in found if c.status == psutil.CONN_LISTEN}
+    return {(c.laddr[0], c.laddr[1]) for c in found if c.status == psutil.CONN_LISTEN}
 
 
 @pytest_twisted.ensureDeferred

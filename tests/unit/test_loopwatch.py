@@ -150,14 +150,15 @@ async def test_without_a_report_it_is_logged(loop: Any) -> None:
     from twisted.logger import globalLogPublisher
 
     lines: list[Any] = []
-    globalLogPublisher.addObserver(lines.append)
+    keep: Any = lines.append
+    globalLogPublisher.addObserver(keep)
     watch = LoopWatch(loop, 0.02)
     try:
         watch.start()
         await round_of(loop, (hold, 0.2))
     finally:
         watch.stop()
-        globalLogPublisher.removeObserver(lines.append)
+        globalLogPublisher.removeObserver(keep)
     told = [line for line in lines if line.get("log_namespace", "").endswith("LoopWatch")]
     assert [line["place"].split()[-1] for line in told] == ["hold"]
 

@@ -17,6 +17,7 @@ from ampacity.protocol.errors import (
 )
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 
 class Answers(amp.CommandLocator):
@@ -43,14 +44,20 @@ class Answers(amp.CommandLocator):
 
 
 def query(connection: Any, question: str = "status") -> Deferred[Any]:
-    return connection.call(commands.Query, question=question, details={})
+    asked: Deferred[Any] = connection.call(commands.Query, question=question, details={})
+    return asked
 
 
 def failure(deferred: Deferred[Any]) -> BaseException:
-    failures: list[Any] = []
-    deferred.addErrback(failures.append)
+    failures: list[BaseException] = []
+
+    def keep(failed: Failure) -> None:
+        assert failed.value is not None
+        failures.append(failed.value)
+
+    deferred.addErrback(keep)
     assert failures, "it has not failed"
-    return failures[0].value
+    return failures[0]
 
 
 # -- asking and answering -------------------------------------------------------------------------

@@ -58,7 +58,9 @@ def credentials(tmp_path: Path) -> Credentials:
 
 
 def issue(credentials: Credentials, *arguments: Any) -> Token:
-    return Deferred.fromCoroutine(credentials.issue(*arguments)).result
+    issued: list[Token] = []
+    Deferred.fromCoroutine(credentials.issue(*arguments)).addCallback(issued.append)
+    return issued[0]
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_whoever_goes_while_his_credential_is_written_is_not_let_in(
 ) -> None:
     token = issue(credentials, "worker", "join")
     written: Deferred[None] = Deferred()
-    credentials._defer_to_thread = lambda *_: written  # type: ignore[assignment]
+    credentials._defer_to_thread = lambda *_: written
     door.hello("worker")
     with pytest.raises(AssertionError, match="no result yet"):
         door.show(token)

@@ -382,6 +382,17 @@ def test_a_worker_joins_with_what_it_holds(stranger: Wired) -> None:
         stranger.call(commands.Join, info=attrs.asdict(INFO), held=[])
 
 
+def test_a_worker_that_is_about_to_leave_joins_again_with_no_slots(stranger: Wired) -> None:
+    stranger.core.answers["join"] = []
+    stranger.call(commands.Join, info=attrs.asdict(INFO), held=[])
+    leaving = attrs.evolve(INFO, slots=0)
+    for other in (INFO, attrs.evolve(leaving, incarnation=b"o" * 16)):
+        with pytest.raises(NotAllowed):
+            stranger.call(commands.Join, info=attrs.asdict(other), held=[])
+    assert stranger.call(commands.Join, info=attrs.asdict(leaving), held=[])["drop"] == []
+    assert stranger.core.events == [("join", INFO, []), ("join", leaving, [])]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -389,7 +400,6 @@ def test_a_worker_joins_with_what_it_holds(stranger: Wired) -> None:
         {"name": "x" * 201},
         {"incarnation": b"short"},
         {"incarnation": "x" * 16},
-        {"slots": 0},
         {"slots": -1},
         {"slots": 10**9},
         {"slots": True},

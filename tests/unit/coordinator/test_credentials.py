@@ -30,7 +30,7 @@ class Time:
 class Threads:
     """Runs what goes to threads at once, or when the test says."""
 
-    held: list[Callable[[], None]] | None = None
+    held: list[Callable[[], object]] | None = None
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         if self.held is None:
