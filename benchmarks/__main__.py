@@ -51,7 +51,7 @@ def measure(ways: dict[str, list[str]], rounds: int) -> dict[str, Measured]:
         for name, words in ways.items():
             found = run(*words)
             measured[name].rates.append(found["rate"])
-            measured[name].singles.append(found.get("single", float("nan")))
+            measured[name].singles.append(found["single"])
             print(f"  {name:36}{found['rate']:12,.0f} jobs/s", file=sys.stderr)
     return measured
 

@@ -2,13 +2,14 @@
 
 Client, coordinator, agent and ampoule children, each a process, over UNIX sockets; no queue, no
 state, no time-outs, no output. What ampacity does besides has to fit in what this leaves.
-``python -m ampacity.benchmarks.relay client WORKERS N`` prints jobs a second as JSON.
+``python -m ampacity.benchmarks.relay client WORKERS N`` prints what ``bulk`` prints.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
 from ..protocol.packing import pack, unpack_list
-from .bulk import WARM_UP
+from .bulk import SINGLES, WARM_UP
 from .jobs import noop
 
 FRAME = 64
@@ -50,7 +51,7 @@ class Hop(amp.AMP):
     """Hands a frame on, and the answer back."""
 
     def __init__(self, onward: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
         self._onward = onward
 
     @Run.responder
@@ -58,12 +59,12 @@ class Hop(amp.AMP):
         return self._onward(jobs)  # type: ignore[no-any-return] # a Deferred of the answer
 
 
-def listen(reactor: Any, path: str, onward: Any) -> Deferred[Any]:
-    factory = Factory.forProtocol(lambda: Hop(onward))  # type: ignore[arg-type] # any callable does
+def listen(reactor: Any, path: str, onward: Any) -> Any:
+    factory = Factory.forProtocol(lambda: Hop(onward))
     return serverFromString(reactor, f"unix:{path}").listen(factory)
 
 
-def connect(reactor: Any, path: str) -> Deferred[Any]:
+def connect(reactor: Any, path: str) -> Any:
     return connectProtocol(clientFromString(reactor, f"unix:{path}"), amp.AMP())
 
 
@@ -97,11 +98,12 @@ async def client(reactor: Any, workers: str, count: str) -> None:
             relay = await connect(reactor, f"{folder}/coordinator")
             await in_bulk(relay, WARM_UP)
             rate = int(count) / await in_bulk(relay, int(count))
+            single = statistics.median([await in_bulk(relay, 1) for _ in range(SINGLES)])
         finally:
             for service in services:
                 service.terminate()
                 service.wait()
-    print(json.dumps({"rate": rate}))
+    print(json.dumps({"rate": rate, "single": single}))
 
 
 async def in_bulk(relay: amp.AMP, count: int) -> float:
@@ -146,5 +148,6 @@ if __name__ == "__main__":
     from twisted.internet import task
 
     role, *words = sys.argv[1:]
-    way = {"agent": agent, "coordinator": coordinator, "client": client}[role]
+    ways: dict[str, Any] = {"agent": agent, "coordinator": coordinator, "client": client}
+    way = ways[role]
     task.react(lambda reactor: Deferred.fromCoroutine(way(reactor, *words)))
