@@ -93,5 +93,5 @@ def _check_worker(state: State, placement: Placement, worker: WorkerRecord) -> N
     assert not (worker in lane.free and worker in lane.credit)
     if free and not placement.more:
         assert not state.queues.waiting(lane.python), "a slot is free and a job waits"
-    laden = not worker.away and len(worker.held) > worker.info.slots
+    laden = not worker.away and len(worker.held) > worker.info.slots > 0
     assert (worker in lane.laden) == laden

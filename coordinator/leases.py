@@ -32,6 +32,7 @@ class Leases:
         if worker is None:
             worker = self._new(event)
         else:
+            worker.info = event.info  # with no slots any more, where it is about to leave
             self._come_back(worker, event.held)
         current = {
             Holding(job.id, job.attempt) for job in worker.held.values() if job.attempt is not None

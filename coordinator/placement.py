@@ -87,16 +87,17 @@ class Placement:
     def room(self, worker: WorkerRecord) -> None:
         """What a worker holds has changed: file it by the room that it has."""
         lane, held, slots = worker.lane, len(worker.held), worker.info.slots
-        if held < slots and not worker.away:
+        takes = slots > 0 and not worker.away
+        if held < slots and takes:
             lane.free[worker] = None
             lane.credit.pop(worker, None)
         else:
             lane.free.pop(worker, None)
-            if worker.away:
-                lane.credit.pop(worker, None)
-            else:
+            if takes:
                 lane.credit[worker] = None
-        if held > slots and not worker.away:
+            else:
+                lane.credit.pop(worker, None)
+        if held > slots and takes:
             lane.laden[worker] = None
         else:
             lane.laden.pop(worker, None)

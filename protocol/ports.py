@@ -51,6 +51,7 @@ class WorkerInfo:
     incarnation: bytes
     """16 random bytes a process: tells a reconnection from a restart."""
     slots: int
+    """0 from a worker that joined before and is about to leave: it is given nothing any more."""
     python: str
     """The children's Python, as ``3.11``."""
     host: str

@@ -77,6 +77,20 @@ def test_a_goodbye_ends_the_lease_at_once(stage: Any) -> None:
     assert (jobs[1].losses, jobs[2].losses) == (1, 0)
 
 
+def test_a_worker_that_joins_again_with_no_slots_is_given_nothing_any_more(stage: Any) -> None:
+    working(stage)
+    stage.join(slots=0, held=[(1, 1), (2, 1)])
+    stage.expect("joined w")
+    stage.give_back(2)
+    stage.expect("write: requeued 2")
+    stage.finish(1)
+    stage.expect("write: ended 1 succeeded", "deliver s: 1")
+    stage.lose(goodbye=True)
+    stage.expect("gone w")
+    stage.join("v")
+    stage.expect("write: attempts v 2", "joined v", "assign v: 2/2")
+
+
 def test_what_a_returning_worker_does_not_name_may_still_be_reported(stage: Any) -> None:
     working(stage)
     stage.lose()
