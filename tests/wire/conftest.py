@@ -22,12 +22,12 @@ class MemoryTransport(StringTransport):
     """Keeps what is written; closing is reported at once."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
+        super().__init__()
 
     def taken(self) -> bytes:
         """What was written since the last time."""
-        data: bytes = self.value()  # type: ignore[no-untyped-call]
-        self.clear()  # type: ignore[no-untyped-call]
+        data: bytes = self.value()
+        self.clear()
         return data
 
     protocol: Connection
