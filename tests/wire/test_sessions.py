@@ -378,8 +378,13 @@ def test_a_worker_joins_with_what_it_holds(stranger: Wired) -> None:
     assert answer == {"name": "worker-1", "drop": [[1, 2, 3]]}
     held = [Holding(JobId(1), Attempt(2, 3)), Holding(JobId(4), Attempt(5, 6))]
     assert stranger.core.events == [("join", INFO, held)]
-    with pytest.raises(NotAllowed):
-        stranger.call(commands.Join, info=attrs.asdict(INFO), held=[])
+
+
+def test_a_connection_is_of_one_worker(worker: Wired) -> None:
+    other = attrs.evolve(INFO, incarnation=b"j" * 16)
+    with pytest.raises(NotAllowed, match="one worker"):
+        worker.call(commands.Join, info=attrs.asdict(other), held=[])
+    assert worker.core.events == []
 
 
 def test_a_worker_that_is_about_to_leave_joins_again_with_no_slots(stranger: Wired) -> None:
