@@ -165,7 +165,7 @@ class Deliveries:
     def watch_asked(self, event: WatchAsked) -> None:
         """A session wants outcomes of its client's jobs; answers the ids that are unknown."""
         session = self._state.sessions.get(event.session)
-        if session is None:
+        if session is None or not session.connected:
             self._state.tells.append(Answer(event.ask, list(event.jobs)))
         else:
             self._state.run(self._watch_all(event, session))
@@ -184,6 +184,8 @@ class Deliveries:
 
     def watch(self, session: SessionRecord, job: JobRecord) -> None:
         """Deliver a job's outcome to a session, now or when it ends."""
+        if session.gone:
+            return
         if job.state < ENDED:
             if job.session is not session and session not in job.watchers:
                 job.watchers = (*job.watchers, session)

@@ -49,7 +49,7 @@ class Intake:
         state = self._state
         session = state.sessions.get(event.session)
         try:
-            if session is None:
+            if session is None or not session.connected:
                 raise Refused("this session is not open")
             answer = session.answers.get(event.sequence)
             if answer is None:

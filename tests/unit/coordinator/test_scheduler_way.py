@@ -136,7 +136,7 @@ def test_jobs_are_taken_back_when_slots_are_free_elsewhere(stage: Any) -> None:
     stage.expect("joined b", "retract a: 5/1 4/1")
     stage.give_back(5, 4, name="a")
     stage.expect(
-        "write: requeued 4 5",
+        "write: requeued 5 4",
         "write: attempts b 4",
         "write: attempts b 5",
         "assign b: 4/2",
