@@ -211,14 +211,14 @@ class Session:
     # -- answers ----------------------------------------------------------------------------------
 
     def _answered(self, accepted: Accepted, coordinator: Coordinator, frame: Frame) -> None:
+        if accepted.warning and accepted.warning != self.last_warning:
+            self.last_warning = accepted.warning
+            self._log.warn("{warning}", warning=accepted.warning)
         if accepted.missing:
             frame.in_flight = False
             self._stored.difference_update(accepted.missing)
         elif frame in self._frames:
             self._accept(accepted, frame)
-        if accepted.warning and accepted.warning != self.last_warning:
-            self.last_warning = accepted.warning
-            self._log.warn("{warning}", warning=accepted.warning)
         self._send()
 
     def _accept(self, accepted: Accepted, frame: Frame) -> None:
