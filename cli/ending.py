@@ -89,7 +89,7 @@ def _told(record: dict[str, Any], queued_only: bool) -> str:
     state = record["was"]
     if state == "unknown":
         return "there is no such job, or it was forgotten"
-    if state == "queued":
+    if state == "queued" or (state == "sent" and "evidence" not in record and "text" in record):
         return "cancelled; it had not begun"
     if state not in _UNDER_WAY:
         return f"had ended before: {state}"

@@ -218,7 +218,7 @@ class Mapping:
         for one in slice_:
             await self._accepted(one)
         if self.link.warning and self.link.warning != warned:
-            say(self.link.warning)
+            say(f"{self.group} waits: {self.link.warning}")
         if keep:
             self._pending.extend(slice_)
             self._tell_news()

@@ -97,7 +97,7 @@ async def _accepted(link: Any, ticket: Any) -> Any:
     """The job's id, once the coordinator has it."""
     job = await ticket.accepted()
     if link.warning:
-        say(link.warning)
+        say(f"job {job} waits: {link.warning}")
     return job
 
 

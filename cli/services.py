@@ -285,10 +285,20 @@ async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
     if elsewhere:
         return Exit.DONE
     until = reactor.seconds() + STOPPING
-    while access.holder() == pid:
+    while access.holder() == pid or _lives(pid):
         if reactor.seconds() > until:
             say(f"process {pid} still has not stopped after {STOPPING:.0f} s; see {access.log}")
             return Exit.JOB_FAILED
         await deferLater(reactor, 0.05)
     say("the coordinator has stopped")
     return Exit.DONE
+
+
+def _lives(pid: int | None) -> bool:
+    """Whether the process has not ended; one that is only not yet waited for has."""
+    import psutil
+
+    try:
+        return bool(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

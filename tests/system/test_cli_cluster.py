@@ -1,4 +1,4 @@
-"""The command line with a coordinator: ``up``, ``coordinator``, ``join``, and all that asks them."""
+"""The command line with a coordinator: ``up``, ``coordinator``, ``join``, and what asks them."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_up_leaves_nothing_behind(run: Run, access_folder: Path) -> None:
     children = psutil.Process(pid).children(recursive=True)
     assert children
     assert run("down").returncode == 0
-    assert not psutil.pid_exists(pid)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     wait_for(lambda: not any(child.is_running() for child in children), 5.0)
     assert not (access_folder / "coordinator.socket").exists()
     assert run("down").returncode == 3
@@ -349,7 +349,7 @@ def test_workers_join_with_one_line(
     assert one.joined == f"joined {coordinator['address']} as one\n"
     token = coordinator["join"].partition("#")[2]
     assert token not in " ".join(psutil.Process(one.process.pid).cmdline())
-    join("--token-file", str(tmp_path / "worker.token"), name="two")
+    join("--token-file", str(tmp_path / "worker/token"), name="two")
     join(coordinator["address"], name="three", AMPACITY_TOKEN=token)
     done = run("map", "os:getenv", "AMPACITY_TOKEN", ":::", '"nothing"', '"there"')
     assert done.stdout == "nothing\nthere\n"
@@ -365,7 +365,7 @@ def test_clients_elsewhere(
 ) -> None:
     join(coordinator["join"], name="one")
     nowhere = {**os.environ, "AMPACITY_ACCESS": str(tmp_path / "nowhere")}
-    token = ["--token-file", "client.token"]
+    token = ["--token-file", "client/token"]
     assert text(run(*token, "run", "math:sqrt", "4", env=nowhere)) == "2.0"
     named = ["--coordinator", coordinator["address"], *token]
     assert text(run(*named, "run", "math:sqrt", "9", env=nowhere)) == "3.0"
@@ -405,12 +405,12 @@ def test_another_key(run: Run, coordinator: dict[str, Any], tmp_path: Path) -> N
     words = ["up", "--detach", "--slots", "1", "--listen", "tcp:127.0.0.1:0", "--tokens", "other"]
     assert run(*words, env=other).returncode == 0
     try:
-        token = ["--token-file", str(tmp_path / "other/client.token")]
+        token = ["--token-file", str(tmp_path / "other/client/token")]
         done = run("--coordinator", coordinator["address"], *token, "jobs")
     finally:
         assert run("down", env=other).returncode == 0
     assert done.returncode == 4
-    assert "key" in done.stderr
+    assert "key is not the one" in done.stderr or "another key" in done.stderr
 
 
 def test_a_job_that_nobody_can_take_says_so(run: Run, coordinator: dict[str, Any]) -> None:
