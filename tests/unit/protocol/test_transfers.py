@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.commands import GetChunk, PutChunk
+from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import Disconnected, Malformed, NoSuchBlob
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 from ampacity.protocol.transfers import BlobResponder, download, upload
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.python.failure import Failure
 
 BYTES = bytes(range(251)) * (10 * CHUNK_SIZE // 251)
 REF = BlobRef(hashlib.sha256(BYTES).digest(), len(BYTES))
 
 
-class Asked:
+class Asked(Connection):
     """A connection that answers nothing by itself."""
 
     def __init__(self) -> None:
@@ -36,7 +39,7 @@ class Asked:
         self.questions[place][2].callback(values)
 
 
-class Folder:
+class Folder(BlobFolder):
     """A folder of blobs in memory that wants the bytes of each in order."""
 
     def __init__(self) -> None:
@@ -80,9 +83,13 @@ def chunk(offset: int) -> bytes:
     return BYTES[offset : offset + CHUNK_SIZE]
 
 
-def error_of(deferred: Deferred[Any]) -> BaseException:
-    errors: list[BaseException] = []
-    deferred.addErrback(lambda failure: errors.append(failure.value))
+def error_of(deferred: Deferred[Any]) -> Any:
+    errors: list[Any] = []
+
+    def take(failure: Failure) -> None:
+        errors.append(failure.value)
+
+    deferred.addErrback(take)
     assert errors, "it has not failed"
     return errors[0]
 
@@ -253,7 +260,7 @@ class Serving(BlobResponder):
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
         """As over a wire."""
         responder = self.locateResponder(command.commandName)
-        answer = responder(command.makeArguments(arguments, self))
+        answer: Deferred[Any] = responder(command.makeArguments(arguments, self))
         return answer.addCallback(command.parseResponse, self)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.task import Clock
-
+from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.commands import Finished, GetChunk, Output, PutChunk, WorkerState
+from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import CoordinatorLost, Disconnected, NotAllowed, TooLarge
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import Assignment, BlobRef, JobSpec, pack_spec
@@ -18,14 +17,17 @@ from ampacity.protocol.outcomes import Ending, Report, unpack_outcome, unpack_re
 from ampacity.protocol.ports import Beginning, Holding
 from ampacity.workers.blobcache import BlobCache
 from ampacity.workers.uplink import Uplink
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 
-class Wire:
+class Wire(Connection):
     """A connection that answers when it is told to."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, dict[str, Any], Deferred[dict[str, Any]]]] = []
-        self.lost: object = None
+        self.lost = None
         self.aborted = False
 
     def call(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
@@ -52,14 +54,14 @@ class Wire:
 
     def lose(self, uplink: Uplink) -> None:
         """As AMP does it: the open questions fail first."""
-        self.lost = Disconnected()
+        self.lost = Failure(Disconnected())
         for _, _, answer in self.asked:
             if not answer.called:
                 answer.errback(Disconnected())
         uplink.disconnected()
 
 
-class Blobs:
+class Blobs(BlobFolder):
     """A folder of blobs that has some, and takes everything."""
 
     def __init__(self) -> None:
@@ -175,7 +177,7 @@ def test_no_reports_are_recorded_at_once(uplink: Uplink) -> None:
     assert fired(uplink.finished([])) == [None]
 
 
-# -- connections that come and go -------------------------------------------------------------------
+# -- connections that come and go -----------------------------------------------------------------
 
 
 def test_what_was_not_answered_goes_out_again_in_its_order(
@@ -391,9 +393,7 @@ def test_a_fetch_goes_on_over_the_next_connection(uplink: Uplink, wire: Wire) ->
     assert len(got) == 1
 
 
-def test_the_least_recently_used_blob_goes_first(
-    uplink: Uplink, wire: Wire, blobs: Blobs
-) -> None:
+def test_the_least_recently_used_blob_goes_first(uplink: Uplink, wire: Wire, blobs: Blobs) -> None:
     for letter in "aba":
         fetch(uplink, wire, ref(letter))
     fetch(uplink, wire, ref("c"))
@@ -431,4 +431,3 @@ def test_a_result_is_sent_from_its_file_which_is_taken(
     again.answer(0, have=True)
     assert stored == [None]
     assert not file.exists()
-
