@@ -18,11 +18,11 @@ _KEYS = ("slots", "advertise", "python", "setup", "name", "access", "state")
 class Options(SettingsOptions):
     """The options of ``ampacity coordinator``, from the same table."""
 
-    keys = _KEYS
+    from_table = _KEYS
     optParameters = SettingsOptions.rows(*_KEYS)  # noqa: N815  # Twisted's name
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
         self["listen"] = []
 
     def opt_listen(self, endpoint: str) -> None:

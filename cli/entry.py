@@ -92,7 +92,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; lists as one value a line.")
 @options("log_level", "log_format")
 @click.pass_context
-def tree(ctx: click.Context, as_json: bool, **flags: Any) -> None:
+def tree(ctx: click.Context, /, as_json: bool, **flags: Any) -> None:
     """Run CPU-heavy jobs on this machine and on others."""
     from .shared import Common
 

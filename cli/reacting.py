@@ -86,8 +86,8 @@ def react(main: Main, log_level: str, log_format: str, service: bool = False) ->
 
     begin_logging(log_level, log_format)
     run = _Run(reactor, main, service)
-    reactor.callLater(0, run.start)  # type: ignore[attr-defined]  # after the reactor's own signal handlers
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callLater(0, run.start)  # after the reactor's own signal handlers
+    reactor.run()
     sys.stdout.flush()
     return run.ended()
 

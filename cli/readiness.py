@@ -106,7 +106,8 @@ def _served(serve: Callable[[int], int], writing: int) -> int:
 def _tell_readiness(reading: int, log: Path) -> int:
     with os.fdopen(reading) as pipe:
         line = pipe.readline()
-    facts = json.loads(line) if line else {"error": "it ended before it was ready", "code": 1}
+    ended = {"error": "it ended before it was ready", "code": 1}
+    facts: dict[str, Any] = json.loads(line) if line else ended
     if "error" in facts:
         say(f"the service did not start: {facts['error']}")
         click.echo(f"  Its log: {log}", err=True)

@@ -245,7 +245,9 @@ async def _joined(agent: Any) -> str:
     try:
         name, _which = await first
     except FirstError as e:
-        raise e.subFailure.value from None
+        why = e.subFailure.value
+        assert why is not None
+        raise why from None
     return str(name)
 
 

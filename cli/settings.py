@@ -262,13 +262,15 @@ def options(*keys: str) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         for key in reversed(keys):
             setting = BY_KEY[key]
+            is_flag = setting.parse is _flag
             function = click.option(
                 f"--{setting.name}",
                 key,
-                metavar=None if setting.parse is _flag else setting.metavar,
+                metavar=None if is_flag else setting.metavar,
                 help=setting.help,
                 multiple=setting.several,
-                **({"is_flag": True, "default": None} if setting.parse is _flag else {}),
+                is_flag=is_flag,
+                default=None,
             )(function)
         return function
 

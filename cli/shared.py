@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -33,7 +33,7 @@ class Common:
         return Common(self.settings.over(flags), self.as_json or as_json)
 
 
-def command(*keys: str, **attributes: Any) -> Any:
+def command(*keys: str, **attributes: Any) -> Callable[[Callable[..., int]], click.Command]:
     """A click command whose function gets ``common`` and its own parameters.
 
     ``keys`` are the settings that it has flags for, besides the global ones. ``examples`` go into
@@ -44,8 +44,8 @@ def command(*keys: str, **attributes: Any) -> Any:
     attributes["epilog"] = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
     attributes.setdefault("cls", click.Command)
 
-    def decorate(function: Any) -> click.Command:
-        def called(as_json: bool, **given: Any) -> Any:
+    def decorate(function: Callable[..., int]) -> click.Command:
+        def called(as_json: bool, **given: Any) -> int:
             flags = {key: given.pop(key) for key in (*keys, *_GLOBAL)}
             common = click.get_current_context().find_object(Common) or Common(Settings(), False)
             return function(common=common.over(flags, as_json), **given)
@@ -56,9 +56,9 @@ def command(*keys: str, **attributes: Any) -> Any:
         decorated = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(decorated)
         decorated = options(*keys)(decorated)
         decorated.__click_params__ += getattr(function, "__click_params__", [])
-        text = inspect.cleandoc(function.__doc__) + note
-        made: click.Command = click.command(help=text, **attributes)(decorated)
-        return made
+        text = inspect.cleandoc(function.__doc__ or "") + note
+        make: Callable[[Any], click.Command] = click.command(help=text, **attributes)
+        return make(decorated)
 
     return decorate
 

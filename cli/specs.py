@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .connection import Link
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in new releases only
     """A flag's length of time, in seconds."""
 
     name = "time"

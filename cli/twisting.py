@@ -14,7 +14,7 @@ from .settings import Settings, twist_parameters
 class SettingsOptions(usage.Options):
     """Options whose names, help texts and values are those of the settings."""
 
-    keys: ClassVar[tuple[str, ...]] = ()
+    from_table: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def rows(*keys: str) -> list[list[Any]]:
@@ -23,9 +23,9 @@ class SettingsOptions(usage.Options):
 
     def postOptions(self) -> None:
         """Have every value read, so that a mistake is told as one of usage."""
-        settings = settings_of(self, self.keys)
+        settings = settings_of(self, self.from_table)
         try:
-            for key in self.keys:
+            for key in self.from_table:
                 settings.resolve(key)
         except click.UsageError as e:
             raise usage.UsageError(e.message) from None

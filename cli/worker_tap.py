@@ -15,7 +15,7 @@ _KEYS = ("coordinator", "token_file", "slots", "name", "python", "setup", "grace
 class Options(SettingsOptions):
     """The options of ``ampacity join``, from the same table."""
 
-    keys = _KEYS
+    from_table = _KEYS
     optParameters = SettingsOptions.rows(*_KEYS)  # noqa: N815  # Twisted's name
 
 
