@@ -10,12 +10,15 @@ from typing import Any, Protocol
 from ampoule.main import AMPConnector, ProcessStarter
 from ampoule.pool import ProcessPool
 from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.protocols.amp import AMP, BinaryBoxProtocol
 from twisted.python.failure import Failure
 
 from .bootstrap import BOOTSTRAP
 from .errands import FROM_CHILD, TO_CHILD, BoxReader, Done
+
+_CLOSED = Failure(CONNECTION_DONE)
 
 
 class ProcessOwner(Protocol):
@@ -41,17 +44,18 @@ class ChildLink(AMP):
         """As AMP's own, without its log line."""
         BinaryBoxProtocol.makeConnection(self, transport)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = _CLOSED) -> None:
         """As AMP's own, without its log line."""
         BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
 
     def unhandledError(self, failure: Failure) -> None:
         """An answer that could not be used: the child is of no use, and its end says more."""
-        self.transport.loseConnection()
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
-class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no types
+class ChildConnector(AMPConnector):
     """A child's process protocol: dispatches reports itself, and survives half-dead children."""
 
     _log = Logger()
@@ -76,10 +80,10 @@ class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         try:
             for box in self._boxes.feed(data):
-                if type(box) is bytes:
-                    self.amp.dataReceived(box)
-                else:
+                if isinstance(box, Done):
                     self._owner.job_done(box)
+                else:
+                    self.amp.dataReceived(box)
         except Exception:  # noqa: BLE001  # a job may have written anything to the pipe
             self._log.failure("a child sent what cannot be understood")
             self.loseConnection()
@@ -96,7 +100,7 @@ class ChildConnector(AMPConnector):  # type: ignore[misc]  # ampoule carries no 
         self._owner.ended(reason)
 
 
-class ChildStarter(ProcessStarter):  # type: ignore[misc]  # ampoule carries no types
+class ChildStarter(ProcessStarter):
     """Starts one child, with the given reactor, interpreter, environment and descriptors."""
 
     def __init__(

@@ -19,7 +19,7 @@ class Attached:
     """The listener of one attempt. At most ``OUTPUT_IN_FLIGHT`` pieces wait for their answer; what
     comes beyond is kept, and the stream that it comes from is paused."""
 
-    __slots__ = ("_deaf", "_in_flight", "_pause", "_paused", "_pieces", "_send", "_when_over")
+    __slots__ = ("_in_flight", "_pause", "_paused", "_pieces", "_send", "_when_over", "deaf")
 
     def __init__(self, send: Send, pause: Pause) -> None:
         self._send = send
@@ -27,12 +27,13 @@ class Attached:
         self._pieces: deque[tuple[int, bytes]] = deque()
         self._in_flight = 0
         self._paused: set[int] = set()
-        self._deaf = False
+        self.deaf = False
+        """Whether nobody listens any more."""
         self._when_over: Callable[[], None] | None = None
 
     def printed(self, stream: int, data: bytes) -> None:
         """Pass it on, now or when there is room."""
-        if self._deaf:
+        if self.deaf:
             return
         self._pieces.append((stream, data))
         self._pump()
@@ -41,7 +42,7 @@ class Attached:
             self._pause(stream, True)
 
     def _pump(self) -> None:
-        while self._pieces and self._in_flight < OUTPUT_IN_FLIGHT and not self._deaf:
+        while self._pieces and self._in_flight < OUTPUT_IN_FLIGHT and not self.deaf:
             self._in_flight += 1
             stream, data = self._pieces.popleft()
             self._send(stream, data).addCallbacks(self._taken, lambda _: self._taken(False))
@@ -49,7 +50,7 @@ class Attached:
     def _taken(self, wanted: bool) -> None:
         self._in_flight -= 1
         if not wanted:
-            self._deaf = True
+            self.deaf = True
             self._pieces.clear()
         self._pump()
         if not self._pieces:

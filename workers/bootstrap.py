@@ -54,8 +54,10 @@ def run(argv: list[str]) -> None:
     from twisted.python.reflect import namedAny
 
     protocol = namedAny(protocol_name)(agent)
-    stdio.StandardIO(protocol, 3, 4)
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    endpoint: Any = stdio.StandardIO
+    endpoint(protocol, 3, 4)
+    running: Any = reactor
+    running.run(installSignalHandlers=False)
 
 
 def _die_with(agent: int) -> None:

@@ -82,7 +82,7 @@ class Calls:
         if found is None:
             if len(self._functions) >= KEPT_FUNCTIONS:
                 self._functions.clear()
-            with open(path, "rb") as file:
+            with Path(path).open("rb") as file:
                 found = self._functions[spec.function.digest] = pickle.load(file)  # noqa: S301
         return found
 
@@ -121,7 +121,7 @@ class Calls:
         except Interrupted:
             sink.discard()
             raise
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001  # pickling runs code of the user's
             sink.discard()
             return self._unpicklable(value, e)
         pickled, path = sink.close()
@@ -206,7 +206,7 @@ def _arguments(spec: JobSpec, payload: bytes | None, path: str | None) -> Any:
     if spec.arguments == "pickle":
         if payload is not None:
             return pickle.loads(payload)  # noqa: S301  # that is what the user asked for
-        with open(path or "", "rb") as file:
+        with Path(path or "").open("rb") as file:
             return pickle.load(file)  # noqa: S301
     match _plain(payload, path):
         case [list(args), dict(kwargs)]:

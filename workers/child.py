@@ -3,6 +3,10 @@
 Its reactor is blocked by the job, by design: everything that goes on meanwhile is the agent's. A
 batch is a list of jobs; before each one the child takes a permit, one byte, from a pipe that the
 agent reads, too, when it wants back what has not begun. So no job runs twice, whoever is busy.
+
+What a job starts ends with it: a child whose job has left processes behind is replaced, and its
+process group killed. Threads that a job leaves running go on in the child, and what they print
+then is taken for the output of the job that runs.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from .stage import Streams, Surroundings, left_over, restore_signals, send
 _IDLE, _RUNNING, _CLOSING = range(3)
 
 
-class JobChild(AMPChild):  # type: ignore[misc]  # ampoule carries no types
+class JobChild(AMPChild):
     """The child's side of the connection to its agent."""
 
     def __init__(self, agent: str) -> None:

@@ -139,7 +139,7 @@ class Crew:
         place.coming = None
         if self._stopped:
             return
-        error = failure.value
+        error: BaseException = failure.value  # type: ignore[assignment]  # it always has one
         self._failures += 1
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (self._failures - 1))
         if isinstance(error, OSError) and error.errno in _NO_ROOM:

@@ -6,11 +6,12 @@ written straight to the pipe; the agent's side reads them by the same hand. All 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from twisted.protocols import amp
 
 from ..protocol.commands import Frame, Packed
+from ..protocol.errors import Malformed
 from ..protocol.packing import pack, unpack_list
 
 STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS = range(6)
@@ -27,8 +28,8 @@ class Prepare(amp.Command):
     """The first call: ``{nonce, setup, folder}``. The answer comes when the child may be used:
     ``{python, software, pid}``, or ``{error: text}`` where the set-up function failed."""
 
-    arguments = [(b"details", Packed())]
-    response = [(b"answer", Packed())]
+    arguments: ClassVar = [(b"details", Packed())]
+    response: ClassVar = [(b"answer", Packed())]
 
 
 class RunJobs(amp.Command):
@@ -39,8 +40,8 @@ class RunJobs(amp.Command):
     begun) or a sentence.
     """
 
-    arguments = [(b"batch", Frame())]
-    response = [(b"stop", amp.Unicode())]
+    arguments: ClassVar = [(b"batch", Frame())]
+    response: ClassVar = [(b"stop", amp.Unicode())]
 
 
 class Done(NamedTuple):
@@ -141,4 +142,7 @@ def _box(data: bytes, start: int, stop: int) -> Done | bytes:
         parts.append(data[at + 2 : at + 2 + length])
         at += 2 + length
         at += 2 + (data[at] << 8 | data[at + 1])
-    return Done(*unpack_list(parts[0] if len(parts) == 1 else b"".join(parts))[:7])
+    values = unpack_list(parts[0] if len(parts) == 1 else b"".join(parts))
+    if len(values) < len(Done._fields):
+        raise Malformed(f"a job's report has {len(Done._fields)} fields, this one {len(values)}")
+    return Done(*values[: len(Done._fields)])

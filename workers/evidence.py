@@ -15,10 +15,9 @@ _WORDS = {"deadline": "past its deadline"}
 
 def evidence_of(info: WorkerInfo, child: Child, why: str | None, interrupted: int = 0) -> Evidence:
     """Of a child that has ended, or whose job was ``interrupted`` by a signal that it took."""
+    code, name = exit_status(child.reason)
     if interrupted:
         code, name = None, signal.Signals(interrupted).name
-    else:
-        code, name = exit_status(child.reason)
     sent = child.last_signal
     if sent is not None:
         name, code = (name or sent), None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..protocol.errors import Malformed
 from ..protocol.ids import Attempt, ClientId, JobId
 from ..protocol.jobs import BlobRef, JobSpec, Payload, unpack_spec
 from ..protocol.outcomes import JobLog, pack_log
@@ -16,6 +17,8 @@ from .streams import HeadTail
 
 if TYPE_CHECKING:
     from .attached import Attached
+
+_KEPT_PLANS = 1024
 
 
 class State(IntEnum):
@@ -69,6 +72,27 @@ class Plan:
         """As ``errands.pack_batch`` wants it."""
         context = self.context
         return [context.client, context.folder, context.cwd, self.ships]
+
+
+class Plans:
+    """The plans of the specs that were seen lately, by client and bytes."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._plans: dict[tuple[str, bytes], Plan] = {}
+
+    def of(self, client: ClientId, spec: bytes) -> Plan | None:
+        """The plan of a spec; None where the spec is malformed."""
+        plan = self._plans.get((client, spec))
+        if plan is not None and not plan.stale():
+            return plan
+        if len(self._plans) >= _KEPT_PLANS:
+            self._plans.clear()
+        try:
+            plan = self._plans[client, spec] = Plan(client, spec, self._host)
+        except Malformed:
+            return None
+        return plan
 
 
 class Held:

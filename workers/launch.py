@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +47,17 @@ class ChildOptions:
     def results(self) -> Path:
         """Where large results lie until they are stored."""
         return self.folder / "results"
+
+
+def interpreter(python: str | None) -> str:
+    """The children's interpreter, from a path or a name; none: this one."""
+    return sys.executable if python is None else shutil.which(python) or python
+
+
+def make_folders(folders: Iterable[Path]) -> None:
+    """Make what is missing of these."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 class Launched(NamedTuple):
@@ -108,7 +122,7 @@ def prepare_details(options: ChildOptions, nonce: bytes, folder: Path) -> dict[s
     return {
         "nonce": nonce,
         "setup": options.setup,
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "worker": options.worker,
         "files": str(folder),
         "results": str(options.results()),

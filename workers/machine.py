@@ -89,10 +89,9 @@ def _quota_v1(folder: Path) -> float | None:
 def peak_memory(pid: int) -> int:
     """The highest resident size of a process so far, in bytes; 0 where it cannot be told."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"VmHWM:"):
-                    return int(line.split()[1]) * 1024
+        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
     if not sys.platform.startswith("linux"):
         import psutil
 

@@ -241,14 +241,14 @@ class Child:
         """Read nothing of an output stream for a while, so that the job waits in its write."""
         reader = self._readers[stream]
         if reader.connected:
-            (reader.stopReading if paused else reader.startReading)()
+            (reader.pause if paused else reader.resume)()
 
     # -- ending -----------------------------------------------------------------------------------
 
     def end_running(self) -> None:
         """End the running job by signals, each after its grace. The caller has taken back the
         jobs that have not begun, and seen that the job to be ended is the one that runs."""
-        if self._ladder is None and not self.gone:
+        if self._ladder is None and not self._process_ended:
             self.retire = self.retire or "a job was ended"
             self._ladder = Ladder(self._reactor, self._options.grace, self.signal)
             self._ladder.climb()

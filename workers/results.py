@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import pickle
 import reprlib
 import traceback
@@ -124,14 +123,16 @@ def _is_json(value: Any, budget: int) -> bool:
 
 def _capped_repr(value: Any, limit: int, full: bool) -> str:
     try:
-        if full and type(value).__module__ != "builtins":
+        if type(value) is int:
+            text = hex(value)  # only those come here that Python refuses to write as decimals
+        elif full and type(value).__module__ != "builtins":
             text = repr(value)
         else:
             short = reprlib.Repr()
             short.maxstring = short.maxother = short.maxlong = limit
             short.maxlist = short.maxtuple = short.maxset = short.maxdict = 1000 if full else 50
             text = short.repr(value)
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001  # code of the user's
         return f"<{type(value).__qualname__}; its repr raised {type(e).__name__}>"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -155,7 +156,7 @@ def describe(error: BaseException) -> ErrorText:
     )
     try:
         message = str(error)
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001  # code of the user's
         message = f"<its text raised {type(e).__name__}>"
     return ErrorText(clean(name), clean(message)[:TRACEBACK_LIMIT], clean(_traceback(error)))
 
@@ -166,7 +167,7 @@ def _traceback(error: BaseException) -> str:
         frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001  # code of the user's
         text = f"<the traceback could not be made: {type(e).__name__}>"
     if len(text) <= TRACEBACK_LIMIT:
         return text
@@ -181,13 +182,13 @@ def pickle_error(error: BaseException, by_value: bool, folder: Path) -> bytes | 
         pickle_into(sink, error, by_value)
         value, path = sink.close()
         if path is not None or type(value) is not bytes:
-            os.unlink(path or "")
+            sink.discard()
             return None
         if getattr(builtins, type(error).__name__, None) is not type(error):
             again = pickle.loads(value)  # noqa: S301  # the job's own process and bytes
             if type(again) is not type(error):
                 return None
-    except Exception:
+    except Exception:  # noqa: BLE001  # code of the user's
         sink.discard()
         return None
     return value

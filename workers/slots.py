@@ -7,7 +7,6 @@ import os
 import platform
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from .. import __version__
-from ..protocol.errors import CannotStart, Malformed, NoSuchJob
+from ..protocol.errors import CannotStart, NoSuchJob
 from ..protocol.ids import JobId
 from ..protocol.jobs import Assignment
 from ..protocol.limits import OUTPUT_CHUNK
@@ -34,8 +33,8 @@ from .errands import STALE
 from .evidence import evidence_of
 from .fetching import Fetching
 from .guard import Guard
-from .held import Held, Plan, State, holdings
-from .launch import ChildOptions
+from .held import Held, Plans, State, holdings
+from .launch import ChildOptions, interpreter, make_folders
 from .lookout import Lookout
 from .machine import identity
 from .process import Child
@@ -44,8 +43,6 @@ from .waiting import Durations, Waiting
 
 STORE_SECONDS = 10.0
 """How long the results that are being stored may take, when everything else has stopped."""
-
-_KEPT_PLANS = 1024
 
 
 class SlotPool:
@@ -68,7 +65,7 @@ class SlotPool:
         self._name = name or platform.node() or "worker"
         self._incarnation = secrets.token_bytes(16)
         self._options = ChildOptions(
-            python=_interpreter(python),
+            python=interpreter(python),
             setup=setup,
             worker=self._name,
             software=__version__,
@@ -84,10 +81,11 @@ class SlotPool:
         self._fetching = Fetching(self._fetched, self._not_fetched)
         self._events: WorkerEvents | None = None
         self._held: dict[tuple[JobId, Any], Held] = {}
-        self._plans: dict[tuple[str, bytes], Plan] = {}
+        self._plans = Plans(identity())
         self._dispatch = Dispatch(reactor, self._crew, self._waiting, self._given)
         self._lookout = Lookout(reactor, slots, self._crew, self._waiting, self)
         self._stopped: Deferred[None] | None = None
+        self._end_timer: Any = None
 
     # -- the worker as a whole --------------------------------------------------------------------
 
@@ -114,9 +112,12 @@ class SlotPool:
     def start(self) -> Deferred[None]:
         """Start the children; fires when the first one is ready. Fails with ``CannotStart``."""
         folders = (self._options.folder, self._options.results())
-        made = self._in_thread(lambda: [f.mkdir(parents=True, exist_ok=True) for f in folders])
+        made = self._in_thread(lambda: make_folders(folders))
         self._guard.start()
         return made.addCallback(lambda _: self._crew.start())
+
+    def _now(self) -> float:
+        return float(self._reactor.seconds())
 
     def _in_thread(self, function: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
@@ -135,12 +136,13 @@ class SlotPool:
         """Give back what has not begun, let the rest run for ``grace`` seconds, then end it by
         signals and give it back, too. Fires when no child is left and the reports are sent."""
         if self._stopped is None:
-            self._stopped = Deferred.fromCoroutine(self._stop(grace))
-        waiter: Deferred[None] = Deferred()
-        self._stopped.addBoth(lambda result: waiter.callback(None) or result)
-        return waiter
+            self._end_timer = self._reactor.callLater(grace, self._end_all)
+            self._stopped = Deferred.fromCoroutine(self._stop())
+        elif self._end_timer.active() and grace < self._end_timer.getTime() - self._now():
+            self._end_timer.reset(grace)  # asked again, with less patience
+        return self._stopped
 
-    async def _stop(self, grace: float) -> None:
+    async def _stop(self) -> None:
         self._crew.close()
         self._dispatch.stop()
         for child in self._crew.children():
@@ -149,10 +151,9 @@ class SlotPool:
         busy = {child for child in self._crew.children() if child.busy}
         for child in self._crew.all() - busy:
             self._crew.dismiss(child)
-        timer = self._reactor.callLater(grace, self._end_all)
         await self._crew.when_all_gone()
-        if timer.active():
-            timer.cancel()
+        if self._end_timer.active():
+            self._end_timer.cancel()
         self._lookout.stop()
         await self._reporting.when_stored(STORE_SECONDS)  # before their folder goes
         self._reporting.flush()
@@ -166,25 +167,15 @@ class SlotPool:
                 running.why = "stopped"
             child.end_running()
 
-    def load(self) -> dict[str, Any]:
-        """``{slots, busy, waiting, memory}``, for who asks how this worker does."""
-        children = list(self._crew.children())
-        return {
-            "slots": self._slots,
-            "busy": sum(child.busy for child in children),
-            "waiting": len(self._waiting),
-            "memory": sum(child.peak_memory for child in children),
-        }
-
     # -- what the coordinator asks ----------------------------------------------------------------
 
     def assign(self, assignments: Sequence[Assignment]) -> None:
         """Take attempts."""
-        now = self._reactor.seconds()
+        now = self._now()
         plan, of = None, ("", b"")
         for job, attempt, spec, payload, client in assignments:
             if spec is not of[1] or client != of[0]:  # a frame shares its specs
-                plan, of = self._plan(client, spec), (client, spec)
+                plan, of = self._plans.of(client, spec), (client, spec)
             if plan is None:
                 self._log.error("the spec of job {job} is malformed", job=job)
                 continue
@@ -193,26 +184,19 @@ class SlotPool:
                 self._waiting.add(held, now)
             else:
                 self._fetching.add(held)
-        if self._crew.broken is not None:
-            self._crew.wake()
-        self._dispatch.arm()
+        if self._stopped is not None:
+            self.give_back([held for held in self._held.values() if held.state in _UNBEGUN])
+        self._arm()
 
-    def _plan(self, client: Any, spec: bytes) -> Plan | None:
-        plan = self._plans.get((client, spec))
-        if plan is not None and not plan.stale():
-            return plan
-        if len(self._plans) >= _KEPT_PLANS:
-            self._plans.clear()
-        try:
-            plan = self._plans[client, spec] = Plan(client, spec, identity())
-        except Malformed:
-            return None
-        return plan
+    def _arm(self) -> None:
+        """There are jobs: see to children, if there are none, and to giving."""
+        self._crew.wake()
+        self._dispatch.arm()
 
     def _fetched(self, held: Held) -> None:
         if held.state is State.FETCHING:
-            self._waiting.add(held, self._reactor.seconds())
-            self._dispatch.arm()
+            self._waiting.add(held, self._now())
+            self._arm()
 
     def _not_fetched(self, held: Held, message: str | None) -> None:
         """It has failed; or, with no message, it is given back: the connection is to blame."""
@@ -265,7 +249,7 @@ class SlotPool:
         """What a job printed so far; with ``follow``, more is told as ``output``."""
         for held in self._held.values():
             if held.job == job:
-                if follow and held.attached is None:
+                if follow and (held.attached is None or held.attached.deaf):
                     self._attach(held)
                 return succeed(held.log())
         return fail(NoSuchJob(f"job {job} is not on worker {self._name}"))
@@ -413,9 +397,3 @@ class SlotPool:
 
 
 _UNBEGUN = frozenset({State.WAITING, State.FETCHING})
-
-
-def _interpreter(python: str | None) -> str:
-    if python is None:
-        return sys.executable
-    return shutil.which(python) or python

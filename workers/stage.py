@@ -164,7 +164,7 @@ def _c_flush() -> Callable[[None], object]:
     except (OSError, AttributeError):
         return lambda _: None
     flush.argtypes = [ctypes.c_void_p]
-    return flush  # type: ignore[no-any-return]
+    return flush
 
 
 def write_all(descriptor: int, data: bytes) -> None:

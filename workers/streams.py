@@ -124,16 +124,24 @@ class PipeReader(FileDescriptor):
         received: Callable[[bytes], None],
         ended: _Ended,
     ) -> None:
-        super().__init__(reactor)  # type: ignore[arg-type]  # it asks for more than it uses
+        super().__init__(reactor)
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._received = received
         self._ended = ended
         self.connected = 1
-        self.startReading()
+        self.resume()
 
     def fileno(self) -> int:
         return self._descriptor
+
+    def pause(self) -> None:
+        """Read nothing for a while: who writes waits."""
+        self.stopReading()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
+
+    def resume(self) -> None:
+        """Read again."""
+        self.startReading()  # type: ignore[no-untyped-call]  # as above
 
     def doRead(self) -> Exception | None:
         """Read once; the reactor calls it when there is something."""
@@ -164,6 +172,6 @@ class PipeReader(FileDescriptor):
         """The pipe is closed, once."""
         if not self.connected:
             return
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's own is untyped
         os.close(self._descriptor)
         self._ended()

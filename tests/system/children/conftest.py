@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import defer, reactor
-from twisted.internet.task import deferLater
-
 from ampacity.protocol.errors import NoSuchBlob
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import Assignment, BlobRef, JobSpec, pack_spec
@@ -21,6 +18,8 @@ from ampacity.protocol.packing import pack
 from ampacity.protocol.ports import Ended, Holding
 from ampacity.workers.ending import Grace
 from ampacity.workers.slots import SlotPool
+from twisted.internet import defer, reactor
+from twisted.internet.task import deferLater
 
 JOBS = Path(__file__).parent / "jobs"
 
@@ -105,15 +104,18 @@ class Worker:
         self.pool.bind(self.events)
         self._next = 0
         self._assigned: dict[int, Assignment] = {}
+        self.stopped = False
+        self.events.on_returned = self._again
 
-    def insist(self) -> None:
+    def _again(self, attempts: Any) -> None:
         """Assign again what is given back, as a coordinator would."""
-
-        def again(attempts: Any) -> None:
-            jobs = [self._assigned[holding.job] for holding in attempts]
+        jobs = [self._assigned[held.job] for held in attempts if held.job in self._assigned]
+        if jobs and not self.stopped:
             reactor.callLater(0, self.pool.assign, jobs)
 
-        self.events.on_returned = again
+    def stop(self, grace: float) -> Any:
+        self.stopped = True
+        return self.pool.stop(grace)
 
     def assignment(self, target: str, *args: Any, **options: Any) -> Assignment:
         self._next += 1
@@ -182,7 +184,7 @@ async def make_worker(tmp_path: Path) -> Any:
 
     yield make
     for worker in made:
-        await worker.pool.stop(0)
+        await worker.stop(0)
 
 
 @pytest_twisted.async_yield_fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import cloudpickle
 import pytest_twisted
-
 from ampacity.protocol.outcomes import Ending
 from ampacity.protocol.packing import pack
 
@@ -90,7 +90,7 @@ async def test_large_values_travel_as_files(worker):
         job = worker.submit("large", size)
         assert await worker.value(job) == b"x" * size
         assert bool(worker.events.reports[job].blobs) == (size > 32 * 1024)
-    ref = worker.events.keep(pickle.dumps((b"y" * 1_000_000,)[:1] and ((b"y" * 1_000_000,), {})))
+    ref = worker.events.keep(pickle.dumps(((b"y" * 1_000_000,), {})))
     assert await worker.run("length", payload=ref) == 1_000_000
     assert not list((worker.folder / "pool").glob("*/results/*"))
 
@@ -134,7 +134,10 @@ async def test_functions_by_value_and_their_classes(worker):
 
 @ensure
 async def test_shipped_modules(worker):
-    sources = {"gift/__init__.py": "from .inner import f\n", "gift/inner.py": "def f():\n    return 7\n"}
+    sources = {
+        "gift/__init__.py": "from .inner import f\n",
+        "gift/inner.py": "def f():\n    return 7\n",
+    }
     ref = worker.events.keep(pack(["gift", True, sources]))
     assert await worker.run("gift:f", ships=(ref,)) == 7
     error = (await worker.outcome(worker.submit("gift:f"))).error
@@ -207,14 +210,17 @@ async def test_folders(worker, tmp_path):
     assert (await worker.outcome(job)).error.type_name == "FileNotFoundError"
 
 
+def _deeds():
+    source = (Path(__file__).parent / "jobs" / "deeds.py").read_text()
+    return pack(["deeds", False, {"deeds.py": source}])
+
+
 @ensure
 async def test_scratch_folders_are_of_one_job(worker):
-    ref = worker.events.keep(
-        cloudpickle.dumps(lambda: (__import__("os").getcwd(), open("f", "x").write("a")))
-    )
-    first, _ = await worker.run("f", kind="value", function=ref, cwd=None)
-    second, _ = await worker.run("f", kind="value", function=ref, cwd=None)
-    assert first != second
+    first, files = await worker.run("scratch", cwd=None, ships=(worker.events.keep(_deeds()),))
+    assert files == ["made.txt"]
+    second, files = await worker.run("scratch", cwd=None, ships=(worker.events.keep(_deeds()),))
+    assert files == ["made.txt"] and first != second
 
 
 @ensure

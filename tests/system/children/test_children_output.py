@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import psutil
 import pytest_twisted
-from twisted.internet import defer
-
 from ampacity.protocol.limits import LOG_HEAD, LOG_TAIL
 from ampacity.protocol.outcomes import Ending
+from twisted.internet import defer
 
 ensure = pytest_twisted.ensureDeferred
 

@@ -91,7 +91,7 @@ def length(data):
 
 
 def where():
-    return os.getcwd(), sys.path[0], os.getpid()
+    return str(Path.cwd()), sys.path[0], os.getpid()
 
 
 def environment(name):
@@ -104,7 +104,7 @@ def spoil():
     os.environ.pop("HOME", None)
     os.chdir("/")
     sys.path.insert(0, "/spoilt")
-    sys.stdout = open(os.devnull, "w")
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     os.close(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -112,7 +112,7 @@ def spoil():
 
 
 def state():
-    return [os.environ.get("SPOILT"), "HOME" in os.environ, os.getcwd(), sys.path[0]]
+    return [os.environ.get("SPOILT"), "HOME" in os.environ, str(Path.cwd()), sys.path[0]]
 
 
 def pid():
@@ -120,7 +120,7 @@ def pid():
 
 
 def mark(path):
-    with open(path, "a") as file:
+    with Path(path).open("a") as file:
         file.write("x")
 
 
@@ -217,7 +217,7 @@ def talk_for_ever(path):
 
 def scratch():
     Path("made.txt").write_text("here")
-    return os.getcwd(), sorted(os.listdir())
+    return str(Path.cwd()), sorted(path.name for path in Path.cwd().iterdir())
 
 
 def sleep_with_family(path):

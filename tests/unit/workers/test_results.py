@@ -1,0 +1,85 @@
+"""Results and exceptions made ready to travel."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+
+import pytest
+from ampacity.protocol.jobs import BlobRef
+from ampacity.protocol.limits import INLINE_LIMIT, SHOWN_SHORT, TRACEBACK_LIMIT
+from ampacity.workers.results import Sink, clean, describe, pickle_error, show
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (3, "3"),
+        ("a\nb", '"a\\nb"'),
+        ([1.5, {"a": [None]}], '[1.5, {"a": [null]}]'),
+    ],
+)
+def test_plain_data_is_shown_exactly(value, text):
+    assert show(value, False)[::2] == (True, text)
+
+
+@pytest.mark.parametrize("value", [(1,), {1: 2}, float("nan"), b"x", {1}, [(1,)]])
+def test_other_values_are_shown_by_their_repr(value):
+    assert not show(value, False).exact
+
+
+def test_integers_too_long_for_decimals():
+    assert show(1 << 20_000, True).text.startswith("0x1000")
+
+
+def test_long_texts_are_cut():
+    shown = show("x" * 5000, False)
+    assert not shown.exact and len(shown.text) <= SHOWN_SHORT
+    assert show("x" * 5000, True).exact
+    assert len(show(list(range(10**6)), False).text) <= SHOWN_SHORT
+
+
+def test_a_repr_that_raises():
+    class Bad:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert "RuntimeError" in show(Bad(), True).text or "Bad" in show(Bad(), True).text
+
+
+def test_text_can_always_be_sent():
+    assert clean("a\udcffb") == "a\\udcffb"
+    assert show("\udcff", False).text.encode()
+
+
+def test_small_values_stay_in_memory_and_large_ones_are_spilled(tmp_path):
+    sink = Sink(tmp_path / "value")
+    sink.write(b"abc")
+    assert sink.close() == (b"abc", None)
+    data = b"x" * (INLINE_LIMIT + 1)
+    sink = Sink(tmp_path / "value")
+    sink.write(data[:10])
+    sink.write(memoryview(data[10:]))
+    ref, path = sink.close()
+    assert ref == BlobRef(hashlib.sha256(data).digest(), len(data))
+    assert (tmp_path / "value").read_bytes() == data
+    assert path == str(tmp_path / "value")
+
+
+def test_exceptions_are_pickled_where_that_works(tmp_path):
+    assert pickle.loads(pickle_error(KeyError("a"), False, tmp_path)).args == ("a",)
+    assert pickle_error(ValueError(lambda: None), False, tmp_path) is None
+    assert pickle_error(ValueError("x" * 100_000), False, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_long_tracebacks_keep_both_ends():
+    try:
+        raise ValueError("x" * 200_000)
+    except ValueError as e:
+        text = describe(e)
+    assert len(text.message) == TRACEBACK_LIMIT
+    assert len(text.traceback) <= TRACEBACK_LIMIT
+    assert text.traceback.startswith("Traceback")
