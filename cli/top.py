@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+_FIXED = 14
+"""Lines of the picture that are no workers and no jobs."""
+
 RUNNING = 500
 """Running jobs that are asked for; as many are shown as fit."""
 
@@ -100,8 +103,9 @@ def picture(seen: dict[str, Any], now: float, height: int | None = None) -> Rend
     from rich.console import Group
     from rich.text import Text
 
-    workers = _workers(seen["workers"])
-    left = None if height is None else max(3, height - len(seen["workers"]) - 11)
+    most = None if height is None else max(3, (height - _FIXED) // 2)
+    workers = _workers(seen["workers"], most)
+    left = None if height is None else max(3, height - _FIXED - workers.row_count)
     jobs = _jobs(seen["running"], now, left)
     return Group(_head(seen["status"], now), Text(""), workers, Text(""), jobs)
 
@@ -155,7 +159,7 @@ def _table(*headings: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), expand=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     for heading in headings:
         right = heading.startswith(">")
         table.add_column(
@@ -165,7 +169,7 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _workers(workers: list[dict[str, Any]]) -> Table:
+def _workers(workers: list[dict[str, Any]], most: int | None) -> Table:
     from rich.text import Text
 
     from .listing import worker_row
@@ -174,10 +178,12 @@ def _workers(workers: list[dict[str, Any]]) -> Table:
         "WORKER", "STATE", ">SLOTS", ">RUN", ">HELD", ">DONE", ">FAIL", ">LOST",
         "PYTHON", ">CPU", ">MEMORY", ">LAG P99",
     )  # fmt: skip
-    for worker in workers:
+    for worker in workers[:most]:
         style = "" if worker["state"] == "connected" else "yellow"
         cells = [Text(harmless(cell)) for cell in worker_row(worker)[:-1]]
         table.add_row(*cells, style=style)
+    if most is not None and len(workers) > most:
+        table.add_row(Text(f"and {len(workers) - most} more", style="dim"))
     if not workers:
         table.add_row(Text("none; ampacity join brings one", style="dim"))
     return table
