@@ -81,13 +81,10 @@ class Guard(ProcessProtocol):  # type: ignore[misc,unused-ignore]
     def stop(self) -> Deferred[None]:
         """Fires when the process has ended."""
         self._stopped = Deferred()
-        if not self._running or self.transport is None:
-            self._stopped.callback(None)
-        elif self._groups:
-            self.transport.closeStdin()  # it ends what is left
+        if self._running and self.transport is not None:
+            self.transport.closeStdin()
         else:
-            # it may be killed; on uvloop, a pipe that is closed for writing stays open
-            self.transport.signalProcess("KILL")
+            self._stopped.callback(None)
         return self._stopped
 
     def processEnded(self, reason: Failure) -> None:

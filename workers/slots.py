@@ -38,6 +38,7 @@ from .launch import ChildOptions, interpreter, make_folders
 from .lookout import Lookout
 from .machine import identity
 from .process import Child
+from .reaping import Reaper
 from .reporting import Reporting
 from .waiting import Durations, Waiting
 
@@ -74,6 +75,7 @@ class SlotPool:
         )
         self._python = ".".join(platform.python_version_tuple()[:2]) if python is None else ""
         self._guard = Guard(reactor)
+        self._reaper = Reaper(reactor)
         self._crew = Crew(reactor, slots, self._options, self._guard, self)
         self._durations = Durations()
         self._waiting = Waiting(self._durations)
@@ -114,6 +116,7 @@ class SlotPool:
         folders = (self._options.folder, self._options.results())
         made = self._in_thread(lambda: make_folders(folders))
         self._guard.start()
+        self._reaper.start()
         return made.addCallback(lambda _: self._crew.start())
 
     def _now(self) -> float:
@@ -158,6 +161,7 @@ class SlotPool:
         await self._reporting.when_stored(STORE_SECONDS)  # before their folder goes
         self._reporting.flush()
         await self._guard.stop()
+        self._reaper.stop()
         await self._in_thread(lambda: shutil.rmtree(self._options.folder, ignore_errors=True))
 
     def _end_all(self) -> None:
