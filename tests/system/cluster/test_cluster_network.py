@@ -84,7 +84,7 @@ def note(folder: str, item: int, seconds: float) -> int:
 
 @pytest_twisted.ensureDeferred
 async def test_a_worker_that_is_cut_off_for_longer_than_its_lease(
-    cluster: Any, other_host: Host, tmp_path: Path, until: Any
+    other_host: Host, cluster: Any, tmp_path: Path, until: Any
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
