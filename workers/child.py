@@ -30,7 +30,7 @@ from .errands import PERMITS, STALE, Prepare, RunJobs, job_done
 from .freshness import Freshness
 from .results import clean
 from .shipped import ShippedModules
-from .stage import Streams, Surroundings, left_over, restore_signals, send
+from .stage import Streams, Surroundings, left_over, limits, restore_signals, send
 
 _IDLE, _RUNNING, _CLOSING = range(3)
 
@@ -100,6 +100,7 @@ class Batches:
                 sys.path.remove(folder)
             self._watch_processes = not left_over()  # what it has started stays with the child
         self._surroundings = Surroundings(self._files)
+        self._limits = limits()
         self._streams.flush()
         self._streams.restore()
         self._streams.mark(0)
@@ -195,6 +196,8 @@ class Batches:
         self._mode = _IDLE
         if self._watch_processes and left_over():
             return "it left processes behind"
+        if limits() != self._limits:
+            return "it changed its limits"
         return ""
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:

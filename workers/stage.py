@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import io
 import os
+import resource
 import select
 import shutil
 import signal
@@ -188,6 +189,20 @@ def restore_signals(handlers: dict[int, Any]) -> None:
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def limits() -> list[tuple[int, int]]:
+    """The limits that a job may have lowered, for all that comes after it in this process."""
+    return [resource.getrlimit(which) for which in _LIMITS]
+
+
+_LIMITS = (
+    resource.RLIMIT_AS,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NOFILE,
+)
 
 
 def left_over() -> bool:
