@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from ..protocol.ids import WorkerId
 from ..protocol.outcomes import Evidence
@@ -114,7 +115,7 @@ class Leases:
 
     def _lose_attempts(self, worker: WorkerRecord, evidence: Evidence) -> Iterator[None]:
         while worker.held:
-            for number in list(reversed(worker.held))[:SLICE]:
+            for number in list(islice(reversed(worker.held), SLICE)):
                 self._attempts.lose(worker.held[number], evidence)
             if worker.held:
                 yield

@@ -1,7 +1,7 @@
 """The scheduler: events in, effects out. It has no clock, no reactor and no disk.
 
-``handle`` looks at a bounded number of jobs. What needs more goes on in slices, one at each
-``Continue``, and events may come between the slices. The parts share one ``State``:
+``handle`` looks at a bounded number of jobs. What needs more goes on in slices at each
+``Continue``, and events may come between them. The parts share one ``State``:
 
 - ``Intake``: submissions, groups, retries          - ``Deliveries``: sessions, who is owed what
 - ``Placement``: which worker gets the next jobs    - ``Cancelling``: cancels, deadlines, orphans
@@ -43,7 +43,7 @@ from .placement import Placement
 from .records import SessionRecord, WorkerRecord
 from .retention import Retention
 from .settings import Settings
-from .state import Recall, State
+from .state import State
 
 _Route = Callable[[Any], None]
 
@@ -110,14 +110,14 @@ class Scheduler:
     def _tick(self, event: Tick) -> None:
         jobs = []
         for due in self.state.wheel.pop_due(event.at.now):
-            if isinstance(due, WorkerRecord):
+            if isinstance(due, int):
+                jobs.append(due)
+            elif isinstance(due, WorkerRecord):
                 self.leases.expired(due)
             elif isinstance(due, SessionRecord):
                 self.cancelling.orphans(self.deliveries.expired(due))
-            elif isinstance(due, Recall):
-                self.leases.recalled(due.worker)
             else:
-                jobs.append(due)
+                self.leases.recalled(due.worker)
         self.cancelling.deadlines(jobs)
 
     def _session_left(self, event: SessionLeft) -> None:

@@ -44,6 +44,9 @@ from .wheel import Wheel
 SLICE = 200
 """Jobs that one event or one ``Continue`` looks at, of a list that may be long."""
 
+SLICES = 4
+"""Slices of long work in one event."""
+
 COSTS = 10_000
 """Functions whose duration is remembered."""
 
@@ -98,6 +101,7 @@ class State:
         self.retracts: dict[WorkerRecord, list[Holding]] = {}
         self.tasks: deque[Iterator[None]] = deque()
         self._announced = False
+        self._slices = SLICES
         self._costs: dict[object, CostRecord] = {}
         self._attempts: list[Attempt] = []
 
@@ -201,14 +205,18 @@ class State:
     # -- long work --------------------------------------------------------------------------------
 
     def run(self, task: Iterator[None]) -> None:
-        """Do long work: its first slice now, one more at each ``Continue``."""
+        """Do long work: its first slice now if there is time, one more at each ``Continue``."""
+        if self._slices <= 0:
+            self.tasks.append(task)
+            return
+        self._slices -= 1
         if next(task, task) is not task:
             self.tasks.append(task)
 
     def proceed(self) -> None:
-        """The next slice of the work that is not finished."""
+        """Some slices of the work that is not finished."""
         self._announced = False
-        if self.tasks:
+        for _ in range(min(len(self.tasks), SLICES)):
             self.run(self.tasks.popleft())
 
     # -- effects ----------------------------------------------------------------------------------
@@ -246,6 +254,7 @@ class State:
 
     def _clear(self) -> None:
         self.writes, self.tells = [], []
+        self._slices = SLICES
         for gathered in (self.ends, self.retracts, self.deliveries):
             if gathered:
                 gathered.clear()

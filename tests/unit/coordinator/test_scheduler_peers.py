@@ -147,7 +147,7 @@ def test_a_worker_with_many_attempts_is_lost_in_slices(stage: Any) -> None:
     stage.join(slots=1000)
     stage.ignore()
     stage.lose(goodbye=True)
-    assert stage.go_on() >= 4
+    assert stage.go_on() == 4
     stage.ignore()
     assert stage.scheduler.state.counts[:3] == [1000, 0, 0]
     stage.join("v", slots=1)
