@@ -145,6 +145,7 @@ def test_events_of_a_worker_that_is_gone_are_ignored(stage: Any) -> None:
 def test_a_worker_with_many_attempts_is_lost_in_slices(stage: Any) -> None:
     stage.submit(1000)
     stage.join(slots=1000)
+    stage.go_on()
     stage.ignore()
     stage.lose(goodbye=True)
     assert stage.go_on() == 4
