@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import attrs
 
@@ -18,6 +20,12 @@ from ..protocol.outcomes import (
     unpack_outcome,
 )  # fmt: skip
 from .held import Held
+
+
+def discard(files: Iterable[tuple[BlobRef, Path]]) -> None:
+    """Remove the files of a result that nobody wants."""
+    for _, path in files:
+        path.unlink(missing_ok=True)
 
 
 def wall_clock(mark: float) -> float:

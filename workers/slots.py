@@ -315,8 +315,7 @@ class SlotPool:
             files = [blob(ref) for ref in done.blobs] if done.blobs else ()
             self._report(held, reports.succeeded_or_failed(held), files)
             return
-        for _, path in [blob(ref) for ref in done.blobs]:
-            path.unlink(missing_ok=True)
+        reports.discard(blob(ref) for ref in done.blobs)
         evidence = evidence_of(self.info, child, held.why, done.signal)
         self._report_ended(held, evidence, done.began, seconds)
 
@@ -341,8 +340,7 @@ class SlotPool:
             evidence = evidence_of(self.info, child, running.why)
             self._report_ended(running, evidence, since, seconds)
         self._crew.gone(child)
-        folder = child.folder
-        self._in_thread(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+        self._in_thread(functools.partial(shutil.rmtree, child.folder, ignore_errors=True))
         self._dispatch.arm()
 
     def cannot_start(self, error: CannotStart) -> None:
@@ -371,9 +369,8 @@ class SlotPool:
         self._forget(held)
         if held.why != "superseded":
             self._reporting.add(report, files)
-            return
-        for _, path in files:
-            path.unlink(missing_ok=True)
+        else:
+            reports.discard(files)
 
     def _forget(self, held: Held) -> None:
         held.state = State.GONE
