@@ -49,11 +49,12 @@ class Deliveries:
 
     def _deliver_again(self, session: SessionRecord, owed: Sequence[JobId]) -> Iterator[None]:
         for start in range(0, len(owed), SLICE):
-            again = [
-                number
-                for number in owed[start : start + SLICE]
-                if number in session.outbox or number in session.late
-            ]
+            again = []
+            for number in owed[start : start + SLICE]:
+                if number in session.late and number not in self._state.jobs:
+                    del session.late[number]
+                elif number in session.outbox or number in session.late:
+                    again.append(number)
             if again:
                 self._state.deliveries.setdefault(session, []).extend(again)
             if start + SLICE < len(owed):

@@ -338,3 +338,15 @@ def test_nothing_is_left_of_a_client_that_is_gone(stages: Any) -> None:
     stage.ignore()
     state = stage.scheduler.state
     assert not (state.jobs or state.groups or state.sessions or state.clients or state.specs)
+
+
+def test_what_was_forgotten_during_a_long_absence_is_not_delivered(stages: Any) -> None:
+    stage = stages(retain_jobs=0)
+    stage.open()
+    stage.submit(1)
+    stage.cancel(1)
+    stage.leave()
+    stage.later(60)
+    assert stage.only("write: forgotten") == ["write: forgotten 1"]
+    stage.open()
+    stage.expect("opened s")
