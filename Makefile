@@ -22,7 +22,7 @@ test: $(INSTALLED)
 check: $(INSTALLED) $(MYPATH)/ampacity
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	cd $(MYPATH) && MYPYPATH=. $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ampacity
+	cd $(MYPATH) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ampacity
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)

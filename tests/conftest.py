@@ -9,7 +9,9 @@ and is no fault of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -31,6 +33,9 @@ from zope.interface import implementer
 
 SETTLING_SECONDS = 1.0
 """How long connections that are closing and processes that are ending may take, after a test."""
+
+TEST_SECONDS = 100.0
+"""How long an asynchronous test may take."""
 
 _MARK = "TESTS_OF_AMPACITY"
 os.environ[_MARK] = uuid.uuid4().hex
@@ -232,6 +237,33 @@ def _words_of(pid: int) -> str:
 def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """An asynchronous test that waits for ever fails, and the next one gets its turn.
+
+    What blocks the reactor is left to pytest's own ``faulthandler_timeout``, which ends the run.
+    """
+    test = pyfuncitem.obj
+    if inspect.iscoroutinefunction(test):
+        pyfuncitem.obj = _within(TEST_SECONDS, test)
+    try:
+        return (yield)
+    finally:
+        pyfuncitem.obj = test
+
+
+def _within(seconds: float, test: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(test)
+    async def timed(*args: Any, **kwargs: Any) -> None:
+        done = Deferred.fromCoroutine(test(*args, **kwargs))
+        await done.addTimeout(seconds, _reactor())
+
+    return timed
 
 
 # -- the whole run --------------------------------------------------------------------------------
