@@ -136,6 +136,9 @@ class Driver:
             return fail(QueueFull("nothing can be stored now"))
         answer: Deferred[Any] = Deferred()
         self._asks[number] = answer
+        if self._acknowledged:
+            # who asks for an outcome again has it sent again only if the first is acknowledged
+            self._end_turn()
         try:
             self.handle(made)
         except Exception:  # noqa: BLE001 -- a mistake inside is the answer, with its story
