@@ -18,7 +18,7 @@ from ..protocol.errors import PoolClosed, WrongThread
 T = TypeVar("T")
 
 _TICK = 0.05
-"""Seconds between looks for children that ended, and for the end of the main thread."""
+"""Seconds between looks whether the main thread has ended."""
 
 _LOOK = 1.0
 """Seconds after which who waits looks whether the reactor still runs."""
@@ -64,19 +64,15 @@ def start() -> Any:
 
 
 def _run(reactor: Any, runs: threading.Event) -> None:
-    from twisted.internet.task import LoopingCall
-
-    # without signal handlers, nobody but us looks after children that ended
-    reactor.callWhenRunning(lambda: LoopingCall(_tick, reactor).start(_TICK))
+    reactor.callWhenRunning(_stop_with_main_thread, reactor)
     reactor.callWhenRunning(runs.set)
     reactor.run(installSignalHandlers=False)
 
 
-def _tick(reactor: Any) -> None:
-    from twisted.internet.process import reapAllProcesses
-
-    reapAllProcesses()
-    if not threading.main_thread().is_alive() and reactor.running:
+def _stop_with_main_thread(reactor: Any) -> None:
+    if threading.main_thread().is_alive():
+        reactor.callLater(_TICK, _stop_with_main_thread, reactor)
+    else:
         reactor.stop()
 
 

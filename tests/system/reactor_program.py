@@ -21,11 +21,11 @@ def install(name: str) -> None:
 
             pollreactor.install()
         case "asyncio" | "uvloop":
-            loop: Any = asyncio.new_event_loop()
             if name == "uvloop":
-                import uvloop
-
-                loop = uvloop.new_event_loop()
+                import uvloop as loops
+            else:
+                loops: Any = asyncio  # type: ignore[no-redef]  # the same call
+            loop = loops.new_event_loop()
             asyncio.set_event_loop(loop)
             from twisted.internet import asyncioreactor
 

@@ -1,0 +1,196 @@
+"""A pool on this machine, with real children."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from ampacity import JobCancelled, JobCrashed, JobFailed, JobsFailed, JobTimedOut, Pool
+from ampacity.protocol.errors import BadOption
+
+
+@pytest_twisted.async_yield_fixture
+async def pool() -> AsyncIterator[Pool]:
+    pool = Pool(slots=2, reactor=reactor)
+    yield pool
+    await pool.close()
+
+
+def double(n: int) -> int:
+    return n * 2
+
+
+def grow(data: bytes) -> bytes:
+    return data * 2
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def spawn_and_wait() -> None:
+    import subprocess
+
+    subprocess.run(["sleep", "77"], check=True)
+
+
+class Unpicklable(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__("needs two")
+
+
+def raise_unpicklable() -> None:
+    raise Unpicklable(1, 2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_job_and_many(pool: Pool):
+    assert await pool.submit(math.factorial, 20) == 2432902008176640000
+    assert await pool.map(double, range(2000)) == [n * 2 for n in range(2000)]
+    assert [n async for n in pool.map(double, range(50))] == [n * 2 for n in range(50)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_functions_by_value(pool: Pool):
+    offset = 10
+
+    def add(n: int) -> int:
+        return n + offset
+
+    assert await pool.map(add, range(3)) == [10, 11, 12]
+    assert await pool.submit(lambda: "from a lambda") == "from a lambda"
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_values_both_ways(pool: Pool):
+    data = os.urandom(5_000_000)
+    assert await pool.submit(grow, data) == data * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_errors(pool: Pool):
+    with pytest.raises(ValueError, match="math domain") as rebuilt:
+        await pool.submit(math.sqrt, -1)
+    assert "math domain error" in rebuilt.value.remote_traceback
+    with pytest.raises(JobFailed, match="needs two") as told:
+        await pool.submit(raise_unpicklable)
+    assert told.value.type_name.endswith("Unpicklable")
+    assert "raise_unpicklable" in told.value.traceback
+    with pytest.raises(JobsFailed, match="1 of 2"):
+        await pool.map(math.sqrt, [1, -1])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crash_is_told_with_its_evidence(pool: Pool):
+    with pytest.raises(JobCrashed, match="SIGSEGV") as crashed:
+        await pool.submit(crash)
+    assert crashed.value.evidence["signal"] == "SIGSEGV"
+    assert await pool.submit(double, 2) == 4
+
+
+@pytest_twisted.ensureDeferred
+async def test_time_outs_and_cancelling_end_what_runs(pool: Pool):
+    began = time.monotonic()
+    with pytest.raises(JobTimedOut, match="SIG"):
+        await pool.options(timeout=0.3).submit(spawn_and_wait)
+    job = pool.submit(spawn_and_wait)
+    await job.accepted()
+    assert await job.cancel() in ("queued", "sent", "running")
+    with pytest.raises(JobCancelled):
+        await job
+    assert time.monotonic() - began < 10
+    sleeping = [p for p in psutil.Process().children(recursive=True) if "sleep" in p.name()]
+    _gone, alive = psutil.wait_procs(sleeping, timeout=5)
+    assert alive == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_options_reach_the_child(pool: Pool, tmp_path: Path):
+    view = pool.options(env={"COLOUR": "blue"}, cwd=tmp_path, name="look")
+    assert await view.submit(environment, "COLOUR") == "blue"
+    assert await pool.submit(environment, "COLOUR") is None
+    assert await pool.submit(environment, "OMP_NUM_THREADS") == "1"
+    found = await pool.jobs(name="look")
+    assert [job.name for job in found] == ["look"]
+    assert await found[0] == "blue"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_submitted_before_can_be_found(pool: Pool):
+    job = pool.submit(double, 4)
+    assert await job == 8
+    assert await pool.job(job.id) == 8
+    group = pool.map(double, range(30))
+    assert await group == [n * 2 for n in range(30)]
+    assert await pool.group(group.id) == [n * 2 for n in range(30)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_same_key_is_the_same_job(pool: Pool):
+    once = pool.options(key="once")
+    first, second = once.submit(time.monotonic), once.submit(time.monotonic)
+    assert await first == await second
+    third = once.submit(time.monotonic)
+    assert await third == await first
+    assert first.id == second.id == third.id
+
+
+@pytest_twisted.ensureDeferred
+async def test_leaving_a_stream_early(pool: Pool):
+    seen = []
+    async for value in pool.map(double, iter(range(10**9))):
+        seen.append(value)
+        if len(seen) == 100:
+            break
+    assert seen == [n * 2 for n in range(100)]
+    assert await pool.submit(double, 1) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_setup_is_called_in_each_child():
+    async with Pool(slots=1, setup="logging:captureWarnings", reactor=reactor) as pool:
+        with pytest.raises(BadOption):
+            pool.options(colour=1)
+    async with Pool(slots=1, setup=set_up, reactor=reactor) as pool:
+        assert await pool.submit(environment, "SET_UP") == "yes"
+
+
+def set_up() -> None:
+    os.environ["SET_UP"] = "yes"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_shipped_module(pool: Pool, tmp_path: Path, monkeypatch: Any):
+    (tmp_path / "shop_of_tea.py").write_text("def price(n):\n    return n * 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import shop_of_tea  # type: ignore[import-not-found]  # written above
+
+    monkeypatch.setitem(sys.modules, "shop_of_tea", shop_of_tea)
+    with pytest.raises(ModuleNotFoundError):
+        await pool.submit(shop_of_tea.price, 2)
+    pool.ship(shop_of_tea)
+    assert await pool.submit(shop_of_tea.price, 2) == 6
+
+
+@pytest_twisted.ensureDeferred
+async def test_leaving_the_block_waits_for_jobs_and_leaves_no_process():
+    before = set(psutil.Process().children(recursive=True))
+    async with Pool(slots=2, reactor=reactor) as pool:
+        job = pool.submit(double, 21)
+    assert await job == 42
+    assert set(psutil.Process().children(recursive=True)) <= before
