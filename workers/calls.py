@@ -16,7 +16,7 @@ from ..protocol.errors import Malformed
 from ..protocol.jobs import BlobRef, JobSpec, unpack_spec
 from ..protocol.outcomes import Ending, Outcome, Shown, pack_outcome
 from ..protocol.packing import pack, unpack_arguments
-from .results import Sink, describe, pickle_error, pickle_into, show
+from .results import Sink, describe, pickle_error, pickle_into, plain, show
 
 KEPT_CALLS = 256
 """Specs whose function is kept ready in a child."""
@@ -113,6 +113,9 @@ class Calls:
     def _succeeded(self, spec: JobSpec, value: Any) -> Ended:
         if value is None:
             return _NONE
+        quick = plain(value)
+        if quick is not None:
+            return Ended(Ending.SUCCEEDED, pack((*quick, None, None, None, b"")), [])
         self._results += 1
         sink = Sink(self._place.files / f"result-{self._results}")
         try:

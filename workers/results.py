@@ -85,6 +85,25 @@ def pickle_into(sink: Sink, value: Any, by_value: bool) -> None:
         cloudpickle.Pickler(sink, protocol=5).dump(value)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def plain(value: Any) -> tuple[bytes, Shown] | None:
+    """What most small jobs give, pickled and shown without further ado; None for all else."""
+    kind = type(value)
+    if kind is int or kind is float or kind is bool or (kind is str and len(value) <= _SMALL):
+        try:
+            text = _encode(value)
+        except ValueError:  # not finite, or more digits than Python writes
+            return None
+        if len(text) <= SHOWN_SHORT and text.isprintable():
+            return pickle.dumps(value, 5), Shown(True, kind.__name__, text)
+    return None
+
+
+_SMALL = SHOWN_SHORT // 2
+
+
 def show(value: Any, full: bool) -> Shown:
     """A value as text: exact JSON where it is plain data, else its capped ``repr``."""
     limit = SHOWN_FULL if full else SHOWN_SHORT
@@ -92,7 +111,7 @@ def show(value: Any, full: bool) -> Shown:
     name = f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else ""
     if kind in _PLAIN or (kind is str and len(value) <= limit) or _is_json(value, limit):
         with contextlib.suppress(ValueError, RecursionError):
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            text = _encode(value)
             if len(text) <= limit:
                 return Shown(True, name or kind.__qualname__, clean(text))
     return Shown(False, name or kind.__qualname__, clean(_capped_repr(value, limit, full)))

@@ -5,6 +5,7 @@ Everything here runs for every job, so each step first looks whether there is an
 
 from __future__ import annotations
 
+import _signal
 import contextlib
 import ctypes
 import fcntl
@@ -23,6 +24,10 @@ from .errands import FROM_CHILD, STDERR, STDOUT, marker
 
 _HIGH = 100
 """Private copies of descriptors live above this, out of the way of jobs that count them."""
+
+
+_JOB_ID = os.fsencode("AMPACITY_JOB_ID")
+_ATTEMPT = os.fsencode("AMPACITY_ATTEMPT")
 
 
 def _environment() -> Any:
@@ -64,11 +69,15 @@ class Surroundings:
 
     def set(self, job: int, attempt: str, extra: tuple[tuple[str, str], ...]) -> None:
         """Say who runs, in the environment."""
-        environ = os.environ
-        environ["AMPACITY_JOB_ID"] = str(job)
-        environ["AMPACITY_ATTEMPT"] = attempt
-        for name, value in extra:
-            environ[name] = value
+        self._say(_JOB_ID, b"%d" % job)
+        self._say(_ATTEMPT, attempt.encode())
+        for name, text in extra:
+            os.environ[name] = text
+
+    def _say(self, name: bytes, value: bytes) -> None:
+        """Set a variable that every job gets, past the encoding that ``os.environ`` does."""
+        os.putenv(name, value)
+        _environment()[name] = self._environment[name] = value
 
     def restore(self) -> None:
         """Undo what a job did to folder, path and environment."""
@@ -77,9 +86,6 @@ class Surroundings:
         os.fchdir(self._descriptor)
         if sys.path != self._path:
             sys.path[:] = self._path
-        environ = os.environ
-        environ.pop("AMPACITY_JOB_ID", None)
-        environ.pop("AMPACITY_ATTEMPT", None)
         if _environment() != self._environment:
             self._restore_environment()
 
@@ -129,9 +135,13 @@ class Streams:
 
     def flush(self) -> None:
         """Write out what Python and C have buffered, as part of the job."""
-        for stream in {id(s): s for s in (sys.stdout, sys.stderr, *self._objects)}.values():
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
+        out, err = self._objects
+        _flush(out)
+        _flush(err)
+        if sys.stdout is not out:
+            _flush(sys.stdout)
+        if sys.stderr is not err:
+            _flush(sys.stderr)
         self._flush_c(None)
 
     def restore(self) -> None:
@@ -150,6 +160,13 @@ class Streams:
         data = marker(self._nonce, number)
         for descriptor in self._copies:
             write_all(descriptor, data)
+
+
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError, AttributeError):
+        return  # closed, or replaced by something else: there is nothing to be saved
 
 
 def _text(descriptor: int) -> io.TextIOWrapper:
@@ -184,9 +201,12 @@ def send(data: bytes) -> None:
 
 
 def restore_signals(handlers: dict[int, Any]) -> None:
-    """Put signal handlers back, and end a timer that a job has left running."""
+    """Put signal handlers back, and end a timer that a job has left running.
+
+    ``_signal`` is asked directly: ``signal`` turns numbers into enumerations, at 9 µs a job.
+    """
     for number, handler in handlers.items():
-        if signal.getsignal(number) is not handler:
+        if _signal.getsignal(number) is not handler:
             signal.signal(number, handler)
     signal.setitimer(signal.ITIMER_REAL, 0)
 
