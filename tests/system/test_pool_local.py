@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -17,7 +18,6 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from ampacity import JobCancelled, JobCrashed, JobFailed, JobsFailed, JobTimedOut, Pool
-from ampacity.protocol.errors import BadOption
 
 
 @pytest_twisted.async_yield_fixture
@@ -122,11 +122,12 @@ async def test_time_outs_and_cancelling_end_what_runs(pool: Pool):
 @pytest_twisted.ensureDeferred
 async def test_options_reach_the_child(pool: Pool, tmp_path: Path):
     view = pool.options(env={"COLOUR": "blue"}, cwd=tmp_path, name="look")
-    assert await view.submit(environment, "COLOUR") == "blue"
-    assert await pool.submit(environment, "COLOUR") is None
-    assert await pool.submit(environment, "OMP_NUM_THREADS") == "1"
+    assert await view.submit(os.getenv, "COLOUR") == "blue"
+    assert await pool.submit(os.getenv, "COLOUR") is None
+    assert await pool.submit(os.getenv, "OMP_NUM_THREADS") == "1"
+    assert await view.submit(os.getcwd) == str(tmp_path)
     found = await pool.jobs(name="look")
-    assert [job.name for job in found] == ["look"]
+    assert [job.name for job in found] == ["look", "look"]
     assert await found[0] == "blue"
 
 
@@ -163,9 +164,8 @@ async def test_leaving_a_stream_early(pool: Pool):
 
 @pytest_twisted.ensureDeferred
 async def test_setup_is_called_in_each_child():
-    async with Pool(slots=1, setup="logging:captureWarnings", reactor=reactor) as pool:
-        with pytest.raises(BadOption):
-            pool.options(colour=1)
+    async with Pool(slots=1, setup="gc:disable", reactor=reactor) as pool:
+        assert await pool.submit(gc.isenabled) is False
     async with Pool(slots=1, setup=set_up, reactor=reactor) as pool:
         assert await pool.submit(environment, "SET_UP") == "yes"
 
