@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
@@ -134,11 +134,15 @@ class Engine:
 
     def ready(self) -> Deferred[None]:
         """Fires when jobs can run, or be handed in; fails with the reason why they cannot."""
-        self.session()
-        if self._open:
-            return succeed(None)
         waiter: Deferred[None] = Deferred()
-        self._readers.append(waiter)
+        self._readers.append(waiter)  # before the start, which may fail at once
+        try:
+            self.session()
+        except BaseException:
+            self._readers.remove(waiter)
+            raise
+        if self._open:
+            self._tell_ready(None)
         return waiter
 
     def _tell_ready(self, result: Failure | None) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import pytest
 import pytest_twisted
-
 from ampacity.blocking import Pool
 from ampacity.protocol.errors import WrongThread
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from ampacity.client.session import Session
+from ampacity.protocol.ids import GroupId, JobId
 from ampacity.protocol.jobs import BlobRef, unpack_spec
 from ampacity.protocol.outcomes import Delivery, Ending, ErrorText, Outcome, pack_outcome
 from ampacity.protocol.ports import Accepted
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 
@@ -36,12 +37,12 @@ class FakeCoordinator:
         self.port: Any = None
         self.next = 1
         self.sequences: list[int] = []
-        self.folder: Path | None = None
+        self.folder: Any = None
 
-    def submit(self, sequence: int, submissions: Any, group: int | None) -> Deferred[Accepted]:
+    def submit(self, sequence: int, submissions: Any, group: int | None) -> Any:
         self.sequences.append(sequence)
         if self.refuses is not None and submissions:
-            return maybeDeferred(_raise, self.refuses)
+            return fail(self.refuses)
         answer = self._accept(sequence, list(submissions), group)
         if self.holding:
             waiting: Deferred[Accepted] = Deferred()
@@ -49,7 +50,7 @@ class FakeCoordinator:
             return waiting
         return succeed(answer)
 
-    def _accept(self, sequence: int, submissions: list[Any], group: int | None) -> Accepted:
+    def _accept(self, sequence: int, submissions: list[Any], group: int | None) -> Any:
         known = self.frames.get(sequence)
         if known is not None:
             return known
@@ -60,7 +61,7 @@ class FakeCoordinator:
         self.next += len(submissions)
         self.queue += [(first + place, job) for place, job in enumerate(submissions)]
         runs = ((first, len(submissions)),) if submissions else ()
-        accepted = Accepted(ids=runs, group=None if group is None else 100 + group)
+        accepted = Accepted(ids=runs, group=None if group is None else GroupId(100 + group))
         self.frames[sequence] = accepted
         return accepted
 
@@ -75,7 +76,7 @@ class FakeCoordinator:
         done = [self._run(number, job) for number, job in taken if number not in self.cancelled]
         self.port.delivered(done)
 
-    def _run(self, number: int, job: Any) -> Delivery:
+    def _run(self, number: JobId, job: Any) -> Delivery:
         spec = unpack_spec(job.spec)
         packed = job.payload
         if isinstance(packed, BlobRef):
@@ -95,7 +96,7 @@ class FakeCoordinator:
         module, _, name = spec.target.partition(":")
         return reduce(getattr, name.split("."), importlib.import_module(module))
 
-    def end(self, job: int, ending: Ending, outcome: Outcome) -> None:
+    def end(self, job: Any, ending: Ending, outcome: Outcome) -> None:
         self.queue = [(number, one) for number, one in self.queue if number != job]
         self.port.delivered([Delivery(job, ending, pack_outcome(outcome))])
 
@@ -129,10 +130,6 @@ class FakeCoordinator:
         return maybeDeferred(answer, details) if callable(answer) else succeed(answer)
 
 
-def _raise(error: Exception) -> None:
-    raise error
-
-
 def _refs(job: Any) -> list[BlobRef]:
     refs = list(unpack_spec(job.spec).blobs())
     return [*refs, job.payload] if isinstance(job.payload, BlobRef) else refs
@@ -148,6 +145,7 @@ class Reactor(Clock):
     """A clock with as much of a reactor as a pool uses; threads are not."""
 
     running = False
+    trigger: Any = ()
 
     def callWhenRunning(self, function: Any, *args: Any) -> None:
         function(*args)
@@ -157,7 +155,7 @@ class Reactor(Clock):
         return trigger
 
     def removeSystemEventTrigger(self, trigger: Any) -> None:
-        self.trigger = None
+        self.trigger = ()
 
     def turn(self, count: int = 30) -> None:
         """A few turns of the loop."""
@@ -171,14 +169,14 @@ def clock() -> Reactor:
 
 
 @pytest.fixture
-def coordinator(tmp_path: Path) -> FakeCoordinator:
+def coordinator(tmp_path: Path) -> Any:
     fake = FakeCoordinator()
     fake.folder = tmp_path
     return fake
 
 
 @pytest.fixture
-def session(clock: Reactor, coordinator: FakeCoordinator) -> Any:
+def session(clock: Reactor, coordinator: Any) -> Any:
     """A session that is connected already."""
     session = Session(clock, maybeDeferred)
     coordinator.port = session
@@ -189,7 +187,7 @@ def session(clock: Reactor, coordinator: FakeCoordinator) -> Any:
 
 
 @pytest.fixture
-def pool(clock: Reactor, coordinator: FakeCoordinator, monkeypatch: pytest.MonkeyPatch) -> Any:
+def pool(clock: Reactor, coordinator: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A pool over the coordinator in memory."""
     from ampacity.client import engine
     from ampacity.client.pool import Pool

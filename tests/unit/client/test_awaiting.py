@@ -63,7 +63,7 @@ def test_twisted_coroutines_await_an_answer():
 
 
 def test_many_tasks_and_coroutines_wait_for_one_thing():
-    async def main() -> list[str]:
+    async def main() -> list[Any]:
         later = Later()
 
         async def wait() -> str:
@@ -121,7 +121,7 @@ def test_a_coroutine_that_is_cancelled_cancels_what_it_awaits():
 
 
 def test_users_coroutines_may_mix_deferreds_and_futures():
-    async def mixed(gate: Deferred[str]) -> str:
+    async def mixed(gate: Any) -> Any:
         await asyncio.sleep(0)
         with pytest.raises(ValueError, match="no"):
             await fail(ValueError("no"))
@@ -139,7 +139,7 @@ def test_users_coroutines_may_mix_deferreds_and_futures():
 def test_users_coroutines_without_asyncio():
     gate: Deferred[str] = Deferred()
 
-    async def waits() -> str:
+    async def waits() -> Any:
         return await gate
 
     running = run(waits())

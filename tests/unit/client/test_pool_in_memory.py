@@ -327,7 +327,7 @@ def _payload(number: int) -> bytes:
 def test_awaited_in_a_coroutine_and_yielded_to_inline_callbacks(pool, clock, coordinator):
     job = pool.submit(math.sqrt, 16)
 
-    async def awaits() -> float:
+    async def awaits() -> Any:
         return await job
 
     @inlineCallbacks
@@ -345,7 +345,7 @@ def test_awaited_in_a_coroutine_and_yielded_to_inline_callbacks(pool, clock, coo
 def test_cancelling_a_coroutine_that_awaits_a_job_cancels_it(pool, clock, coordinator):
     job = pool.submit(math.sqrt, 16)
 
-    async def awaits() -> float:
+    async def awaits() -> Any:
         return await job
 
     waiting = ensureDeferred(awaits())

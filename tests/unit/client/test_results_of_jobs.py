@@ -14,6 +14,7 @@ from ampacity.protocol.errors import (
     JobFailed,
     JobTimedOut,
 )
+from ampacity.protocol.ids import JobId
 from ampacity.protocol.outcomes import Ending, ErrorText, Evidence, Outcome
 
 _TEXT = ErrorText("shop.OutOfStock", "no tea", "Traceback (most recent call last):\n  ...")
@@ -21,7 +22,7 @@ _TEXT = ErrorText("shop.OutOfStock", "no tea", "Traceback (most recent call last
 
 def _error(ending: Ending, outcome: Outcome, source: bytes | None = None) -> Any:
     with pytest.raises(Exception) as raised:  # its kind is what is tested
-        raise_error(17, "render", ending, outcome, source)
+        raise_error(JobId(17), "render", ending, outcome, source)
     return raised.value
 
 
