@@ -13,8 +13,10 @@ import functools
 import gc
 import inspect
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -269,6 +271,12 @@ def _within(seconds: float, test: Callable[..., Any]) -> Callable[..., Any]:
 # -- the whole run --------------------------------------------------------------------------------
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Short paths: the name of a UNIX socket has about a hundred bytes."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="amp")
+
+
 def pytest_collection_finish() -> None:
     """The modules are here to stay; what a test makes is then quick to collect."""
     gc.collect()
@@ -278,6 +286,8 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A process that outlives the run was started by a fixture wider than a test."""
     left = _processes()
+    if session.exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
     for pid in left:
         print(f"\nleft behind by the run: process {pid} {_words_of(pid)}")
         _kill(pid)
