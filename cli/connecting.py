@@ -59,16 +59,16 @@ class Way:
 async def _with_link(reactor: Any, way: Way, main: Main) -> int:
     from twisted.internet import threads
 
-    from ..client.session import Session
-    from .connection import Link
+    from .connection import Link, ToldSession
 
     pool = reactor.getThreadPool()
-    session = Session(reactor, partial(threads.deferToThreadPool, reactor, pool))
+    session = ToldSession(reactor, partial(threads.deferToThreadPool, reactor, pool))
     link = way.make_link(reactor)
     try:
         await link.open(session)
         return await main(reactor, Link(session, way.own))
     finally:
+        session.leaving = True
         await link.close()
         await session.close()
 

@@ -17,9 +17,31 @@ from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT
 from ..protocol.outcomes import Delivery, Ending, JobLog
+from ..protocol.ports import Coordinator
+from .failures import say
 
 Sink = Callable[[int, bytes], "Deferred[bool]"]
 """Takes a job's output: the stream (1 or 2) and the bytes."""
+
+
+class ToldSession(Session):
+    """A session whose user is told when the connection goes and comes."""
+
+    leaving = False
+    """We go ourselves, or have sent the coordinator away."""
+    _lost = False
+
+    def disconnected(self) -> None:
+        super().disconnected()
+        if not self.leaving and not self._lost:
+            self._lost = True
+            say("the connection to the coordinator is lost; trying again, Ctrl-C leaves")
+
+    def connected(self, coordinator: Coordinator, next_sequence: int) -> None:
+        if self._lost:
+            self._lost = False
+            say("connected again")
+        super().connected(coordinator, next_sequence)
 
 
 @attrs.define(eq=False)

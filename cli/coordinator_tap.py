@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -19,7 +20,10 @@ class Options(SettingsOptions):
     """The options of ``ampacity coordinator``, from the same table."""
 
     from_table = _KEYS
-    optParameters = SettingsOptions.rows(*_KEYS)  # noqa: N815  # Twisted's name
+    optParameters = [  # noqa: N815, RUF012  # Twisted's name, read only
+        *SettingsOptions.rows(*_KEYS),
+        ["tokens", None, None, "Leave worker/token and client/token in this folder."],
+    ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
@@ -31,24 +35,26 @@ class Options(SettingsOptions):
 
 
 def makeService(options: usage.Options) -> IService:
-    """The coordinator; tokens are printed when it is ready."""
+    """The coordinator. Lines to join with go to files: what is printed under twist is logged."""
     from twisted.internet import reactor
 
     from .hosting import Host, forget_tokens
-    from .readiness import show_coordinator
 
     settings: Settings = settings_of(options, (*_KEYS, "listen"))
     forget_tokens()
     host = Host(reactor, settings, settings["slots"] or 0)
     log = Logger()
 
-    def ready(_: Any) -> None:
-        show_coordinator(host.facts())
+    async def ready() -> None:
+        await host.ready
+        log.info("the coordinator is ready: {where}", where=", ".join(host.listening))
+        if options["tokens"] is not None:
+            await host.hand_out_tokens(Path(options["tokens"]))
 
     def failed(failure: Failure) -> None:
         log.error("the coordinator cannot start: {why}", why=failure.getErrorMessage())
         stop_with(reactor)
 
-    host.ready.addCallbacks(ready, failed)
+    Deferred.fromCoroutine(ready()).addErrback(failed)
     host.stopped.addCallback(lambda _: stop_with(reactor))
     return host

@@ -282,6 +282,7 @@ async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
     from ..protocol.errors import Disconnected
 
     pid = access.holder()
+    link.session.leaving = True
     with contextlib.suppress(Disconnected, ConnectionClosed):  # it went before it could answer
         await link.shutdown()
     if elsewhere:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import click
 from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from ..protocol.errors import AmpacityError
 from .twisting import SettingsOptions, settings_of, stop_with
 
 _KEYS = ("coordinator", "token_file", "slots", "name", "python", "setup", "grace", "state")
@@ -26,7 +28,10 @@ def makeService(options: usage.Options) -> IService:
     from .hosting import destination, forget_tokens, make_agent
 
     settings = settings_of(options, _KEYS)
-    to = destination(settings, None)
+    try:
+        to = destination(settings, None)
+    except (AmpacityError, click.UsageError) as e:
+        raise SystemExit(f"ampacity: {getattr(e, 'message', e)}") from None
     forget_tokens()
     agent, _folder = make_agent(reactor, settings, to)
     log = Logger()
