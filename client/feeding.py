@@ -17,7 +17,7 @@ from .awaiting import run
 if TYPE_CHECKING:
     from .group import Group
 
-SLICE = 0.005
+SLICE = 0.003
 """Seconds for which items are pulled before the reactor has its turn."""
 
 _CHECKED_EVERY = 16
@@ -62,6 +62,7 @@ async def _feed_sync(
     while not group.is_stopped():
         if not group.has_room():
             await group.room()
+            await deferLater(reactor, 0)  # the turn that made room has had enough to do
             continue
         held_up = None
         until = reactor.seconds() + SLICE

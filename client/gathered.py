@@ -21,7 +21,8 @@ class Gathered(Generic[T]):
 
     def __init__(self, group: Group[T]) -> None:
         self._group = group
-        self._values: dict[int, T] = {}
+        self._values: list[Any] = []
+        """By place, with the errors in their places."""
         self._failures: dict[int, BaseException] = {}
         self._first_failure: BaseException | None = None
         self._reading = 0
@@ -54,11 +55,20 @@ class Gathered(Generic[T]):
                 self._read, self._not_read, callbackArgs=(place,), errbackArgs=(place,)
             )
         else:
-            self._values[place] = value
+            self._put(place, value)
+
+    def _put(self, place: int, value: Any) -> None:
+        values = self._values
+        if place == len(values):
+            values.append(value)
+            return
+        while len(values) <= place:
+            values.append(None)
+        values[place] = value
 
     def _read(self, value: T, place: int) -> None:
         self._reading -= 1
-        self._values[place] = value
+        self._put(place, value)
         self._tell()
 
     def _not_read(self, failure: Failure, place: int) -> None:
@@ -70,6 +80,7 @@ class Gathered(Generic[T]):
         if self._first_failure is None:
             self._first_failure = error
         self._failures[place] = error
+        self._put(place, error)
 
     def input_ended(self, broken: Failure | None) -> None:
         """All items have ended, and no more will come."""
@@ -88,9 +99,13 @@ class Gathered(Generic[T]):
         if self._broken is not None:
             waiter.errback(self._broken)
         elif self._failures and not self._group.returns_errors:
-            failed = JobsFailed(self._values, self._failures)
-            failed.__cause__ = self._first_failure
-            waiter.errback(failed)
+            waiter.errback(self._all_failed())
         else:
-            everything: dict[int, Any] = {**self._values, **self._failures}
-            waiter.callback([everything[place] for place in range(len(everything))])
+            waiter.callback([*self._values])
+
+    def _all_failed(self) -> JobsFailed:
+        failures = self._failures
+        results = {p: value for p, value in enumerate(self._values) if p not in failures}
+        failed = JobsFailed(results, failures)
+        failed.__cause__ = self._first_failure
+        return failed
