@@ -1,13 +1,14 @@
 """One process of a cluster: ``coordinator FOLDER PORT`` or ``agent FOLDER LINE SLOTS``.
 
-It says on stdout, a JSON object a line, what the tests want to know. ``-`` for the line: the
-address in the file ``address`` of the folder, without a token. SIGTERM ends it well.
+It says on stdout, a JSON object a line, what the tests want to know. SIGTERM ends it well; at
+SIGUSR1 the coordinator looks at its records, and says whether they contradict each other.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from twisted.internet import task, threads
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
 
 
 def say(**what: Any) -> None:
@@ -56,6 +58,16 @@ async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> Non
         client=service.join_line("client"),
         unix=f"unix:{Path(folder) / 'access' / 'coordinator.socket'}",
     )
+
+    def look() -> None:
+        try:
+            driver.scheduler.check_invariants()
+        except Exception:  # noqa: BLE001 -- whatever it is, the test is told
+            say(invariants=Failure().getTraceback())
+        else:
+            say(invariants="")
+
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(look))
 
     async def stop() -> None:
         await service.stopService()
