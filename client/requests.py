@@ -180,3 +180,16 @@ def _tell_states(result: Any, waiters: dict[JobId, list[Deferred[str]]]) -> None
                 _errback(waiter, error_in(result))
             else:
                 waiter.callback(result.get(job, "unknown"))
+
+
+def same(source: Deferred[str]) -> Deferred[str]:
+    """A Deferred of its own for each who asks."""
+    waiter: Deferred[str] = Deferred()
+
+    def tell(state: str) -> str:
+        if not waiter.called:
+            waiter.callback(state)
+        return state
+
+    source.addCallback(tell)
+    return waiter

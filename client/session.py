@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,7 +25,8 @@ from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
 from .frames import Entry, Frame, Frames
-from .requests import Requests
+from .quiet import Quiet
+from .requests import Requests, same
 from .spool import Spool
 from .tallies import GroupTally
 from .values import Values
@@ -58,7 +59,7 @@ class Session:
         self._jobs: dict[int, Entry | list[Entry]] = {}
         self._early: dict[int, Delivery] = {}
         self._unwanted: dict[Entry, Deferred[str] | None] = {}
-        self._quiet: list[tuple[bool, Deferred[None]]] = []
+        self._quiet = Quiet(self._is_quiet)
 
     # -- the link ---------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Session:
             self._spooling -= 1
             if isinstance(result, Failure):
                 entry.has_failed(error_in(result))
-            self._look_if_quiet()
+            self._quiet.look()
 
         self._spooling += 1
         return self.spool.add(payload).addCallback(spooled).addBoth(ended)
@@ -188,9 +189,6 @@ class Session:
         """What the frame refers to comes before it."""
         self._storing = True
 
-        async def store(ref: BlobRef) -> None:
-            await coordinator.put_blob(ref, await self.spool.file(ref))
-
         def stored(_: Any) -> None:
             if coordinator is self._coordinator:
                 self._stored.update(ref.digest for ref in refs)
@@ -200,12 +198,8 @@ class Session:
                 self._storing = False
                 self._send()
 
-        storing = gatherResults(
-            [Deferred.fromCoroutine(store(ref)) for ref in refs], consumeErrors=True
-        )
-        storing.addErrback(_first_error).addCallbacks(
-            stored, self._not_answered, errbackArgs=(coordinator, frame)
-        )
+        storing = self.spool.hand_over(refs, coordinator.put_blob)
+        storing.addCallbacks(stored, self._not_answered, errbackArgs=(coordinator, frame))
         storing.addBoth(ended)
 
     # -- answers ----------------------------------------------------------------------------------
@@ -251,7 +245,7 @@ class Session:
             self.spool.release(ref)
         if not self._frames:
             self._early.clear()
-        self._look_if_quiet()
+        self._quiet.look()
 
     def _not_answered(self, failure: Failure, coordinator: Coordinator, frame: Frame) -> None:
         if coordinator is not self._coordinator or failure.check(Disconnected, CancelledError):
@@ -271,7 +265,7 @@ class Session:
         for entry in self._still_waiting(frame):
             entry.has_failed(error)
         frame.entries, frame.submissions = [], []
-        self._look_if_quiet()
+        self._quiet.look()
 
     def _still_waiting(self, frame: Frame) -> list[Entry]:
         """Who is to be told that nothing comes of a frame; not who cancelled before it was sent."""
@@ -301,8 +295,7 @@ class Session:
                     one.has_ended(ending, body)
             else:
                 entry.has_ended(ending, body)
-        if self._quiet:
-            self._look_if_quiet()
+        self._quiet.look()
         return succeed(None)
 
     def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
@@ -322,7 +315,7 @@ class Session:
         state = self._unwanted.get(entry)
         if state is None:
             state = self._unwanted[entry] = Deferred()
-        return _same(state)
+        return same(state)
 
     def _tell_cancelled(self, entry: Entry, forget: bool = True) -> None:
         state = self._unwanted.pop(entry, None) if forget else None
@@ -371,26 +364,14 @@ class Session:
         for one in entry if isinstance(entry, list) else [entry]:
             if one is not None:
                 one.has_failed(error)
-        self._look_if_quiet()
+        self._quiet.look()
 
     def when_quiet(self, results: bool) -> Deferred[None]:
         """Fires when all jobs are accepted; with ``results``, when all have ended."""
-        waiter: Deferred[None] = Deferred()
-        self._quiet.append((results, waiter))
-        self._look_if_quiet()
-        return waiter
+        return self._quiet.wait(results)
 
-    def _look_if_quiet(self) -> None:
-        if not self._quiet or self._frames or self._spooling:
-            return
-        waiting, self._quiet = self._quiet, []
-        for results, waiter in waiting:
-            if waiter.called:
-                continue
-            if results and self._jobs:
-                self._quiet.append((results, waiter))
-            else:
-                waiter.callback(None)
+    def _is_quiet(self, results: bool) -> bool:
+        return not (self._frames or self._spooling or (results and self._jobs))
 
     def fail_all(self, error: Exception) -> None:
         """No outcome will come of anything that was submitted."""
@@ -404,7 +385,7 @@ class Session:
         for one in entries:
             one.has_failed(error)
         self.requests.fail_all(error)
-        self._look_if_quiet()
+        self._quiet.look()
 
     def close(self) -> Deferred[None]:
         """Forget the link, and remove what was spooled."""
@@ -415,22 +396,3 @@ class Session:
 def _each(runs: Sequence[tuple[int, int]]) -> Iterator[JobId]:
     for first, count in runs:
         yield from map(JobId, range(first, first + count))
-
-
-def _first_error(failure: Failure) -> Failure:
-    inner = getattr(failure.value, "subFailure", failure)
-    assert isinstance(inner, Failure)
-    return inner
-
-
-def _same(source: Deferred[str]) -> Deferred[str]:
-    """A Deferred of its own for each who asks."""
-    waiter: Deferred[str] = Deferred()
-
-    def tell(state: str) -> str:
-        if not waiter.called:
-            waiter.callback(state)
-        return state
-
-    source.addCallback(tell)
-    return waiter

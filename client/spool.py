@@ -7,13 +7,14 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import threads
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..protocol.jobs import BlobRef
 from ..protocol.transfers import DeferToThread
@@ -80,6 +81,17 @@ class Spool:
         self._unwritten.pop(ref.digest, None)
         return _path(self.folder, ref.digest)
 
+    def hand_over(
+        self, refs: Sequence[BlobRef], put: Callable[[BlobRef, Path], Deferred[None]]
+    ) -> Deferred[list[None]]:
+        """``put`` the files of these values; fails with the first error."""
+
+        async def one(ref: BlobRef) -> None:
+            await put(ref, await self.file(ref))
+
+        all_of_them = [Deferred.fromCoroutine(one(ref)) for ref in refs]
+        return gatherResults(all_of_them, consumeErrors=True).addErrback(_first_error)
+
     def release(self, ref: BlobRef) -> None:
         """The value need not be sent again by who kept it."""
         self._kept[ref.digest] -= 1
@@ -103,6 +115,12 @@ class Spool:
         return done.addErrback(
             lambda failure: self._log.warn("a temporary file stays: {e}", e=failure.value)
         )
+
+
+def _first_error(failure: Failure) -> Failure:
+    inner = getattr(failure.value, "subFailure", failure)
+    assert isinstance(inner, Failure)
+    return inner
 
 
 def _path(folder: Path, digest: bytes) -> Path:

@@ -51,7 +51,7 @@ def test_by_name(function, name):
 
 
 def _nested() -> Any:
-    def inner() -> int:
+    def inner() -> Any:
         return 1
 
     return inner
@@ -102,10 +102,10 @@ FACTOR = 1
 def test_a_function_that_refers_to_what_may_change_is_packed_each_time():
     offset = 1
 
-    def closure(n: int) -> int:
+    def closure(n: int) -> Any:
         return n + offset
 
-    def global_value(n: int) -> int:
+    def global_value(n: int) -> Any:
         return n * FACTOR
 
     for function in (closure, global_value):
