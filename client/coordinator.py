@@ -34,8 +34,8 @@ class Ears(amp.CommandLocator):
         return {}
 
     @commands.Output.responder
-    async def output(self, job: int, stream: int, data: bytes) -> dict[str, Any]:
-        return {"wanted": await self._session.output(JobId(job), stream, data)}
+    async def output(self, job: int, stream: int, offset: int, data: bytes) -> dict[str, Any]:
+        return {"wanted": await self._session.output(JobId(job), stream, offset, data)}
 
 
 class RemoteCoordinator:

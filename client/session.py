@@ -9,7 +9,7 @@ coordinator knows it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -24,6 +24,7 @@ from ..protocol.outcomes import Delivery, Ending
 from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
+from .followed import Follow, Followed
 from .frames import Entry, Frame, Frames
 from .quiet import Quiet
 from .requests import Requests, same
@@ -42,9 +43,10 @@ class Session:
         self.spool = Spool(defer_to_thread)
         self.requests = Requests(self)
         self.values = Values(self.requests, self.spool, defer_to_thread)
-        self.following: dict[JobId, Callable[[int, bytes], Deferred[bool]]] = {}
+        self.following: dict[JobId, Follow] = {}
         """Who is called with the output of a job (its stream, the bytes)."""
         self.last_warning: str | None = None
+        self._followed = Followed()
         self._reactor = reactor
         self.defer_to_thread = defer_to_thread
         self._coordinator: Coordinator | None = None
@@ -298,9 +300,8 @@ class Session:
         self._quiet.look()
         return succeed(None)
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        follow = self.following.get(job)
-        return succeed(False) if follow is None else follow(stream, data)
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        return self._followed.output(self.following.get(job), job, stream, offset, data)
 
     # -- cancelling -------------------------------------------------------------------------------
 
