@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -212,11 +211,3 @@ class Engine:
         if self._link is None or self._link.local:
             return JobCancelled("the pool was closed before the job ended")
         return PoolClosed("the pool was closed before the result arrived; the job goes on")
-
-
-def working_folder() -> str | None:
-    """Where this process works; None where the folder was removed."""
-    try:
-        return os.getcwd()  # noqa: PTH109  # a text is wanted, for each job
-    except OSError:
-        return None

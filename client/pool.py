@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import ModuleType, TracebackType
@@ -19,8 +20,9 @@ from ..protocol.limits import INLINE_LIMIT
 from . import found
 from .awaiting import answer
 from .calls import pack_arguments
-from .engine import Engine, MakeLink, working_folder
+from .engine import Engine, MakeLink
 from .feeding import feed
+from .folders import import_folders, working_folder
 from .functions import PYTHON, Travelling, import_name, travelling
 from .group import IN_FLIGHT, Errors, Group, Item
 from .job import Job
@@ -214,7 +216,7 @@ class Pool(Service):
 
     def _spec(self, way: Travelling, by_value: bool) -> bytes:
         """What the jobs of this view and function share, packed once."""
-        around = (working_folder(), self._engine.ships)
+        around = (working_folder(), tuple(sys.path), self._engine.ships)
         if around != self._specs_of or len(self._specs) > _SPECS_KEPT:
             self._specs.clear()
             self._specs_of = around
@@ -242,6 +244,7 @@ class Pool(Service):
                 env=options.env,
                 orphans=options.orphans,
                 python=PYTHON if by_value or way.kind == "value" else None,
+                path=import_folders(),
             )
         )
 

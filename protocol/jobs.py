@@ -67,6 +67,9 @@ class JobSpec:
     """Send the output to the submitter, complete, while the job runs."""
     show: Literal["short", "full"] = "short"
     """How much of the result to prepare as text, see ``outcomes.Outcome.shown``."""
+    path: tuple[str, ...] = ()
+    """More folders that the submitter imports from, as that of its script; used where ``folder``
+    is, after it."""
 
     def blobs(self) -> tuple[BlobRef, ...]:
         """Everything stored apart that a job of this spec needs, besides its payload."""
@@ -127,6 +130,7 @@ def unpack_spec(data: bytes) -> JobSpec:
         given["function"] = blob_ref(given["function"])
     given["ships"] = tuple(blob_ref(ship) for ship in _list(given["ships"]))
     given["env"] = tuple(_text_pair(pair) for pair in _list(given["env"]))
+    given["path"] = tuple(_needed_text(folder) for folder in _list(given["path"]))
     return JobSpec(**given)
 
 
@@ -146,6 +150,12 @@ def _text_pair(value: Any) -> tuple[str, str]:
             return key, text
         case _:
             raise Malformed("an environment variable is a name and a value")
+
+
+def _needed_text(value: Any) -> str:
+    if type(value) is not str:
+        raise Malformed(f"text was expected, not {type(value).__name__}")
+    return value
 
 
 def blob_ref(value: Any) -> BlobRef:

@@ -125,20 +125,22 @@ class Batches:
     def _enter(self, context: list[Any]) -> None:
         """Take the context of the first batch: it is this child's for good."""
         self._context = context
-        _client, folder, cwd, ships = context
+        _client, folder, cwd, path, ships = context
         try:
             for path in ships:
                 self._shipped.add(Path(path).read_bytes())
             place = cwd if cwd is not None else folder
             if cwd is None and folder is not None and not Path(folder).is_dir():
                 place = None
+            self._surroundings.import_from(path)
             self._surroundings.enter(place)
         except Exception as e:  # noqa: BLE001  # every job of this context is told
             self._refused = e
             self._surroundings.enter(None)
             return
-        if place is not None:
-            self._freshness = Freshness(place)
+        watched = path if place is None else [place, *path]
+        if watched:
+            self._freshness = Freshness(watched)
 
     def _run_one(
         self, job: int, attempt: str, spec: bytes, function: str | None, payload: Any, path: Any

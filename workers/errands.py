@@ -63,7 +63,7 @@ class Done(NamedTuple):
 def pack_batch(context: Any, specs: list[Any], jobs: list[Any]) -> bytes:
     """A batch.
 
-    ``context`` is ``[client, folder, cwd, ships]`` (see ``child``), ``specs`` are
+    ``context`` is ``[client, folder, cwd, path, ships]`` (see ``child``), ``specs`` are
     ``[spec, path of the function by value]``, jobs ``[job, term, number, spec's number, payload,
     path of the payload]``.
     """

@@ -11,10 +11,10 @@ _SHARE = 20
 
 
 class Freshness:
-    """The files of the modules that were imported from below one folder."""
+    """The files of the modules that were imported from below some folders."""
 
-    def __init__(self, folder: str) -> None:
-        self._below = os.path.realpath(folder).rstrip(os.sep) + os.sep
+    def __init__(self, folders: list[str]) -> None:
+        self._below = tuple(os.path.realpath(folder).rstrip(os.sep) + os.sep for folder in folders)
         self._seen: dict[str, tuple[int, int] | None] = {}
         self._known: set[str] = set()
         self._look_again = 0.0

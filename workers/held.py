@@ -39,6 +39,8 @@ class Context(NamedTuple):
     folder: str | None
     """The submitter's folder, where the submitter is on this machine."""
     cwd: str | None
+    path: tuple[str, ...]
+    """The submitter's other folders to import from, where it is on this machine."""
     ships: tuple[bytes, ...]
 
 
@@ -51,9 +53,11 @@ class Plan:
         spec = unpack_spec(spec_bytes)
         self.spec: JobSpec = spec
         self.spec_bytes = spec_bytes
-        folder = spec.folder if spec.cwd is None and spec.host == host else None
+        here = spec.host == host
+        folder = spec.folder if spec.cwd is None and here else None
+        path = spec.path if here else ()
         digests = tuple(ship.digest for ship in spec.ships)
-        self.context = Context(client, folder, spec.cwd, digests)
+        self.context = Context(client, folder, spec.cwd, path, digests)
         function = spec.function.digest if spec.function is not None else b""
         self.key = (spec.kind, spec.target, function)
         """What durations are remembered by."""
@@ -71,7 +75,7 @@ class Plan:
     def packed_context(self) -> list[Any]:
         """As ``errands.pack_batch`` wants it."""
         context = self.context
-        return [context.client, context.folder, context.cwd, self.ships]
+        return [context.client, context.folder, context.cwd, context.path, self.ships]
 
 
 class Plans:
@@ -126,13 +130,15 @@ class Held:
         """Its name on the wire."""
         return Holding(self.job, self.attempt)
 
-    def printed(self, stream: int, data: bytes) -> None:
-        """Keep what it printed."""
+    def printed(self, stream: int, data: bytes) -> int:
+        """Keep what it printed; how much it had printed there before."""
         if stream == 1:
             kept = self.stdout = self.stdout or HeadTail()
         else:
             kept = self.stderr = self.stderr or HeadTail()
+        before = kept.total
         kept.add(data)
+        return before
 
     def log(self) -> JobLog:
         """What it printed, as far as it is kept."""

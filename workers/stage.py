@@ -47,6 +47,10 @@ class Surroundings:
         self._path: list[str] = list(sys.path)
         self._environment = dict(_environment())
 
+    def import_from(self, folders: list[str]) -> None:
+        """Have these first on ``sys.path``, behind the folder that is entered."""
+        self._path = [*folders, *self._path]
+
     def enter(self, folder: str | None) -> None:
         """Work in this folder from now on, first on ``sys.path``; none: a scratch folder a job.
 

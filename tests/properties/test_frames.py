@@ -85,6 +85,7 @@ specs = st.builds(
     python=some_text,
     attach=st.booleans(),
     show=st.sampled_from(["short", "full"]),
+    path=st.lists(text, max_size=3).map(tuple),
 )
 submissions = st.builds(
     Submission,
