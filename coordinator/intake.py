@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from ..protocol.errors import Malformed, NoSuchGroup, QueueFull, Refused
 from ..protocol.ids import GroupId, JobId
@@ -226,7 +228,8 @@ class Intake:
     # -- running again ----------------------------------------------------------------------------
 
     def retry_asked(self, event: RetryAsked) -> None:
-        """Run ended jobs again, as new ones; answers their ids by the old ones."""
+        """Run ended jobs again, each once, as new ones in their places; answers their ids by the
+        old ones."""
         self._state.run(self._retry_all(event))
 
     def _retry_all(self, event: RetryAsked) -> Iterator[None]:
@@ -236,21 +239,31 @@ class Intake:
             jobs = []
             for number in ids[start : start + SLICE]:
                 job = state.jobs.get(number)
-                if job is not None and job.state >= ENDED and job.client.id == event.client:
+                if job is not None and job.client.id == event.client and _can_run_again(job):
                     jobs.append(self._copy(job))
                     again[number] = jobs[-1].id
-            if jobs:
-                self._add(jobs[0].client, jobs, None)
+            for group, members in groupby(jobs, key=attrgetter("group")):
+                self._add(jobs[0].client, list(members), group)
             if start + SLICE < len(ids):
                 yield
         state.tells.append(Answer(event.ask, again))
 
     def _copy(self, job: JobRecord) -> JobRecord:
-        state = self._state
+        """A new job with the same work, which has the old one's place in its group."""
+        state, client, group = self._state, job.client, job.group
         number = JobId(state.next_job)
         state.next_job += 1
         copy = JobRecord(
-            number, job.client, None, job.spec, job.payload, None, None, None, state.at.wall
+            number, client, None, job.spec, job.payload, None, group, job.place, state.at.wall
         )
         copy.note((state.at.wall, "retried", f"from {job.id}"))
+        job.note((state.at.wall, "retried", f"as {number}"))
+        client.retried[job.id] = number
+        client.retries[number] = job.id
+        if group is not None:
+            group.counts[job.state] -= 1
         return copy
+
+
+def _can_run_again(job: JobRecord) -> bool:
+    return job.state >= ENDED and job.id not in job.client.retried

@@ -6,7 +6,7 @@ from collections import Counter
 
 from ..protocol.ids import JobId
 from .placement import Placement
-from .records import JobRecord, WorkerRecord, tell_story
+from .records import ClientRecord, JobRecord, WorkerRecord, latest_of, tell_story
 from .retention import Retention
 from .state import State
 from .transitions import ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
@@ -24,6 +24,8 @@ def check(state: State, retention: Retention, placement: Placement) -> None:
     assert kept == retention.bytes, f"{retention.bytes} bytes are counted, {kept} are kept"
     _check_counts(state)
     _check_queues(state)
+    for client in state.clients.values():
+        _check_retries(state, client)
     for worker in state.workers.values():
         _check_worker(state, placement, worker)
     assert all(runs for client in state.clients.values() for runs in client.runs)
@@ -54,12 +56,25 @@ def _check_counts(state: State) -> None:
     assert state.counts == [counts[number] for number in range(len(STATE_NAMES))]
     specs = Counter(job.spec.packed for job in jobs)
     assert {packed: record.jobs for packed, record in state.specs.items()} == specs
-    members = Counter((job.group.id, job.state) for job in jobs if job.group is not None)
+    members = [job for job in jobs if job.group is not None]
+    known = Counter(job.group for job in members)
+    places = Counter((job.group, job.state) for job in members if latest_of(job) == job.id)
     for group in state.groups.values():
-        assert group.counts == [members[group.id, n] for n in range(len(STATE_NAMES))]
-        assert group.jobs == sum(group.counts)
+        assert group.counts == [places[group, n] for n in range(len(STATE_NAMES))]
+        assert group.jobs == known[group]
     waiting = [job.payload for job in jobs if job.state < ENDED]
     assert state.pending_bytes == sum(len(p) for p in waiting if isinstance(p, bytes))
+
+
+def _check_retries(state: State, client: ClientRecord) -> None:
+    """Each job is run again once, in its place; what was forgotten is not spoken of as known."""
+    for number, again in client.retried.items():
+        job, other = state.jobs[number], state.jobs.get(again)
+        assert job.client is client and job.state >= ENDED and again > number, tell_story(job)
+        assert client.retries.get(again) == (None if other is None else number), tell_story(job)
+        if other is not None:
+            assert (other.group, other.place) == (job.group, job.place), tell_story(other)
+    assert all(client.retried[old] == number for number, old in client.retries.items())
 
 
 def _check_queues(state: State) -> None:

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 
 from ..protocol.errors import Malformed, NoSuchGroup, NoSuchJob
 from ..protocol.ids import ClientId, GroupId, JobId
-from .records import ClientRecord, GroupRecord, JobRecord, add_run, story_of
+from .records import ClientRecord, GroupRecord, JobRecord, add_run, latest_of, story_of
 from .sightings import JobList, states_named
 from .transitions import CRASHED, ENDED, FAILED, QUEUED, STATE_NAMES, TIMED_OUT, ending_of
 
@@ -205,6 +205,8 @@ class Questions:
             "losses": job.losses,
             "waiting": waiting,
             "key": job.key,
+            "retried": job.client.retried.get(job.id),
+            "retry_of": job.client.retries.get(job.id),
         }
 
     def _age(self, job: JobRecord) -> float:
@@ -272,14 +274,18 @@ class Questions:
 
     async def _select(self, client: ClientRecord, details: Details) -> Details:
         limit = _number(details, "limit", SELECT_LIMIT, SELECT_LIMIT)
+        by_place = details.get("what") in ("group", "last-group")
         runs: list[list[int]] = []
-        count = 0
+        count, after = 0, None
         for jobs in self._selected(client, details).slices():
             for job in jobs:
+                number = latest_of(job) if by_place else job.id
+                if number not in self._state.jobs:
+                    continue
                 if count == limit:
-                    return {"ids": runs, "next": runs[-1][0] + runs[-1][1] - 1}
-                add_run(runs, job.id, 1)
-                count += 1
+                    return {"ids": runs, "next": after}
+                add_run(runs, number, 1)
+                count, after = count + 1, job.id
             await self._pause()
         return {"ids": runs, "next": None}
 
@@ -290,7 +296,7 @@ class Questions:
                 return JobList(state, client, after=after)
             case "failed":
                 bad = frozenset({FAILED, TIMED_OUT, CRASHED})
-                return JobList(state, client, after=after, states=bad)
+                return JobList(state, client, after=after, states=bad, without=client.retried)
             case "last":
                 return JobList(state, client, after=after, only=_last_job(state.jobs, client))
             case "range":
@@ -300,15 +306,17 @@ class Questions:
                 start = first - 1 if after is None else max(after, first - 1)
                 return JobList(state, client, after=start, last=last)
             case "group":
-                group = self._own_group(client, details.get("group"))
-                return JobList(state, client, after=after, group=group)
+                return self._places(client, self._own_group(client, details.get("group")), after)
             case "last-group":
                 if not client.groups:
                     raise NoSuchGroup
-                group = client.groups[max(client.groups)]
-                return JobList(state, client, after=after, group=group)
+                return self._places(client, client.groups[max(client.groups)], after)
             case what:
                 raise Malformed(f"there is no selection {what!r:.40}")
+
+    def _places(self, client: ClientRecord, group: GroupRecord, after: int | None) -> JobList:
+        """A group's jobs, of those that were run again the first: it stands for their place."""
+        return JobList(self._state, client, after=after, group=group, without=client.retries)
 
 
 def _last_job(jobs: dict[JobId, JobRecord], client: ClientRecord) -> list[JobId]:

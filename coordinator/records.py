@@ -52,7 +52,17 @@ class SpecRecord:
 class ClientRecord:
     """One client, as long as it has a session, a job or a group here."""
 
-    __slots__ = ("bad", "groups", "id", "keys", "queues", "runs", "sessions")
+    __slots__ = (
+        "bad",
+        "groups",
+        "id",
+        "keys",
+        "queues",
+        "retried",
+        "retries",
+        "runs",
+        "sessions",
+    )
 
     def __init__(self, identity: ClientId) -> None:
         self.id = identity
@@ -63,6 +73,10 @@ class ClientRecord:
         """Its jobs' ids as ``[first, count]``, ascending; some may be forgotten."""
         self.bad: dict[JobId, None] = {}
         """Its known jobs that ended, but not well."""
+        self.retried: dict[JobId, JobId] = {}
+        """Its known jobs that were run again, and the job that each was run again as."""
+        self.retries: dict[JobId, JobId] = {}
+        """The same the other way round, where both are known."""
         self.groups: dict[GroupId, GroupRecord] = {}
         self.sessions = 0
 
@@ -101,9 +115,9 @@ class GroupRecord:
         """How many jobs it has, once it is closed."""
         self.submitted = submitted
         self.counts = [0] * len(STATE_NAMES)
-        """Its known jobs, by state."""
+        """Its places by the state of their latest jobs, as far as those are known."""
         self.jobs = 0
-        """Its known jobs."""
+        """Its known jobs, those that were run again as well."""
         self.runs: list[list[int]] = []
 
 
@@ -294,6 +308,14 @@ def story_of(job: JobRecord) -> list[StoryEvent]:
     if job.ended is not None:
         story.append((job.ended, STATE_NAMES[job.state], ""))
     return sorted(story, key=lambda event: event[0])
+
+
+def latest_of(job: JobRecord) -> JobId:
+    """The job itself, or what it was run again as, again and again."""
+    retried, number = job.client.retried, job.id
+    while number in retried:
+        number = retried[number]
+    return number
 
 
 def tell_story(job: JobRecord) -> str:

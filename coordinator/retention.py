@@ -111,15 +111,25 @@ class Retention:
             del client.keys[job.key]
         if group is not None:
             self._forget_member(group, job)
+        self._forget_retry(client, job)
         self._trim(client.runs)
         if not client.runs:
             state.drop_client(client)
 
     def _forget_member(self, group: GroupRecord, job: JobRecord) -> None:
         group.jobs -= 1
-        group.counts[job.state] -= 1
+        if job.id not in group.client.retried:
+            group.counts[job.state] -= 1
         self._trim(group.runs)
         self.drop_empty(group)
+
+    @staticmethod
+    def _forget_retry(client: ClientRecord, job: JobRecord) -> None:
+        """A job whose retry is forgotten stays one that was run again."""
+        client.retries.pop(job.id, None)
+        again = client.retried.pop(job.id, None)
+        if again is not None:
+            client.retries.pop(again, None)
 
     def drop_empty(self, group: GroupRecord) -> None:
         """Forget a group that has no jobs any more and gets none."""

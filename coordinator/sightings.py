@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from ..protocol.errors import Malformed
 from ..protocol.ids import JobId
@@ -40,6 +40,7 @@ class JobList:
         group: GroupRecord | None = None,
         states: frozenset[int] | None = None,
         only: list[JobId] | None = None,
+        without: Container[JobId] = (),
     ) -> None:
         self._state = state
         self._client = client
@@ -49,6 +50,7 @@ class JobList:
         self._group = group
         self._states = states
         self._only = only
+        self._without = without
 
     def slices(self) -> Iterator[list[JobRecord]]:
         """The jobs, those in one slice of ids at a time; some slices are empty."""
@@ -62,6 +64,7 @@ class JobList:
             job.client is self._client
             and (self._states is None or job.state in self._states)
             and (self._group is None or job.group is self._group)
+            and job.id not in self._without
         )
 
     def _numbers(self) -> Iterator[Sequence[int]]:

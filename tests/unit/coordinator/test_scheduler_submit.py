@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ampacity.coordinator import events
+from ampacity.coordinator.records import latest_of
+from ampacity.coordinator.transitions import STATE_NAMES
 from ampacity.protocol.ids import SessionId
 from ampacity.protocol.jobs import BlobRef, Submission
 from ampacity.protocol.ports import Accepted
@@ -157,3 +160,56 @@ def test_retry_makes_a_new_job_of_an_ended_one(stage: Any) -> None:
     assert stage.scheduler.state.jobs[3].payload == b"same"
     stage.retry(1, client="other")
     stage.expect("answer 4: {}")
+
+
+def test_a_job_is_run_again_once(stage: Any) -> None:
+    stage.submit()
+    stage.cancel(1)
+    stage.retry(1, 1)
+    stage.ignore()
+    stage.retry(1)
+    stage.expect("answer 4: {}")
+    stage.cancel(2)
+    stage.ignore()
+    stage.retry(2)
+    stage.expect("write: added 3", "answer 6: {2: 3}")
+
+
+def test_a_retry_has_the_place_of_the_old_job(stage: Any) -> None:
+    stage.submit(3, group=1)
+    stage.close_group(1, 3)
+    stage.submit(1)
+    stage.cancel(1, 2, 4)
+    stage.retry(4, 2)
+    state = stage.scheduler.state
+    (group,) = state.groups.values()
+    lone, again = state.jobs[5], state.jobs[6]
+    assert (lone.group, lone.place) == (None, None)
+    assert (again.group, again.place) == (group, 1)
+    assert group.size == 3
+    counts = {name: n for name, n in zip(STATE_NAMES, group.counts, strict=True) if n}
+    assert counts == {"queued": 2, "cancelled": 1}
+    assert latest_of(state.jobs[2]) == 6
+    assert ("retried", "as 6") in [(what, detail) for _, what, detail in state.jobs[2].story]
+    stage.ignore()
+
+
+@pytest.mark.parametrize("order", [(2, 4), (4, 2)])
+def test_jobs_that_were_run_again_can_be_forgotten(stages: Any, order: Any) -> None:
+    stage = stages(retain_jobs=0)
+    stage.open()
+    stage.submit(2, group=1)
+    stage.close_group(1, 2)
+    stage.cancel(1, 2)
+    stage.retry(1, 2)
+    stage.watch(3, 4)
+    stage.cancel(3, 4)
+    state = stage.scheduler.state
+    (group,) = state.groups.values()
+    for number in order:
+        stage.acknowledge(number)
+    assert (group.jobs, sum(group.counts)) == (2, 1)
+    assert group.client.retried == {1: 3}
+    stage.acknowledge(1, 3)
+    assert not state.groups and not group.client.retried and not group.client.retries
+    stage.ignore()

@@ -106,6 +106,8 @@ def test_a_summary(busy: Any) -> None:
         "losses": 0,
         "waiting": None,
         "key": None,
+        "retried": None,
+        "retry_of": None,
     }
 
 
@@ -210,3 +212,36 @@ def test_a_long_list_pauses(house: Any) -> None:
 def test_a_question_that_nobody_knows(house: Any) -> None:
     with pytest.raises(Malformed):
         house.ask(house.client(), "weather")
+
+
+def test_what_was_run_again(busy: Any) -> None:
+    house, client, _ = busy
+    again = client.session.retry([JobId(1)])
+    house.turn()
+    assert house.now(again) == {1: 8}
+    first, retry = (house.ask(client, "job", job=number) for number in (1, 8))
+    assert (first["retried"], first["retry_of"]) == (8, None)
+    assert (retry["retried"], retry["retry_of"]) == (None, 1)
+    assert (retry["group"], retry["place"]) == (first["group"], first["place"])
+    assert house.ask(client, "select", what="failed")["ids"] == [[2, 1]]
+    assert house.ask(client, "select", what="all")["ids"] == [[1, 6], [8, 1]]
+    known = house.ask(client, "group", group=1)
+    assert (known["size"], sum(known["states"].values())) == (None, 6)
+    assert known["states"]["failed"] == 1
+
+
+def test_a_group_has_the_latest_job_of_each_place(busy: Any) -> None:
+    house, client, _ = busy
+    client.session.retry([JobId(1), JobId(4)])
+    house.turn()
+    asked: dict[str, Any] = {"what": "group", "group": 1}
+    assert house.ask(client, "select", **asked)["ids"] == [[8, 1], [2, 2], [9, 1], [5, 2]]
+    assert house.ask(client, "select", what="last-group")["ids"][0] == [8, 1]
+    found, after = [], None
+    while True:
+        page = house.ask(client, "select", limit=1, after=after, **asked)
+        found += [first for first, _ in page["ids"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert found == [8, 2, 3, 9, 5, 6]
