@@ -40,7 +40,7 @@ class Client:
         self.outcomes += len(outcomes)
         return succeed(None)
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
         return succeed(False)
 
 

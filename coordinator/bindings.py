@@ -54,8 +54,8 @@ class BoundWorker:
         if self.port is not None:
             self._driver.handle(Returned(self._driver.moment(), self.record.name, attempts))
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        return self._driver.listeners.output(self.record, job, stream, data)
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        return self._driver.listeners.output(self.record, job, stream, offset, data)
 
     def state(self, state: dict[str, Any]) -> None:
         self.load = state

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from ..protocol import commands
 from ..protocol.connection import Connection
-from ..protocol.errors import Disconnected, Malformed, NotAllowed, TooLarge
+from ..protocol.errors import Malformed, NotAllowed, TooLarge
 from ..protocol.frames import batches
 from ..protocol.ids import ClientId, JobId, SessionId
 from ..protocol.jobs import Submission, unpack_submissions
@@ -126,9 +126,11 @@ class ClientSession(BlobResponder):
         all_of_them = gatherResults(frames, consumeErrors=True)
         return all_of_them.addCallbacks(lambda _: None, _first)
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        answer = self._connection.call(commands.Output, job=job, stream=stream, data=data)
-        return answer.addCallbacks(lambda taken: bool(taken["wanted"]), _nobody)
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        answer = self._connection.call(
+            commands.Output, job=job, stream=stream, offset=offset, data=data
+        )
+        return answer.addCallback(lambda taken: bool(taken["wanted"]))
 
     def may_get(self, digest: bytes) -> bool:
         """Whoever knows the hash of a value may read it: hashes are not handed to others."""
@@ -179,8 +181,3 @@ def _first(failure: Failure) -> Failure:
     failed = getattr(failure.value, "subFailure", failure)
     assert isinstance(failed, Failure)
     return failed
-
-
-def _nobody(failure: Failure) -> bool:
-    failure.trap(Disconnected)
-    return False

@@ -7,7 +7,7 @@ from itertools import islice
 
 from ..protocol.errors import NotAllowed
 from ..protocol.ids import JobId
-from .effects import Answer, Opened, SessionForgotten
+from .effects import Answer, Opened, SessionForgotten, Silent
 from .events import Acknowledged, SessionLeft, SessionOpened, WatchAsked
 from .records import JobRecord, SessionRecord
 from .retention import Retention
@@ -81,6 +81,7 @@ class Deliveries:
         if session.gone or rest <= 0:
             return self._forget(session)
         session.gone = True
+        self._state.tells.append(Silent(session))
         self._wait(session, rest)
         self._state.run(self._let_go(session))
         return iter(list(session.orphans))
@@ -95,6 +96,7 @@ class Deliveries:
         session.gone = True
         session.client.sessions -= 1
         state.writes.append(SessionForgotten(session))
+        state.tells.append(Silent(session))
         for group in list(session.groups.values()):
             self._retention.drop_empty(group)
         state.run(self._let_go(session))

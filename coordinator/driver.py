@@ -87,7 +87,12 @@ class Driver:
         self._next_slice: IDelayedCall | None = None
         self._stopped = False
         self.listeners = Listeners(
-            self.scheduler.state.jobs, self._port_of, self._worker_port, self.outcome, self._flush
+            self.scheduler.state.jobs,
+            self.scheduler.state.sessions,
+            self._port_of,
+            self._worker_port,
+            self.outcome,
+            self._flush,
         )
         self.questions = Questions(self, reactor, lag)
         self._sample = _looping(self.questions.sample, reactor)
@@ -207,6 +212,7 @@ class Driver:
             effects.Joined: lambda e: self.listeners.worker_back(e.worker),
             effects.Gone: self._worker_gone,
             effects.Opened: _nothing,  # told at once
+            effects.Silent: lambda e: self.listeners.session_gone(e.session.id),
         }
 
     def _assign(self, worker: WorkerRecord, assignments: list[Assignment]) -> None:
@@ -288,6 +294,8 @@ class Driver:
             partial(self.listeners.on_its_way, session),
         )
         bound = self.sessions[session] = BoundSession(self, record, port, outbox)
+        if self.listeners:
+            self._reactor.callLater(0, self.listeners.session_back, session)
         return bound, record.next_sequence
 
     def leave_session(self, session: SessionId, port: ClientPort, goodbye: bool) -> None:
@@ -295,7 +303,6 @@ class Driver:
         bound = self.sessions.get(session)
         if bound is not None and bound.port is port:
             self._unbind(session)
-            self.listeners.session_gone(session)
             self.handle(SessionLeft(self.moment(), session, goodbye))
 
     def _unbind(self, session: SessionId) -> None:

@@ -128,6 +128,12 @@ class Opened(NamedTuple):
     session: SessionRecord
 
 
+class Silent(NamedTuple):
+    """A session has been away for its grace, or has left: nobody listens there."""
+
+    session: SessionRecord
+
+
 class Assign(NamedTuple):
     """Attempts for a worker."""
 
@@ -185,6 +191,7 @@ Effect = (
     | Joined
     | Gone
     | Opened
+    | Silent
     | Assign
     | End
     | Retract

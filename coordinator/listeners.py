@@ -1,20 +1,25 @@
-"""Who listens to the output of jobs, and how it gets there: in order, and before the outcome."""
+"""Who listens to the output of jobs, and how it gets there: whole, in order, before the outcome.
+
+What a session has not taken when its connection goes waits for its next one, so that the job
+waits in its writes; a session that stays away for its grace listens no more.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..protocol.errors import NoSuchJob
-from ..protocol.ids import JobId, SessionId
+from ..protocol.errors import Disconnected, NoSuchJob
+from ..protocol.ids import Attempt, JobId, SessionId
 from ..protocol.jobs import Assignment
 from ..protocol.outcomes import JobLog, unpack_log
 from ..protocol.ports import ClientPort, WorkerPort
 from .effects import Outcome
+from .lines import Line, Lines, Piece
 from .records import JobRecord, SessionRecord, WorkerRecord
 from .store import Stored
 from .transitions import ENDED, QUEUED
@@ -35,15 +40,19 @@ class Listeners:
     The submitter of a job whose spec says ``attach`` listens from its start; others by asking.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         jobs: dict[JobId, JobRecord],
+        sessions: dict[SessionId, SessionRecord],
         port_of: Callable[[SessionId], ClientPort | None],
         worker_port: Callable[[WorkerRecord], WorkerPort | None],
         outcome: Callable[[JobId], Deferred[Stored | None]],
         taken: Callable[[SessionId], None],
     ) -> None:
         self._jobs = jobs
+        self._sessions = sessions
         self._port_of = port_of
         self._worker_port = worker_port
         self._outcome = outcome
@@ -51,29 +60,35 @@ class Listeners:
         self._followers: dict[JobId, dict[SessionId, None]] = {}
         self._waiting: dict[JobId, list[_Waiting]] = {}
         self._detached: dict[JobId, set[SessionId]] = {}
-        self._on_the_way: Counter[tuple[SessionId, JobId]] = Counter()
+        self._lines = Lines()
 
     def __bool__(self) -> bool:
         """Whether assignments and endings are of interest here."""
-        return bool(self._followers or self._waiting or self._detached)
+        return bool(self._followers or self._waiting or self._detached or self._lines)
 
     # -- output -----------------------------------------------------------------------------------
 
     def output(
-        self, worker: WorkerRecord, number: JobId, stream: int, data: bytes
+        self, worker: WorkerRecord, number: JobId, stream: int, offset: int, data: bytes
     ) -> Deferred[bool]:
-        """Pass bytes on; fires when all have taken them, with False when nobody listens."""
+        """Pass bytes on; fires when all have taken them, with False when nobody listens.
+
+        What has come before, by its offset in the attempt's stream, is not passed on again.
+        """
         job = self._jobs.get(number)
-        if job is None or job.worker is not worker or job.state >= ENDED:
+        if job is None or job.worker is not worker or job.state >= ENDED or job.attempt is None:
+            return succeed(False)
+        listening = self._listening(job)
+        if not listening:
             return succeed(False)
         sent = []
-        for session in self._listening(job):
-            port = self._port_of(session)
-            if port is not None:
-                sent.append(self._send(port, session, number, stream, data))
-        if not sent:
-            return succeed(False)
-        return gatherResults(sent).addCallback(any)
+        for session in listening:
+            line = self._lines.of(session, number)
+            piece = line.add(job.attempt, stream, offset, data)
+            if piece is not None:
+                sent.append(piece.taken)
+                self._send(session, number, line, piece)
+        return gatherResults(sent).addCallback(any) if sent else succeed(True)
 
     def _listening(self, job: JobRecord) -> list[SessionId]:
         sessions = dict(self._followers.get(job.id, ()))
@@ -81,29 +96,45 @@ class Listeners:
         if owner is not None and job.spec.spec.attach:
             sessions[owner.id] = None
         gone = self._detached.get(job.id, ())
-        return [session for session in sessions if session not in gone]
+        return [session for session in sessions if session not in gone and self._lives(session)]
 
-    def _send(
-        self, port: ClientPort, session: SessionId, job: JobId, stream: int, data: bytes
-    ) -> Deferred[bool]:
-        on_the_way = self._on_the_way
-        on_the_way[session, job] += 1
+    def _lives(self, session: SessionId) -> bool:
+        """Whether a session is connected, or may soon be again."""
+        record = self._sessions.get(session)
+        return record is not None and not record.gone
 
-        def taken(wanted: Any) -> bool:
-            on_the_way[session, job] -= 1
-            if not on_the_way[session, job]:
-                del on_the_way[session, job]
-                self._taken(session)
-            if wanted is True:
-                return True
-            self.detach(session, job)
-            return False
+    def _send(self, session: SessionId, job: JobId, line: Line, piece: Piece) -> None:
+        port = self._port_of(session)
+        if port is None:
+            return  # it waits for the next connection
 
-        return maybeDeferred(port.output, job, stream, data).addBoth(taken)
+        def answered(wanted: bool) -> None:
+            if wanted:
+                self._done(session, job, line, piece)
+            else:
+                self.detach(session, job)
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(Disconnected):
+                self._log.failure("output of job {job} was not taken", failure, job=job)
+                self.detach(session, job)
+
+        sent = maybeDeferred(port.output, job, piece.stream, piece.offset, piece.data)
+        sent.addCallbacks(answered, failed)
+
+    def _done(self, session: SessionId, job: JobId, line: Line, piece: Piece) -> None:
+        """The session has taken a piece, the first of those that wait, or its second copy."""
+        if not line.taken(piece):
+            return
+        if not line.pieces:
+            record = self._jobs.get(job)
+            if record is None or record.state >= ENDED:
+                self._lines.drop(session, job)
+            self._taken(session)
 
     def on_its_way(self, session: SessionId, job: JobId) -> bool:
         """Whether the session has not taken all of the job's output yet."""
-        return bool(self._on_the_way) and (session, job) in self._on_the_way
+        return bool(self._lines) and self._lines.waits(session, job)
 
     # -- attaching --------------------------------------------------------------------------------
 
@@ -114,21 +145,24 @@ class Listeners:
         if job.state == QUEUED and not follow:
             return succeed((JobLog(), False))
         port = None if job.worker is None else self._worker_port(job.worker)
-        if port is None:
+        if port is None or job.attempt is None:
             return self._wait(session, job) if follow else succeed((JobLog(), False))
         attached = port.attach(job.id, follow)
         return attached.addCallbacks(
             self._attached,
             self._not_attached,
-            callbackArgs=(session, job, follow),
+            callbackArgs=(session, job, job.attempt, follow),
             errbackArgs=(session, job, follow),
         )
 
-    def _attached(self, log: JobLog, session: SessionId, job: JobRecord, follow: bool) -> Attached:
+    def _attached(
+        self, log: JobLog, session: SessionId, job: JobRecord, attempt: Attempt, follow: bool
+    ) -> Attached:
         if follow:
             self._detached.get(job.id, set()).discard(session)
             if job.state < ENDED:
                 self._followers.setdefault(job.id, {})[session] = None
+                self._lines.of(session, job.id).begin(attempt, log)
         return log, follow and job.state < ENDED
 
     def _not_attached(
@@ -154,8 +188,11 @@ class Listeners:
             if not followers:
                 del self._followers[job]
         record = self._jobs.get(job)
-        if record is not None and record.state < ENDED and record.spec.spec.attach:
+        unfinished = record is not None and record.state < ENDED
+        if record is not None and unfinished and record.spec.spec.attach:
             self._detached.setdefault(job, set()).add(session)
+        if self._lines.end(session, job, keep=unfinished):
+            self._taken(session)
 
     # -- what becomes of the jobs -----------------------------------------------------------------
 
@@ -176,10 +213,10 @@ class Listeners:
 
     def _catch_up(self, attached: Attached, session: SessionId, job: JobId) -> None:
         """What a new attempt has printed before it was attached to."""
+        line = self._lines.of(session, job)
         for stream, log in enumerate(attached[0], 1):
-            port = self._port_of(session)
-            if port is not None and (log.head or log.tail):
-                self._send(port, session, job, stream, log.head + log.tail)
+            if log.head or log.tail:
+                self._send(session, job, line, line.tell(stream, log.head + log.tail))
 
     def worker_back(self, worker: WorkerRecord) -> None:
         """A worker can be asked again about the jobs that it holds."""
@@ -194,10 +231,21 @@ class Listeners:
                 waiting.answer.callback((unpack_log(log), False))
             self._followers.pop(job.id, None)
             self._detached.pop(job.id, None)
+            self._lines.job_ended(job.id)
+
+    # -- what becomes of the sessions -------------------------------------------------------------
+
+    def session_back(self, session: SessionId) -> None:
+        """A session has a new connection: what it has not taken is sent again."""
+        for job, line in self._lines.of_session(session):
+            for piece in list(line.pieces):
+                self._send(session, job, line, piece)
 
     def session_gone(self, session: SessionId) -> None:
-        """A session's connection is gone: it attaches again if it wants to."""
-        for job in [job for job, sessions in self._followers.items() if session in sessions]:
+        """A session has been away for too long, or has left: it listens no more."""
+        jobs = {job for job, sessions in self._followers.items() if session in sessions}
+        jobs.update(job for job, _ in self._lines.of_session(session))
+        for job in jobs:
             self.detach(session, job)
 
 

@@ -99,10 +99,10 @@ class WorkerSession(BlobResponder):
         return {}
 
     @commands.Output.responder
-    async def output_of(self, job: int, stream: int, data: bytes) -> dict[str, Any]:
-        if stream not in (1, 2):
-            raise Malformed("a job has the streams 1 and 2")
-        return {"wanted": await self._joined.output(JobId(job), stream, data)}
+    async def output_of(self, job: int, stream: int, offset: int, data: bytes) -> dict[str, Any]:
+        if stream not in (1, 2) or offset < 0:
+            raise Malformed("a job has the streams 1 and 2, from offset 0")
+        return {"wanted": await self._joined.output(JobId(job), stream, offset, data)}
 
     @commands.WorkerState.responder
     def state(self, state: Any) -> dict[str, Any]:

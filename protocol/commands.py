@@ -220,11 +220,16 @@ class Delivered(_Command):
 
 
 class Output(_Command):
-    """Bytes that a job printed, in order. ``wanted`` false in the answer: nobody listens."""
+    """Bytes that a job printed, in order. ``wanted`` false in the answer: nobody listens.
+
+    ``offset`` tells what is sent again after a lost connection. From a worker it counts what the
+    attempt has printed before; to a client, what it was told of the job before.
+    """
 
     arguments = [
         (b"job", amp.Integer()),
         (b"stream", amp.Integer()),  # 1 or 2
+        (b"offset", amp.Integer()),  # bytes of the stream before these
         (b"data", Frame()),
     ]
     response = [(b"wanted", amp.Boolean())]

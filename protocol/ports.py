@@ -95,8 +95,11 @@ class WorkerEvents(Protocol):
 
     def returned(self, attempts: Sequence[Holding]) -> None: ...
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        """Fires when the data has been taken; with False where nobody listens any more."""
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        """Fires when the data has been taken; with False where nobody listens any more.
+
+        ``offset``: bytes that the attempt has printed on this stream before.
+        """
 
     def state(self, state: dict[str, Any]) -> None:
         """What ``workers`` and ``top`` show."""
@@ -128,8 +131,12 @@ class ClientPort(Protocol):
     def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
         """Fires when the client has them; fails when the connection went first."""
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        """Fires when the data has been taken; with False where it is not wanted any more."""
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        """Fires when the data has been taken; with False where it is not wanted any more.
+
+        ``offset``: bytes of the job's stream that the session was told before. Fails when the
+        connection went first: the same comes again on the session's next one.
+        """
 
 
 class Coordinator(Protocol):

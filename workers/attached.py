@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from ..protocol.limits import OUTPUT_IN_FLIGHT
 
-Send = Callable[[int, bytes], Deferred[bool]]
-"""``(stream, data)``; fires with False where nobody listens any more."""
+Send = Callable[[int, int, bytes], Deferred[bool]]
+"""``(stream, offset, data)``; fires with False where nobody listens any more."""
 Pause = Callable[[int, bool], None]
 """``(stream, paused)``."""
 
@@ -24,18 +24,18 @@ class Attached:
     def __init__(self, send: Send, pause: Pause) -> None:
         self._send = send
         self._pause = pause
-        self._pieces: deque[tuple[int, bytes]] = deque()
+        self._pieces: deque[tuple[int, int, bytes]] = deque()
         self._in_flight = 0
         self._paused: set[int] = set()
         self.deaf = False
         """Whether nobody listens any more."""
         self._when_over: Callable[[], None] | None = None
 
-    def printed(self, stream: int, data: bytes) -> None:
+    def printed(self, stream: int, offset: int, data: bytes) -> None:
         """Pass it on, now or when there is room."""
         if self.deaf:
             return
-        self._pieces.append((stream, data))
+        self._pieces.append((stream, offset, data))
         self._pump()
         if self._pieces and stream not in self._paused:
             self._paused.add(stream)
@@ -44,8 +44,9 @@ class Attached:
     def _pump(self) -> None:
         while self._pieces and self._in_flight < OUTPUT_IN_FLIGHT and not self.deaf:
             self._in_flight += 1
-            stream, data = self._pieces.popleft()
-            self._send(stream, data).addCallbacks(self._taken, lambda _: self._taken(False))
+            self._send(*self._pieces.popleft()).addCallbacks(
+                self._taken, lambda _: self._taken(False)
+            )
 
     def _taken(self, wanted: bool) -> None:
         self._in_flight -= 1

@@ -1,8 +1,8 @@
 """What running jobs print, on its way to the coordinator: in order, complete, with back-pressure.
 
 Each job has a line of pieces. At most ``OUTPUT_IN_FLIGHT`` of them wait for their answer; those
-that had none when a connection went are sent again on the next. (An answer that was lost with the
-connection makes such a piece arrive twice.)
+that had none when a connection went are sent again on the next. Where it was only the answer that
+was lost, their offset tells the coordinator that it has them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 class _Piece(NamedTuple):
     stream: int
+    offset: int
     data: bytes
     taken: Deferred[bool] | None
     """Set on the last piece of what was printed at once."""
@@ -74,14 +75,15 @@ class Outputs:
         for line in lines.values():
             line.end()
 
-    def send(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
+    def send(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
         """Fires when the data has been taken; with False where nobody listens any more."""
         taken: Deferred[bool] = Deferred()
         line = self._lines.setdefault(job, _Line())
         starts = range(0, max(len(data), 1), OUTPUT_CHUNK)
         for start in starts:
             piece = data[start : start + OUTPUT_CHUNK]
-            line.waiting.append(_Piece(stream, piece, taken if start == starts[-1] else None))
+            last = taken if start == starts[-1] else None
+            line.waiting.append(_Piece(stream, offset + start, piece, last))
         self._pump(job, line)
         return taken
 
@@ -90,7 +92,8 @@ class Outputs:
         while connection is not None and line.waiting and len(line.sent) < OUTPUT_IN_FLIGHT:
             piece = line.waiting.popleft()
             line.sent.append(piece)
-            connection.call(Output, job=job, stream=piece.stream, data=piece.data).addCallbacks(
+            stream, offset, data, _ = piece
+            connection.call(Output, job=job, stream=stream, offset=offset, data=data).addCallbacks(
                 self._answered,
                 self._failed,
                 callbackArgs=(connection, job, line, piece),

@@ -259,16 +259,22 @@ class SlotPool:
         return fail(NoSuchJob(f"job {job} is not on worker {self._name}"))
 
     def _attach(self, held: Held) -> None:
-        def send(stream: int, data: bytes) -> Deferred[bool]:
+        paused_in: dict[int, Child] = {}
+
+        def send(stream: int, offset: int, data: bytes) -> Deferred[bool]:
             events = self._events
             if events is None:
                 return succeed(False)
-            return maybeDeferred(events.output, held.job, stream, data)
+            return maybeDeferred(events.output, held.job, stream, offset, data)
 
         def pause(stream: int, paused: bool) -> None:
-            for child in self._crew.children():
-                if child.running() is held or not paused:
-                    child.pause(stream, paused)
+            if paused:
+                owner = [child for child in self._crew.children() if child.has({held})]
+                paused_in.update((stream, child) for child in owner)
+            else:
+                owner = [paused_in.pop(stream)] if stream in paused_in else []
+            for child in owner:
+                child.pause(stream, paused)
 
         held.attached = Attached(send, pause)
 
@@ -300,10 +306,11 @@ class SlotPool:
 
     def printed(self, child: Child, held: Held, stream: int, data: bytes) -> None:
         """A job has printed."""
-        held.printed(stream, data)
+        offset = held.printed(stream, data)
         if held.attached is not None:
             for start in range(0, len(data), OUTPUT_CHUNK):
-                held.attached.printed(stream, data[start : start + OUTPUT_CHUNK])
+                piece = data[start : start + OUTPUT_CHUNK]
+                held.attached.printed(stream, offset + start, piece)
 
     def job_ended(self, child: Child, held: Held) -> None:
         """A job is over, as its child says."""

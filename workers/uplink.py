@@ -128,8 +128,8 @@ class Uplink:
             self._release((holding.job, holding.attempt))
         self._arm()
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        return self._outputs.send(job, stream, data)
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        return self._outputs.send(job, stream, offset, data)
 
     def state(self, state: dict[str, Any]) -> None:
         """Told now or never: the next one comes soon."""

@@ -74,8 +74,8 @@ class Told(amp.CommandLocator):
         return self._take("delivered", unpack_deliveries(outcomes))
 
     @commands.Output.responder
-    def output(self, job: int, stream: int, data: bytes) -> dict[str, Any]:
-        return self._take("output", (job, stream, data), wanted=self.wanted)
+    def output(self, job: int, stream: int, offset: int, data: bytes) -> dict[str, Any]:
+        return self._take("output", (job, stream, offset, data), wanted=self.wanted)
 
     @commands.Assign.responder
     def assign(self, jobs: bytes) -> dict[str, Any]:
@@ -308,14 +308,15 @@ def test_deliveries_to_a_client_that_is_gone_fail(session: Wired) -> None:
 @pytest.mark.parametrize("wanted", [True, False])
 def test_output_goes_to_the_client(session: Wired, wanted: bool) -> None:
     session.peer.wanted = wanted
-    taken = session.core.ports[-1].output(JobId(1), 2, b"text")
+    taken = session.core.ports[-1].output(JobId(1), 2, 7, b"text")
     assert session.pair.result(taken) is wanted
-    assert session.peer.told == [("output", (1, 2, b"text"))]
+    assert session.peer.told == [("output", (1, 2, 7, b"text"))]
 
 
-def test_nobody_wants_output_on_a_lost_connection(session: Wired) -> None:
+def test_output_over_a_lost_connection_fails(session: Wired) -> None:
     session.pair.there.transport.loseConnection()
-    assert session.core.ports[-1].output(JobId(1), 1, b"x").result is False
+    with pytest.raises(Disconnected):
+        session.pair.result(session.core.ports[-1].output(JobId(1), 1, 0, b"x"))
 
 
 @pytest.mark.parametrize("goodbye", [True, False])
@@ -446,7 +447,7 @@ def test_its_events_reach_the_core(worker: Wired) -> None:
     assert worker.call(commands.Finished, reports=pack_reports([REPORT])) == {}
     assert worker.call(commands.Returned, attempts=[[7, 8, 9]]) == {}
     assert worker.call(commands.WorkerState, state={"cpu": 1.0}) == {}
-    assert worker.call(commands.Output, job=1, stream=2, data=b"x") == {"wanted": False}
+    assert worker.call(commands.Output, job=1, stream=2, offset=5, data=b"x") == {"wanted": False}
     assert worker.core.events == [
         (
             "begun",
@@ -455,7 +456,7 @@ def test_its_events_reach_the_core(worker: Wired) -> None:
         ("finished", [REPORT]),
         ("returned", [Holding(JobId(7), Attempt(8, 9))]),
         ("state", {"cpu": 1.0}),
-        ("output", 1, 2, b"x"),
+        ("output", 1, 2, 5, b"x"),
     ]
 
 
@@ -468,7 +469,8 @@ def test_its_events_reach_the_core(worker: Wired) -> None:
         (commands.Returned, {"attempts": [[1, None, 3]]}),
         (commands.Finished, {"reports": b"\x91\x91\x01"}),
         (commands.WorkerState, {"state": [1]}),
-        (commands.Output, {"job": 1, "stream": 3, "data": b""}),
+        (commands.Output, {"job": 1, "stream": 3, "offset": 0, "data": b""}),
+        (commands.Output, {"job": 1, "stream": 1, "offset": -1, "data": b""}),
     ],
 )
 def test_events_that_do_not_fit(worker: Wired, command: Any, arguments: dict[str, Any]) -> None:

@@ -67,7 +67,9 @@ class Recorder:
         self.on_returned(attempts)
         self._changed()
 
-    def output(self, job: int, stream: int, data: bytes) -> Any:
+    def output(self, job: int, stream: int, offset: int, data: bytes) -> Any:
+        before = b"".join(d for j, s, d in self.outputs if (j, s) == (job, stream))
+        assert offset >= len(before)
         self.outputs.append((job, stream, data))
         self._changed()
         return self.answer()

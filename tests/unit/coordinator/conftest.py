@@ -111,6 +111,8 @@ class Stage:
             if isinstance(effect, effects.WakeAt):
                 self.wake = effect.now
                 continue
+            if isinstance(effect, effects.Silent):
+                continue  # of interest to the driver's listeners, and tested there
             if isinstance(effect, effects.JobsEnded):
                 self.bodies.update((o.job.id, o.body) for o in effect.outcomes)
             self.lines.append(line_of(effect))

@@ -241,7 +241,7 @@ def test_nothing_of_an_old_store_is_kept(uplink: Uplink, wire: Wire, clock: Cloc
     clock.advance(0)
     wire.lose(uplink)
     uplink.begun([beginning(2)])
-    printed = fired(uplink.output(JobId(2), 1, b"words"))
+    printed = fired(uplink.output(JobId(2), 1, 0, b"words"))
     fetched = fired(uplink.fetch(BlobRef(b"f" * 32, 5)))
     uplink.forget()
     assert recorded == [None]
@@ -317,31 +317,34 @@ def test_the_state_is_told_now_or_never(uplink: Uplink, wire: Wire) -> None:
 def test_output_is_cut_in_pieces_and_waits_for_a_slow_listener(uplink: Uplink, wire: Wire) -> None:
     pieces = OUTPUT_IN_FLIGHT + 2
     data = bytes(range(256)) * (pieces * OUTPUT_CHUNK // 256)
-    taken = fired(uplink.output(JobId(1), 1, data))
+    taken = fired(uplink.output(JobId(1), 1, 5, data))
     assert wire.names() == ["Output"] * OUTPUT_IN_FLIGHT
     for place in range(pieces):
         assert taken == []
         wire.answer(place, wanted=True)
     assert taken == [True]
     assert b"".join(arguments["data"] for _, arguments, _ in wire.asked) == data
+    offsets = [arguments["offset"] for _, arguments, _ in wire.asked]
+    assert offsets == [5 + place * OUTPUT_CHUNK for place in range(pieces)]
 
 
 def test_output_keeps_its_order_over_a_new_connection(uplink: Uplink, wire: Wire) -> None:
-    taken = [fired(uplink.output(JobId(1), 1 + n % 2, b"%d" % n)) for n in range(4)]
+    taken = [fired(uplink.output(JobId(1), 1 + n % 2, n, b"%d" % n)) for n in range(4)]
     wire.answer(0, wanted=True)
     wire.lose(uplink)
     again = Wire()
     uplink.connected(again)
-    sent = [(arguments["stream"], arguments["data"]) for _, arguments, _ in again.asked]
-    assert sent == [(2, b"1"), (1, b"2"), (2, b"3")]
+    names = ("stream", "offset", "data")
+    sent = [tuple(arguments[name] for name in names) for _, arguments, _ in again.asked]
+    assert sent == [(2, 1, b"1"), (1, 2, b"2"), (2, 3, b"3")]
     for place in range(3):
         again.answer(place, wanted=True)
     assert taken == [[True]] * 4
 
 
 def test_nobody_listens(uplink: Uplink, wire: Wire) -> None:
-    taken = [fired(uplink.output(JobId(1), 1, b"%d" % n)) for n in range(20)]
-    other = fired(uplink.output(JobId(2), 1, b"other"))
+    taken = [fired(uplink.output(JobId(1), 1, n, b"%d" % n)) for n in range(20)]
+    other = fired(uplink.output(JobId(2), 1, 0, b"other"))
     wire.answer(0, wanted=False)
     assert taken == [[False]] * 20
     for place in range(1, OUTPUT_IN_FLIGHT):
@@ -352,8 +355,8 @@ def test_nobody_listens(uplink: Uplink, wire: Wire) -> None:
 
 def test_the_output_of_one_job_does_not_wait_for_another(uplink: Uplink, wire: Wire) -> None:
     for _ in range(OUTPUT_IN_FLIGHT + 1):
-        uplink.output(JobId(1), 1, b"much")
-    uplink.output(JobId(2), 1, b"little")
+        uplink.output(JobId(1), 1, 0, b"much")
+    uplink.output(JobId(2), 1, 0, b"little")
     assert [arguments["job"] for _, arguments, _ in wire.asked] == [1] * OUTPUT_IN_FLIGHT + [2]
     assert {command for command, _, _ in wire.asked} == {Output}
 

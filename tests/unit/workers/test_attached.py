@@ -12,7 +12,7 @@ class Listener:
         self.sent, self.answers, self.pauses = [], [], []
         self.attached = Attached(self.send, lambda *pause: self.pauses.append(pause))
 
-    def send(self, stream, data):
+    def send(self, stream, offset, data):
         self.sent.append((stream, data))
         self.answers.append(Deferred())
         return self.answers[-1]
@@ -21,7 +21,7 @@ class Listener:
 def test_at_most_so_many_in_flight_and_the_rest_in_order():
     listener = Listener()
     for number in range(OUTPUT_IN_FLIGHT + 3):
-        listener.attached.printed(1, b"%d" % number)
+        listener.attached.printed(1, 0, b"%d" % number)
     assert len(listener.sent) == OUTPUT_IN_FLIGHT
     assert listener.pauses == [(1, True)]
     called = []
@@ -36,10 +36,10 @@ def test_at_most_so_many_in_flight_and_the_rest_in_order():
 def test_nobody_listens():
     listener = Listener()
     for _ in range(OUTPUT_IN_FLIGHT + 3):
-        listener.attached.printed(2, b"x")
+        listener.attached.printed(2, 0, b"x")
     listener.answers[0].callback(False)
     assert listener.pauses == [(2, True), (2, False)]
-    listener.attached.printed(2, b"y")
+    listener.attached.printed(2, 0, b"y")
     assert len(listener.sent) == OUTPUT_IN_FLIGHT
     assert listener.attached.over(lambda: None)
     assert listener.attached.deaf
@@ -47,6 +47,6 @@ def test_nobody_listens():
 
 def test_a_lost_listener_is_none():
     listener = Listener()
-    listener.attached.printed(1, b"x")
+    listener.attached.printed(1, 0, b"x")
     listener.answers[0].errback(ConnectionError())
     assert listener.attached.deaf

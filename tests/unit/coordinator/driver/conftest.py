@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class ClientSide:
     def __init__(self, answers: bool = True) -> None:
         self.answers = answers
         self.frames: list[list[Delivery]] = []
-        self.printed: list[tuple[int, int, bytes]] = []
+        self.printed: list[tuple[int, int, int, bytes]] = []
         self.unanswered: list[Deferred[Any]] = []
         self.session: Any = None
 
@@ -52,8 +53,8 @@ class ClientSide:
         self.frames.append(list(outcomes))
         return self._answer(None)
 
-    def output(self, job: JobId, stream: int, data: bytes) -> Deferred[bool]:
-        self.printed.append((job, stream, data))
+    def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
+        self.printed.append((job, stream, offset, data))
         return self._answer(True)
 
 
@@ -64,6 +65,7 @@ class WorkerSide:
         self.frames: list[list[Assignment]] = []
         self.told: list[str] = []
         self.attached: list[tuple[int, bool, Deferred[JobLog]]] = []
+        self.printed: Counter[tuple[int, int]] = Counter()
         self.events: Any = None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ampacity.protocol.errors import NoSuchJob
+from ampacity.protocol.errors import Disconnected, NoSuchJob
 from ampacity.protocol.ids import JobId, SessionId
 from ampacity.protocol.outcomes import Ending, JobLog, StreamLog, pack_log
 
@@ -19,25 +19,32 @@ def running(house: Any, **spec: Any) -> tuple[Any, Any]:
     return client, worker
 
 
+def prints(worker: Any, data: bytes, stream: int = 1, job: int = 1) -> Any:
+    """A job prints, from where it was."""
+    offset = worker.printed[job, stream]
+    worker.printed[job, stream] += len(data)
+    return worker.events.output(JobId(job), stream, offset, data)
+
+
 def test_the_submitter_is_attached_from_the_start_if_it_wants(house: Any) -> None:
     client, worker = running(house, attach=True)
-    assert house.now(worker.events.output(JobId(1), 1, b"a")) is True
-    assert house.now(worker.events.output(JobId(1), 2, b"b")) is True
-    assert client.printed == [(1, 1, b"a"), (1, 2, b"b")]
+    assert house.now(prints(worker, b"a")) is True
+    assert house.now(prints(worker, b"b", 2)) is True
+    assert client.printed == [(1, 1, 0, b"a"), (1, 2, 0, b"b")]
     assert worker.attached == []
 
 
 def test_where_nobody_listens_the_worker_is_told(house: Any) -> None:
     client, worker = running(house)
-    assert house.now(worker.events.output(JobId(1), 1, b"a")) is False
-    assert house.now(worker.events.output(JobId(9), 1, b"a")) is False
+    assert house.now(prints(worker, b"a")) is False
+    assert house.now(prints(worker, b"a", job=9)) is False
     assert client.printed == []
 
 
 def test_the_outcome_comes_after_all_of_the_output(house: Any) -> None:
     client, worker = running(house, attach=True)
     client.answers = False
-    worker.events.output(JobId(1), 1, b"last words")
+    prints(worker, b"last words")
     worker.finish(1)
     house.turn(3)
     assert client.frames == []
@@ -54,8 +61,9 @@ def test_others_attach_and_get_what_was_printed_so_far(house: Any) -> None:
     attached = other.session.attach(JobId(1), True)
     worker.attached[0][2].callback(LOG)
     assert house.now(attached) == (LOG, True)
-    house.now(worker.events.output(JobId(1), 1, b"more"))
-    assert client.printed == other.printed == [(1, 1, b"more")]
+    worker.printed[1, 1] = len(b"so far")
+    house.now(prints(worker, b"more"))
+    assert client.printed == other.printed == [(1, 1, 0, b"more")]
 
 
 def test_output_goes_on_until_the_last_listener_has_left(house: Any) -> None:
@@ -63,26 +71,26 @@ def test_output_goes_on_until_the_last_listener_has_left(house: Any) -> None:
     attached = client.session.attach(JobId(1), True)
     worker.attached[0][2].callback(JobLog())
     house.now(attached)
-    assert house.now(worker.events.output(JobId(1), 1, b"a")) is True
+    assert house.now(prints(worker, b"a")) is True
     house.now(client.session.detach(JobId(1)))
-    assert house.now(worker.events.output(JobId(1), 1, b"b")) is False
-    assert client.printed == [(1, 1, b"a")]
+    assert house.now(prints(worker, b"b")) is False
+    assert client.printed == [(1, 1, 0, b"a")]
 
 
 def test_a_submitter_can_detach(house: Any) -> None:
     client, worker = running(house, attach=True)
     house.now(client.session.detach(JobId(1)))
-    assert house.now(worker.events.output(JobId(1), 1, b"a")) is False
+    assert house.now(prints(worker, b"a")) is False
 
 
 def test_a_listener_that_does_not_want_more_is_detached(house: Any) -> None:
     client, worker = running(house, attach=True)
     client.answers = False
-    taken = worker.events.output(JobId(1), 1, b"a")
+    taken = prints(worker, b"a")
     assert house.waits(taken)
     client.unanswered.pop().callback(False)
     assert house.now(taken) is False
-    assert house.now(worker.events.output(JobId(1), 1, b"b")) is False
+    assert house.now(prints(worker, b"b")) is False
     worker.finish(1)
     house.turn()
 
@@ -136,19 +144,98 @@ def test_a_follower_hears_the_next_attempt(house: Any) -> None:
     worker.finish(1, ending=Ending.LOST)
     house.turn()
     worker.attached.pop()[2].callback(LOG)
-    assert client.printed == [(1, 1, b"so far")]
-    house.now(worker.events.output(JobId(1), 1, b", and more"))
-    assert client.printed[1:] == [(1, 1, b", and more")]
+    assert client.printed == [(1, 1, 0, b"so far")]
+    worker.printed[1, 1] = len(b"so far")
+    house.now(prints(worker, b", and more"))
+    assert client.printed[1:] == [(1, 1, 6, b", and more")]
 
 
-def test_a_session_that_is_gone_does_not_listen(house: Any) -> None:
+def test_a_session_that_has_left_does_not_listen(house: Any) -> None:
     _, worker = running(house)
     other = house.client("t")
     attached = other.session.attach(JobId(1), True)
     worker.attached[0][2].callback(JobLog())
     house.now(attached)
-    house.driver.leave_session(SessionId(b"t"), other, False)
-    assert house.now(worker.events.output(JobId(1), 1, b"a")) is False
+    house.driver.leave_session(SessionId(b"t"), other, True)
+    house.turn()
+    assert house.now(prints(worker, b"a")) is False
+
+
+def test_what_comes_twice_from_a_worker_is_told_once(house: Any) -> None:
+    client, worker = running(house, attach=True)
+    house.now(prints(worker, b"one"))
+    assert house.now(worker.events.output(JobId(1), 1, 0, b"one")) is True
+    assert house.now(worker.events.output(JobId(1), 1, 0, b"one two")) is True
+    assert client.printed == [(1, 1, 0, b"one"), (1, 1, 3, b" two")]
+
+
+def test_another_attempt_prints_from_its_beginning(house: Any) -> None:
+    client, worker = running(house, attach=True)
+    house.now(prints(worker, b"one"))
+    worker.finish(1, ending=Ending.LOST)
+    house.turn()
+    assert house.now(worker.events.output(JobId(1), 1, 0, b"again")) is True
+    assert client.printed == [(1, 1, 0, b"one"), (1, 1, 3, b"again")]
+
+
+def test_who_attaches_is_not_told_what_its_log_holds(house: Any) -> None:
+    client, worker = running(house, attach=True)
+    other = house.client("t")
+    attached = other.session.attach(JobId(1), True)
+    worker.attached[0][2].callback(LOG)
+    house.now(attached)
+    assert house.now(worker.events.output(JobId(1), 1, 3, b"far, and more")) is True
+    assert other.printed == [(1, 1, 0, b", and more")]
+    assert client.printed == [(1, 1, 0, b"far, and more")]
+
+
+def test_output_waits_for_a_session_that_comes_back(house: Any) -> None:
+    client, worker = running(house, attach=True)
+    client.answers = False
+    first = prints(worker, b"one")
+    house.driver.leave_session(SessionId(b"s"), client, False)
+    client.unanswered.pop().errback(Disconnected())
+    second = prints(worker, b"two")
+    worker.finish(1)
+    house.turn(3)
+    assert house.waits(first)
+    assert house.waits(second)
+    again = house.client()
+    house.turn(3)
+    assert again.printed == [(1, 1, 0, b"one"), (1, 1, 3, b"two")]
+    assert house.now(first) is house.now(second) is True
+    assert again.jobs == [1]
+    house.turn()
+    assert not house.driver.listeners
+
+
+def test_an_answer_over_the_old_connection_counts(house: Any) -> None:
+    client, worker = running(house, attach=True)
+    client.answers = False
+    taken = prints(worker, b"one")
+    again = house.client()
+    house.turn()
+    client.unanswered.pop().callback(True)
+    assert house.now(taken) is True
+    assert house.now(prints(worker, b"two")) is True
+    assert again.printed == [(1, 1, 0, b"one"), (1, 1, 3, b"two")]
+
+
+def test_a_session_that_is_away_for_too_long_listens_no_more(house: Any) -> None:
+    client, worker = running(house, attach=True)
+    house.now(prints(worker, b"one"))
+    house.driver.leave_session(SessionId(b"s"), client, False)
+    taken = prints(worker, b"two")
+    assert house.waits(taken)
+    house.clock.advance(house.driver.scheduler.state.settings.session_grace + 1)
+    house.turn()
+    assert house.now(taken) is False
+    again = house.client()
+    assert house.now(prints(worker, b"three")) is False
+    worker.finish(1)
+    house.turn(3)
+    assert again.jobs == [1]
+    assert not house.driver.listeners
 
 
 def test_jobs_of_others_cannot_be_attached_to(house: Any) -> None:
