@@ -182,6 +182,7 @@ async def test_a_shipped_module(pool: Any, tmp_path: Path, monkeypatch: Any):
     import shop_of_tea  # type: ignore[import-not-found]  # written above
 
     monkeypatch.setitem(sys.modules, "shop_of_tea", shop_of_tea)
+    sys.path.remove(str(tmp_path))  # folders on it are searched by the children, too
     with pytest.raises(ModuleNotFoundError):
         await pool.submit(shop_of_tea.price, 2)
     pool.ship(shop_of_tea)
