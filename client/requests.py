@@ -29,7 +29,9 @@ class Requests:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._coordinator: Coordinator | None = None
-        self._waiting: list[Callable[[Coordinator], None]] = []
+        self._waiting: dict[Deferred[Any], Callable[[Coordinator], None]] = {}
+        """Who waits for a connection, and how to ask then."""
+        self._hopeless: Exception | None = None
         self._cancels: dict[JobId, list[Deferred[str]]] = {}
         self._watches: list[JobId] = []
         self._watched: set[JobId] = set()
@@ -37,39 +39,53 @@ class Requests:
     def connected(self, coordinator: Coordinator) -> None:
         """Ask what waited, and again what may have been lost."""
         self._coordinator = coordinator
+        self._hopeless = None
         self._watches = [*self._watched]
-        waiting, self._waiting = self._waiting, []
-        for ask in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for ask in waiting.values():
             ask(coordinator)
 
     def disconnected(self) -> None:
         self._coordinator = None
 
     def call(self, ask: Callable[[Coordinator], Deferred[T]], again: bool = True) -> Deferred[T]:
-        """Ask now, or once a connection is there; ``again`` if it went before the answer came."""
-        answer: Deferred[T] = Deferred()
+        """Ask now, or once a connection is there; ``again`` if it went before the answer came.
+
+        Who has answered that it is gone is not asked again: the next one is waited for.
+        """
+        answer: Deferred[T] = Deferred(lambda waiting: self._waiting.pop(waiting, None))
 
         def start(coordinator: Coordinator) -> None:
             if not answer.called:
-                ask(coordinator).addCallbacks(_fire, lost, callbackArgs=(answer,))
+                ask(coordinator).addCallbacks(
+                    _fire, lost, callbackArgs=(answer,), errbackArgs=(coordinator,)
+                )
 
-        def lost(failure: Failure) -> None:
+        def lost(failure: Failure, asked: Coordinator) -> None:
             if answer.called:
                 return
             if again and failure.check(Disconnected):
-                self._when_connected(start)
+                self._when_connected(answer, start, but=asked)
             else:
                 answer.errback(failure)
 
-        self._when_connected(start)
+        self._when_connected(answer, start)
         return answer
 
-    def _when_connected(self, start: Callable[[Coordinator], None]) -> None:
+    def _when_connected(
+        self,
+        answer: Deferred[Any],
+        start: Callable[[Coordinator], None],
+        but: Coordinator | None = None,
+    ) -> None:
         coordinator = self._coordinator
-        if coordinator is None or getattr(coordinator, "lost", False):
-            self._waiting.append(start)
-        else:
+        there = coordinator is not but and not getattr(coordinator, "lost", False)
+        if coordinator is not None and there:
             start(coordinator)
+        elif self._hopeless is not None:
+            answer.errback(self._hopeless)
+        else:
+            self._waiting[answer] = start
 
     # -- batches ----------------------------------------------------------------------------------
 
@@ -92,6 +108,8 @@ class Requests:
     def flush(self) -> None:
         """Send what the turn has brought."""
         if self._coordinator is None:
+            if self._hopeless is not None:
+                self._refuse(self._hopeless)
             return
         if self._cancels:
             self._flush_cancels()
@@ -147,14 +165,28 @@ class Requests:
         if release is not None:
             release(ref)
 
+    def give_up(self, error: Exception) -> None:
+        """Nobody will answer any more, unless there is a connection again after all."""
+        self._hopeless = error
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting:
+            if not answer.called:
+                answer.errback(error)
+
     def fail_all(self, error: Exception) -> None:
-        """No answer will come."""
+        """No answer will come about jobs that were submitted."""
         cancels, self._cancels = self._cancels, {}
         self._watches.clear()
         self._watched.clear()
         for waiters in cancels.values():
             for waiter in waiters:
                 _errback(waiter, error)
+
+    def _refuse(self, error: Exception) -> None:
+        watches = self._watches.copy()
+        self.fail_all(error)
+        for job in watches:
+            self._session.unknown(job, error)
 
 
 def _fire(value: T, answer: Deferred[T]) -> None:

@@ -68,7 +68,7 @@ class Session:
     def meet(self, store: bytes) -> None:
         """A coordinator answers. With another store, it knows nothing of what was submitted."""
         if self._store not in (None, store):
-            self.fail_all(CoordinatorLost())
+            self._fail_jobs(CoordinatorLost())
             self.id = SessionId(os.urandom(16))
             self._next_sequence = None
         self._store = store
@@ -375,7 +375,11 @@ class Session:
         return not (self._frames or self._spooling or (results and self._jobs))
 
     def fail_all(self, error: Exception) -> None:
-        """No outcome will come of anything that was submitted."""
+        """No outcome will come of anything that was submitted, and no answer to any question."""
+        self._fail_jobs(error)
+        self.requests.give_up(error)
+
+    def _fail_jobs(self, error: Exception) -> None:
         entries: list[Entry] = []
         for frame in self._frames.take_all():
             entries.extend(self._still_waiting(frame))
