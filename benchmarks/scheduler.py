@@ -71,6 +71,7 @@ class Worker:
         return succeed(JobLog())
 
     def reload(self) -> None: ...
+    def given_up(self) -> None: ...
 
 
 def make(clock: Clock) -> tuple[Driver, Client, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from ..coordinator.driver import Driver
 from ..coordinator.settings import Settings
@@ -19,6 +20,9 @@ from ..workers.machine import usable_cpus
 from ..workers.slots import SlotPool
 from .session import Session
 from .spool import threads_of
+
+REJOIN_SECONDS = 1.0
+"""From an internal error between the driver and the slots to a fresh start."""
 
 
 class LocalCluster:
@@ -44,6 +48,8 @@ class LocalCluster:
         self.defer_to_thread = threads_of(reactor)
         self.blobs = BlobFolder(self.folder / "blobs", self.defer_to_thread)
         self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
+        self._reactor = reactor
+        self._joining: IDelayedCall | None = None
         self.events: WorkerEvents | None = None
         """How the slots tell the driver of themselves, once they have joined."""
         self.slots: SlotPool | None = None
@@ -67,12 +73,23 @@ class LocalCluster:
         self.driver.start()
         if self.slots is not None:
             await self.slots.start()
-            info, held = self.slots.info, self.slots.held()
-            _name, self.events, _drop = self.driver.join(info, held, self.slots)
-            self.slots.bind(self.events)
+            self.slots.on_given_up = self._join_again
+            self._join()
+
+    def _join(self) -> None:
+        assert self.slots is not None
+        info, held = self.slots.info, self.slots.held()
+        _name, self.events, _drop = self.driver.join(info, held, self.slots)
+        self.slots.bind(self.events)
+
+    def _join_again(self) -> None:
+        """The driver could not tell the slots what to do: they start afresh, a little later."""
+        self._joining = self._reactor.callLater(REJOIN_SECONDS, self._join)
 
     async def stop(self, grace: float = 0.0) -> None:
         """End the children, giving what runs ``grace`` seconds, then the rest."""
+        if self._joining is not None and self._joining.active():
+            self._joining.cancel()
         if self.slots is not None:
             await self.slots.stop(grace)
         await self.driver.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -17,9 +18,8 @@ from twisted.logger import Logger
 
 from ..protocol.blobs import BlobFolder
 from ..protocol.errors import Disconnected, QueueFull
-from ..protocol.frames import batches
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
-from ..protocol.jobs import Assignment, BlobRef, Submission
+from ..protocol.jobs import Assignment, Submission
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
 from . import effects
 from .bindings import BoundSession, BoundWorker
@@ -48,6 +48,8 @@ from .store import MemoryStore, Store, Stored
 
 if TYPE_CHECKING:
     from ..loopwatch import LagMeter
+
+_ASSIGN, _END, _RETRACT = attrgetter("assign"), attrgetter("end"), attrgetter("retract")
 
 BLOB_SWEEP = 60.0
 """Seconds between looks at blobs that nothing refers to."""
@@ -199,11 +201,11 @@ class Driver:
 
     def _make_tellers(self) -> dict[type, Callable[[Any], None]]:
         return {
-            effects.Assign: _nothing,  # told before
+            effects.Assign: lambda _: None,  # told before
             effects.Answer: lambda e: self._asks.pop(e.ask).callback(e.value),
             effects.Refuse: lambda e: self._asks.pop(e.ask).errback(e.error),
-            effects.End: self._tell_end,
-            effects.Retract: self._tell_retract,
+            effects.End: lambda e: self._tell_worker(e.worker, _END, e.attempts),
+            effects.Retract: lambda e: self._tell_worker(e.worker, _RETRACT, e.attempts),
             effects.Deliver: self._deliver,
             effects.Hold: lambda e: self._references.hold(e.digests),
             effects.Release: lambda e: self._references.release(e.digests),
@@ -211,28 +213,28 @@ class Driver:
             effects.MoreToDo: self._go_on,
             effects.Joined: lambda e: self.listeners.worker_back(e.worker),
             effects.Gone: self._worker_gone,
-            effects.Opened: _nothing,  # told at once
+            effects.Opened: lambda _: None,  # told at once
             effects.Silent: lambda e: self.listeners.session_gone(e.session.id),
         }
 
     def _assign(self, worker: WorkerRecord, assignments: list[Assignment]) -> None:
-        port = self._worker_port(worker)
-        if port is None:
-            return
-        for frame in batches(assignments, _size):
-            port.assign(frame)
+        self._tell_worker(worker, _ASSIGN, assignments)
         if self.listeners:
             self.listeners.assigned(assignments)
 
-    def _tell_end(self, effect: effects.End) -> None:
-        port = self._worker_port(effect.worker)
-        if port is not None:
-            port.end(effect.attempts)
-
-    def _tell_retract(self, effect: effects.Retract) -> None:
-        port = self._worker_port(effect.worker)
-        if port is not None:
-            port.retract(effect.attempts)
+    def _tell_worker(
+        self, worker: WorkerRecord, order: Callable[[WorkerPort], Any], what: Sequence[Any]
+    ) -> None:
+        """Give an order; a worker that cannot be told of it is taken for one that has left."""
+        port = self._worker_port(worker)
+        if port is None:
+            return
+        try:
+            order(port)(what)
+        except Exception:  # noqa: BLE001 -- whatever it is, its attempts must not hang
+            self._log.failure("could not tell {worker} what to do", worker=worker.name)
+            self.leave(worker.name, port, goodbye=True)
+            self._carry_out(port.given_up)
 
     def _deliver(self, effect: effects.Deliver) -> None:
         bound = self.sessions.get(effect.session.id)
@@ -378,10 +380,8 @@ class Driver:
     def outcome(self, job: JobId) -> Deferred[Stored | None]:
         """What is stored of a job's end, once everything up to now is committed."""
         stored = self.store.outcomes([job])
-        if isinstance(stored, list):
-            if stored[0] is not None:
-                return succeed(stored[0])
-            return self.committed().addCallback(lambda _: self._read(job))
+        if isinstance(stored, list) and stored[0] is not None:
+            return succeed(stored[0])
         return self.committed().addCallback(lambda _: self._read(job))
 
     def _read(self, job: JobId) -> Stored | Deferred[Stored | None] | None:
@@ -395,13 +395,3 @@ def _looping(work: Callable[[], None], reactor: IReactorTime) -> LoopingCall:
     looping = LoopingCall(work)
     looping.clock = reactor
     return looping
-
-
-def _size(assignment: Assignment) -> int:
-    """About the bytes of an assignment in a frame."""
-    payload = assignment.payload
-    return 64 if isinstance(payload, BlobRef) else 24 + len(payload)
-
-
-def _nothing(_: object) -> None:
-    """For effects that were carried out before their turn."""

@@ -131,6 +131,9 @@ class WorkerSession(BlobResponder):
     def reload(self) -> None:
         self._tell(commands.Reload)
 
+    def given_up(self) -> None:
+        self._connection.drop("it could not be told what to do; the log says more")
+
     def attach(self, job: JobId, follow: bool) -> Deferred[JobLog]:
         answer = self._connection.call(commands.AttachWorker, job=job, follow=follow)
         return answer.addCallback(lambda attached: unpack_log(attached["log"]))

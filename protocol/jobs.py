@@ -15,6 +15,7 @@ import attrs
 
 from .errors import Malformed
 from .ids import Attempt, ClientId, JobId
+from .limits import NAME_LENGTH
 from .packing import pack, unpack_list
 
 
@@ -126,6 +127,8 @@ def unpack_spec(data: bytes) -> JobSpec:
     for name, choices in _CHOICES.items():
         if given[name] not in choices:
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
+    if given["name"] is not None and len(given["name"]) > NAME_LENGTH:
+        raise Malformed(f"a job's name has at most {NAME_LENGTH} characters")
     if given["function"] is not None:
         given["function"] = blob_ref(given["function"])
     given["ships"] = tuple(blob_ref(ship) for ship in _list(given["ships"]))

@@ -84,6 +84,12 @@ class WorkerPort(Protocol):
     def reload(self) -> None:
         """Replace the children."""
 
+    def given_up(self) -> None:
+        """An order could not be told: the coordinator takes the worker for one that has left.
+
+        It forgets what it holds, and may join again.
+        """
+
 
 class WorkerEvents(Protocol):
     """What a worker tells the coordinator; bound to the worker, by ``Driver.join`` or an uplink."""

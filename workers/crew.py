@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import attrs
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from ..protocol.errors import CannotStart
 from .guard import Guard
+from .held import Held
 from .launch import ChildOptions
 from .process import Child, ChildOwner
 
@@ -77,6 +78,22 @@ class Crew:
     def children(self) -> Iterator[Child]:
         """Those that take jobs, or are ending."""
         return (place.child for place in self._places if place.child is not None)
+
+    def pause_of(self, held: Held) -> Callable[[int, bool], None]:
+        """What pauses a stream (1 or 2) of the child that has this job, and resumes just that."""
+        paused_in: dict[int, Child] = {}
+
+        def pause(stream: int, paused: bool) -> None:
+            if not paused:
+                child = paused_in.pop(stream, None)
+            else:
+                child = next((child for child in self.children() if child.has({held})), None)
+                if child is not None:
+                    paused_in[stream] = child
+            if child is not None:
+                child.pause(stream, paused)
+
+        return pause
 
     def coming(self) -> int:
         """How many are being started."""

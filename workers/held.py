@@ -32,6 +32,9 @@ class State(IntEnum):
     """Reported, given back, or dropped."""
 
 
+UNBEGUN = frozenset({State.WAITING, State.FETCHING})
+
+
 class Context(NamedTuple):
     """What a child is bound to from its first job on."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from ..protocol.ids import Attempt, JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import (
     ENDINGS,
@@ -68,6 +69,13 @@ def refused(held: Held, type_name: str, message: str) -> Report:
     """It could not be run at all."""
     error = ErrorText(type_name, message, f"{type_name}: {message}\n")
     return _report(held, Ending.FAILED, Outcome(error=error), None, 0.0)
+
+
+def malformed(job: JobId, attempt: Attempt) -> Report:
+    """Its spec cannot be read: nothing is known of it but its name."""
+    message = "what the job is to do cannot be read on this worker"
+    error = ErrorText("Malformed", message, f"Malformed: {message}\n")
+    return Report(job, attempt, Ending.FAILED, None, 0.0, pack_outcome(Outcome(error=error)))
 
 
 def _report(

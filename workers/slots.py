@@ -8,7 +8,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from .errands import STALE
 from .evidence import evidence_of
 from .fetching import Fetching
 from .guard import Guard
-from .held import Held, Plans, State, holdings
+from .held import UNBEGUN, Held, Plans, State, holdings
 from .launch import ChildOptions, interpreter, make_folders
 from .lookout import Lookout
 from .machine import identity
@@ -88,6 +88,7 @@ class SlotPool:
         self._lookout = Lookout(reactor, slots, self._crew, self._waiting, self)
         self._stopped: Deferred[None] | None = None
         self._end_timer: Any = None
+        self.on_given_up: Callable[[], None] = lambda: None
 
     # -- the worker as a whole --------------------------------------------------------------------
 
@@ -150,9 +151,8 @@ class SlotPool:
         self._dispatch.stop()
         for child in self._crew.children():
             self._waiting.put_back(child.take_back())
-        self.give_back([held for held in self._held.values() if held.state in _UNBEGUN])
-        busy = {child for child in self._crew.children() if child.busy}
-        for child in self._crew.all() - busy:
+        self.give_back([held for held in self._held.values() if held.state in UNBEGUN])
+        for child in self._crew.all() - {c for c in self._crew.children() if c.busy}:
             self._crew.dismiss(child)
         await self._crew.when_all_gone()
         if self._end_timer.active():
@@ -182,6 +182,7 @@ class SlotPool:
                 plan, of = self._plans.of(client, spec), (client, spec)
             if plan is None:
                 self._log.error("the spec of job {job} is malformed", job=job)
+                self._reporting.add(reports.malformed(job, attempt))
                 continue
             held = self._held[job, attempt] = Held(job, attempt, plan, payload)
             if plan.ready and type(payload) is bytes:
@@ -189,7 +190,7 @@ class SlotPool:
             else:
                 self._fetching.add(held)
         if self._stopped is not None:
-            self.give_back([held for held in self._held.values() if held.state in _UNBEGUN])
+            self.give_back([held for held in self._held.values() if held.state in UNBEGUN])
         self._arm()
 
     def _arm(self) -> None:
@@ -215,7 +216,7 @@ class SlotPool:
         """Give back those of these that have not begun."""
         wanted = [self._held[key] for key in attempts if key in self._held]
         self._free_from_children(wanted)
-        self.give_back([held for held in wanted if held.state in _UNBEGUN and held.why is None])
+        self.give_back([held for held in wanted if held.state in UNBEGUN and held.why is None])
 
     def end(self, attempts: Sequence[Ended]) -> None:
         """End attempts; those that run, by signals."""
@@ -226,7 +227,7 @@ class SlotPool:
                 held.why = why
                 asked.append(held)
         self._free_from_children(asked)
-        unbegun = [held for held in asked if held.state in _UNBEGUN]
+        unbegun = [held for held in asked if held.state in UNBEGUN]
         self._waiting.remove(held for held in unbegun if held.state is State.WAITING)
         for held in unbegun:
             self._report_ended(held, None, None, 0.0)
@@ -259,24 +260,13 @@ class SlotPool:
         return fail(NoSuchJob(f"job {job} is not on worker {self._name}"))
 
     def _attach(self, held: Held) -> None:
-        paused_in: dict[int, Child] = {}
-
         def send(stream: int, offset: int, data: bytes) -> Deferred[bool]:
             events = self._events
             if events is None:
                 return succeed(False)
             return maybeDeferred(events.output, held.job, stream, offset, data)
 
-        def pause(stream: int, paused: bool) -> None:
-            if paused:
-                owner = [child for child in self._crew.children() if child.has({held})]
-                paused_in.update((stream, child) for child in owner)
-            else:
-                owner = [paused_in.pop(stream)] if stream in paused_in else []
-            for child in owner:
-                child.pause(stream, paused)
-
-        held.attached = Attached(send, pause)
+        held.attached = Attached(send, self._crew.pause_of(held))
 
     def reload(self) -> None:
         """Replace the children: idle ones now, the others when their job ends."""
@@ -286,6 +276,12 @@ class SlotPool:
                 self.relieve(child)
             else:
                 self._crew.replace(child)
+
+    def given_up(self) -> None:
+        """Forget everything; who made the slots may join again."""
+        self.drop(self.held())
+        self.bind(None)
+        self.on_given_up()
 
     def _given(self, batch: list[Held]) -> None:
         for held in batch:
@@ -402,6 +398,3 @@ class SlotPool:
             self._forget(held)
         if given_back and self._events is not None:
             self._events.returned(holdings(given_back))
-
-
-_UNBEGUN = frozenset({State.WAITING, State.FETCHING})

@@ -247,3 +247,14 @@ async def test_clients_do_not_share_a_child(worker):
     first = await worker.run("pid", client="one")
     assert await worker.run("pid", client="one") == first
     assert await worker.run("pid", client="two") != first
+
+
+@ensure
+async def test_a_job_that_cannot_be_read_has_failed(worker):
+    bad, good = worker.assignment("add"), worker.assignment("add", 1, 2)
+    worker.pool.assign([bad._replace(spec=b"no spec"), good])
+    outcome = await worker.outcome(bad.job)
+    assert worker.events.reports[bad.job].ending is Ending.FAILED
+    assert outcome.error.type_name == "Malformed"
+    assert "cannot be read on this worker" in outcome.error.message
+    assert await worker.value(good.job) == 3

@@ -102,3 +102,31 @@ async def test_a_killed_jobs_attached_output_is_whole(worker):
     job = worker.submit("sh", "sh", "-c", "echo dying; kill -9 $PPID", kind="command", attach=True)
     assert (await worker.report(job)).ending is Ending.LOST
     assert worker.events.outputs == [(job, 1, b"dying\n")]
+
+
+@ensure
+async def test_a_slow_listener_holds_its_job_though_others_go_on(make_worker):
+    worker = await make_worker(slots=2)
+    slow = worker.submit("flood", 16, attach=True)
+    quick: list[int] = []
+    waiting = []
+
+    def answer():
+        if worker.events.outputs[-1][0] != slow:
+            return defer.succeed(True)
+        waiting.append(defer.Deferred())
+        return waiting[-1]
+
+    worker.events.answer = answer
+    for _ in range(3):
+        quick.append(worker.submit("flood", 4, attach=True))
+        await worker.report(quick[-1])
+    (held,) = [held for held in worker.pool._held.values() if held.job == slow]
+    assert sum(len(data) for _, _, data in held.attached._pieces) <= 1024**2
+    worker.events.answer = lambda: defer.succeed(True)
+    for waits in waiting:
+        waits.callback(True)
+    await worker.report(slow)
+    for job, size in ((slow, 16), *((job, 4) for job in quick)):
+        data = b"".join(data for number, _, data in worker.events.outputs if number == job)
+        assert data == b"first" + b"x" * size * 1024**2 + b"last"

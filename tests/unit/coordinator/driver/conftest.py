@@ -15,7 +15,7 @@ from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.ids import ClientId, JobId, SessionId
 from ampacity.protocol.jobs import Assignment, JobSpec, Submission, pack_spec
 from ampacity.protocol.outcomes import Delivery, Ending, JobLog, Report
-from ampacity.protocol.ports import Ended, Holding, WorkerInfo
+from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerInfo
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -87,6 +87,14 @@ class WorkerSide:
 
     def reload(self) -> None:
         self.told.append("reload")
+
+    def given_up(self) -> None:
+        self.told.append("given up")
+
+    def begin(self, *jobs: int) -> None:
+        """A child has started these."""
+        last = {a.job: a.attempt for a in self.assigned}
+        self.events.begun([Beginning(JobId(job), last[JobId(job)], 1.0) for job in jobs])
 
     def finish(self, *jobs: int, **report: Any) -> Deferred[None]:
         """Report these jobs, by their last attempt."""

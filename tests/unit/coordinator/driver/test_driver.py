@@ -108,12 +108,11 @@ def test_one_turn_makes_one_frame_for_a_worker(house: Any) -> None:
 
 def test_frames_are_bounded_in_jobs_and_bytes(house: Any) -> None:
     client = house.client()
-    house.submit(client, FRAME_JOBS + 1)
+    house.submit(client, FRAME_JOBS + 4)
     big = bytes(FRAME_BYTES // 2)
-    house.submit(client, 3, payload=big)
     worker = house.worker(slots=2000)
     house.turn(3)
-    assert [len(frame) for frame in worker.frames] == [FRAME_JOBS, 3, 1]
+    assert [len(frame) for frame in worker.frames] == [FRAME_JOBS, 4]
     worker.finish(*range(1, FRAME_JOBS + 2))
     worker.finish(FRAME_JOBS + 2, FRAME_JOBS + 3, FRAME_JOBS + 4, body=big)
     house.turn()
@@ -222,9 +221,7 @@ def test_many_jobs_are_cancelled_a_slice_a_turn(house: Any) -> None:
     assert len(house.now(states)) == 3000
 
 
-def test_a_peer_that_fails_does_not_keep_others_from_their_news(
-    house: Any, logged_errors: Any
-) -> None:
+def test_a_worker_that_cannot_be_told_has_left(house: Any, logged_errors: Any) -> None:
     client, worker, other = house.client(), house.worker(), house.worker("v")
 
     def broken(assignments: Any) -> None:
@@ -235,6 +232,29 @@ def test_a_peer_that_fails_does_not_keep_others_from_their_news(
     house.turn()
     assert len(other.assigned) == 1
     assert len(logged_errors(ValueError)) == 1
+    assert worker.told == ["given up"]
+    assert list(house.driver.workers) == ["v"]
+    for job in (2, 1):
+        other.finish(job)
+        house.turn()
+    assert client.jobs == [2, 1]
+
+
+@pytest.mark.parametrize("order", ["end", "retract"])
+def test_the_begun_attempts_of_such_a_worker_count_a_loss(
+    house: Any, logged_errors: Any, order: str
+) -> None:
+    client, worker = house.client(), house.worker()
+    house.submit(client)
+    house.turn()
+    if order == "end":
+        worker.begin(1)
+    setattr(worker, order, None)
+    client.session.cancel([JobId(1)], order == "retract")
+    house.turn()
+    assert len(logged_errors(TypeError)) == 1
+    assert worker.told == ["given up"]
+    assert client.jobs == [1]
 
 
 def test_groups_retries_and_watches(house: Any) -> None:
@@ -258,6 +278,14 @@ def test_damaged_submissions_are_refused(house: Any) -> None:
     client = house.client()
     with pytest.raises(Malformed):
         house.now(client.session.submit(1, [Submission(b"\xc0", b"")], None))
+
+
+def test_a_name_that_is_too_long_is_refused(house: Any) -> None:
+    client = house.client()
+    with pytest.raises(Malformed, match="at most 200 characters"):
+        house.now(house.submit(client, name="n" * 201))
+    house.submit(client, name="n" * 200)
+    house.turn()
 
 
 def test_reload_and_shutdown(house: Any) -> None:
