@@ -29,17 +29,18 @@ class ToldSession(Session):
 
     leaving = False
     """We go ourselves, or have sent the coordinator away."""
-    _lost = False
+    lost = False
+    """The coordinator cannot be reached now."""
 
     def disconnected(self) -> None:
         super().disconnected()
-        if not self.leaving and not self._lost:
-            self._lost = True
+        if not self.leaving and not self.lost:
+            self.lost = True
             say("the connection to the coordinator is lost; trying again, Ctrl-C leaves")
 
     def connected(self, coordinator: Coordinator, next_sequence: int) -> None:
-        if self._lost:
-            self._lost = False
+        if self.lost:
+            self.lost = False
             say("connected again")
         super().connected(coordinator, next_sequence)
 
@@ -112,6 +113,11 @@ class Link:
     own: bool = False
     """It is a pool of our own: its jobs end with us."""
     _ships: list[tuple[BlobRef, bytes]] = attrs.field(factory=list)
+
+    @property
+    def lost(self) -> bool:
+        """The coordinator cannot be reached, and nobody knows whether it still has our jobs."""
+        return isinstance(self.session, ToldSession) and self.session.lost
 
     # -- jobs of ours -----------------------------------------------------------------------------
 

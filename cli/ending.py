@@ -109,35 +109,59 @@ def retry_command(common: Common, selected: Sequence[str]) -> int:
     """Run ended jobs again, each as a new job.
 
     A job that is named by its id is run again however it ended; of a group, a range, failed and
-    all, those that did not succeed are.
+    all, those that did not succeed are. The new job has the old one's place in its group, where
+    result and wait find it. A job that was run again already is left out: its new job is meant.
     """
     from .connecting import client
 
     selections = parse_all(selected)
 
     async def main(reactor: Any, link: Any) -> int:
-        count = 0
+        count, answer = 0, None
         for selection in selections:
             async for page in _to_retry(link, selection):
-                count += await _retry(link, page, common.as_json)
-        if count == 0:
+                again, refused = await _retry(link, page, common.as_json)
+                count += again
+                answer = refused or answer
+        if count == 0 and answer is None:
             say("no job was run again: none of them has ended other than well")
-        return Exit.DONE if count else Exit.NOT_FOUND
+            answer = Exit.NOT_FOUND
+        return Exit.DONE if count else answer or Exit.DONE
 
     return client(common, main)
 
 
-async def _retry(link: Any, jobs: Sequence[int], as_json: bool) -> int:
-    again = await link.retry(jobs)
+async def _retry(link: Any, jobs: Sequence[int], as_json: bool) -> tuple[int, Exit | None]:
+    """How many were run again; and, where one was not, how that is told."""
+    answer, again = None, await link.retry(jobs)
     for job in jobs:
         new = again.get(job)
         if new is None:
-            say(f"job {job} was not run again: it has not ended, or it is not known")
+            answer = await _tell_refused(link, job)
         elif as_json:
             click.echo(dumps({"id": int(job), "again": new}))
         else:
             click.echo(f"job {job} runs again as {new}")
-    return len(again)
+    return len(again), answer
+
+
+async def _tell_refused(link: Any, job: int) -> Exit:
+    """Say why a job was not run again."""
+    from ..protocol.errors import NoSuchJob
+
+    try:
+        known = await link.query("job", job=job)
+    except NoSuchJob:
+        say(f"there is no job {job}, or it was forgotten")
+        return Exit.NOT_FOUND
+    if known["retried"]:
+        say(
+            f"job {job} was run again already, as job {known['retried']}; "
+            f"once more: ampacity retry {known['retried']}"
+        )
+    else:
+        say(f"job {job} was not run again: it is {known['state']}, and has not ended")
+    return Exit.REFUSED
 
 
 async def _to_retry(link: Any, selection: Selection) -> AsyncIterator[list[int]]:
@@ -162,7 +186,11 @@ async def _in_state(
     asked = {"limit": PAGE, "state": state, "name": None, "group": group, "newest": False}
     while True:
         answer = await link.query("jobs", after=after, **asked)
-        ids = [job["id"] for job in answer["jobs"] if last is None or job["id"] <= last]
+        ids = [
+            job["id"]
+            for job in answer["jobs"]
+            if not job["retried"] and (last is None or job["id"] <= last)
+        ]
         if ids:
             yield ids
         after = answer["next"]

@@ -105,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["--version"]:
         print(f"ampacity {__version__}")
         return 0
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     if next((word for word in words if word in _COMMANDS), None) == "join":
         from .secrecy import without_token
 

@@ -71,24 +71,53 @@ async def _results(reactor: Any, link: Any, selections: Sequence[Selection], as_
     from .streams import Writer
 
     writer, lone, count, failed = Writer(reactor), is_lone(selections), 0, 0
-    async for ticket in _tickets(link, selections):
-        delivery = await ticket.ended()
-        if lone:
-            await print_outcome(writer, link, delivery, as_json, with_logs=True)
-        else:
-            await print_item(writer, link, delivery, as_json, {"index": count})
-        count += 1
-        failed += delivery.ending is not Ending.SUCCEEDED
+    for selection in selections:
+        async for ticket in _tickets(link, [selection]):
+            delivery = await ticket.ended()
+            fields = await _fields(link, delivery, selection, count, as_json)
+            if lone:
+                fields.pop("index")
+                await print_outcome(writer, link, delivery, as_json, True, fields)
+            else:
+                await print_item(writer, link, delivery, as_json, fields)
+            count += 1
+            failed += delivery.ending is not Ending.SUCCEEDED
     await writer.flush()
-    return _told(count, failed, lone)
+    return _told(count, failed, lone, _again(selections))
 
 
-def _told(count: int, failed: int, lone: bool) -> int:
+async def _fields(
+    link: Any, delivery: Any, selection: Selection, count: int, as_json: bool
+) -> dict[str, Any]:
+    """What a record begins with: the place in the group, or in the list, and the call."""
+    from ..protocol.outcomes import Ending
+    from .records import call_fields
+
+    grouped = selection.what == "group"
+    if not as_json and not (grouped and delivery.ending is not Ending.SUCCEEDED):
+        return {"index": count}
+    try:
+        about = await link.query("job", job=delivery.job)
+    except NoSuchJob:  # forgotten since
+        return {"index": count}
+    place = about["place"] if grouped else count
+    return {"index": place, **(call_fields(about) if as_json else {})}
+
+
+def _again(selections: Sequence[Selection]) -> str:
+    """How to run again what did not succeed, and only that: an id means its job in any case."""
+    if any(selection.what in ("id", "last") for selection in selections):
+        return ""
+    words = " ".join(selection.text for selection in selections)
+    return f"; again: ampacity retry {words}"
+
+
+def _told(count: int, failed: int, lone: bool, again: str = "") -> int:
     if count == 0:
         say("no job is selected")
         return Exit.NOT_FOUND
     if failed and not lone:
-        say(f"{failed} of {count} jobs did not succeed")
+        say(f"{failed} of {count} jobs did not succeed{again}")
     return Exit.JOB_FAILED if failed else Exit.DONE
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .failures import Exit, say
+
+if TYPE_CHECKING:
+    from .connection import Link
 
 SECOND_CHANCE = 3.0
 """Seconds in which a second Ctrl-C cancels."""
@@ -22,15 +25,20 @@ class Interrupts:
 
     ``detach`` comes when no second one follows within ``SECOND_CHANCE``; ``cancel`` with the
     second one, or with the first where ``own``, since a pool of our own ends with us; ``leave``
-    with one more after that.
+    with one more after that. With ``is_lost``, no coordinator can be reached: ``detach`` at once.
     """
 
     def __init__(
-        self, clock: IReactorTime, own: bool, decide: Callable[[Decision], object]
+        self,
+        clock: IReactorTime,
+        own: bool,
+        decide: Callable[[Decision], object],
+        is_lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._own = own
         self._decide = decide
+        self._is_lost = is_lost
         self._timer: IDelayedCall | None = None
         self.cancelled = False
 
@@ -42,6 +50,8 @@ class Interrupts:
             self.stop()
             self.cancelled = True
             self._decide("cancel")
+        elif self._is_lost():
+            self._decide("detach")  # nobody can be told to cancel
         else:
             say("interrupted: Ctrl-C again within 3 s cancels; else it goes on without you")
             self._timer = self._clock.callLater(SECOND_CHANCE, self._alone)
@@ -61,8 +71,21 @@ class Left(Exception):  # no error: the user has gone away
     """The user has detached, or has left before the end."""
 
 
+def tell_left(link: Link, what: str, way_back: str) -> None:
+    """Say how to come back to what goes on without us, as far as that is known."""
+    if link.own:
+        return
+    if link.lost:
+        say(
+            f"left {what}. Its coordinator cannot be reached: if it has ended, {what} ended with "
+            f"it; if it is there again with what it held: {way_back}"
+        )
+    else:
+        say(f"{what} goes on without you; come back with: {way_back}")
+
+
 async def attended(
-    reactor: Any, own: bool, work: Deferred[int], cancel: Callable[[], Deferred[Any]]
+    reactor: Any, link: Link, work: Deferred[int], cancel: Callable[[], Deferred[Any]]
 ) -> int:
     """Wait for the work, with Ctrl-C as ``Interrupts`` has it.
 
@@ -84,7 +107,7 @@ async def attended(
         left = True
         work.cancel()
 
-    interrupts = Interrupts(reactor, own, decide)
+    interrupts = Interrupts(reactor, link.own, decide, lambda: link.lost)
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, lambda *_: reactor.callFromThread(interrupts.pressed))
     try:

@@ -112,7 +112,7 @@ def _job_row(job: dict[str, Any]) -> list[str]:
         ran = max(0.0, time.time() - job["began"])
     return [
         str(job["id"]),
-        str(job["state"]),
+        str(job["state"]) + (", retried" if job.get("retried") else ""),
         str(job.get("name") or job.get("target") or ""),
         group_text(job.get("group")) or "",
         str(job.get("worker") or ""),
@@ -206,6 +206,8 @@ def _full_text(about: dict[str, Any]) -> str:
         ("call", _call(about)),
         ("state", _state_text(about)),
         ("group", f"{group}, item {about.get('place')}" if group else ""),
+        ("retried", f"as job {about['retried']}" if about.get("retried") else ""),
+        ("retry of", f"job {about['retry_of']}" if about.get("retry_of") else ""),
         ("key", about.get("key") or ""),
         ("worker", about.get("worker") or ""),
         ("submitted", local_time(about.get("submitted"))),

@@ -12,7 +12,7 @@ from .failures import Exit, say
 from .items import Item, Items, source_of
 from .records import group_text
 from .rendering import dumps
-from .shared import Common, ItemsCommand, command, on_terminal, words
+from .shared import Common, ItemsCommand, command, misplaced, on_terminal, words
 from .specs import Wanted, job_options
 
 WINDOW = 4096
@@ -118,6 +118,8 @@ class Mapping:
             click.echo(dumps(record) if self.common.as_json else self.group)
         if self.error is not None:
             raise self.error
+        if self.group is None:
+            say("there were no items, so there is no group")
         return Exit.DONE
 
     async def attended(self) -> int:
@@ -130,7 +132,7 @@ class Mapping:
         self._bar = bar(self.common.settings["progress"])
         work = Deferred.fromCoroutine(self._work())
         try:
-            return await attended(self.reactor, self.link.own, work, self._cancel)
+            return await attended(self.reactor, self.link, work, self._cancel)
         except Left:
             self._tell_left()
             return Exit.INTERRUPTED
@@ -165,6 +167,11 @@ class Mapping:
 
         if self.error is not None:
             raise self.error
+        if self.printed == 0:
+            say("there were no items")
+            return Exit.DONE
+        if self.failed and (hint := misplaced()):
+            say(hint)
         if self.failed or on_terminal(2) or self.common.settings["progress"]:
             again = f"; again: ampacity retry {self.group}"
             tail = again if self.failed and not self.link.own else ""
@@ -297,7 +304,9 @@ class Mapping:
         return self.link.cancel([one.ticket.id for one in self._pending])
 
     def _tell_left(self) -> None:
-        if self.link.own or self.group is None:
-            return
-        rest = "" if self._fed else " (items that were not read yet are not in it)"
-        say(f"{self.group} goes on without you{rest}; come back with: ampacity result {self.group}")
+        from .interrupts import tell_left
+
+        if self.group is not None:
+            tell_left(self.link, self.group, f"ampacity result {self.group}")
+            if not self._fed:
+                say("items that were not read yet are not in it")

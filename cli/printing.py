@@ -50,12 +50,20 @@ def tell_failure(delivery: Delivery, outcome: Outcome, with_traceback: bool = Tr
 
 
 async def print_outcome(
-    writer: Writer, link: Link, delivery: Delivery, as_json: bool, with_logs: bool
+    writer: Writer,
+    link: Link,
+    delivery: Delivery,
+    as_json: bool,
+    with_logs: bool,
+    fields: dict[str, Any] | None = None,
 ) -> None:
-    """A lone job's outcome. ``with_logs``: a command's output has not been shown yet."""
+    """A lone job's outcome. ``with_logs``: a command's output has not been shown yet.
+
+    ``fields`` are the record's first ones.
+    """
     outcome = unpack_outcome(delivery.body)
     if as_json:
-        await writer.line(dumps(delivery_record(delivery)))
+        await writer.line(dumps({**(fields or {}), **delivery_record(delivery)}))
         await writer.flush()
         return
     if outcome.exit_code is not None:

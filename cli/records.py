@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..protocol.errors import Malformed
 from ..protocol.ids import GroupId, JobId, show_group
+from ..protocol.jobs import unpack_spec
 from ..protocol.outcomes import Delivery, Ending, Evidence, Outcome, unpack_outcome
+from ..protocol.packing import unpack_arguments
 from .rendering import rfc3339, value_json
 
 TAIL = 4000
@@ -65,7 +68,25 @@ def job_record(summary: dict[str, Any]) -> dict[str, Any]:
         "attempts": summary.get("attempts"),
         "losses": summary.get("losses"),
         "waiting": summary.get("waiting"),
+        "retried": summary.get("retried"),
+        "retry_of": summary.get("retry_of"),
     }
+
+
+def call_fields(about: dict[str, Any]) -> dict[str, Any]:
+    """What a job was called with: ``args`` and ``kwargs``, or ``command``; nothing where that is
+    pickled, or too large to be kept with the job."""
+    spec, payload = unpack_spec(about["spec"]), about["payload"]
+    if payload is None or (spec.kind != "command" and spec.arguments == "pickle"):
+        return {}
+    try:
+        given = unpack_arguments(payload)
+    except Malformed:
+        return {}
+    if spec.kind == "command":
+        return {"command": given}
+    args, kwargs = given
+    return {"args": args, "kwargs": kwargs}
 
 
 def worker_record(worker: dict[str, Any]) -> dict[str, Any]:

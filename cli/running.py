@@ -9,7 +9,7 @@ import click
 
 from .arguments import command_payload, payload
 from .failures import Exit, say, tell
-from .shared import Common, WordsCommand, command, words
+from .shared import Common, WordsCommand, command, misplaced, words
 from .specs import Wanted, job_options
 
 
@@ -115,7 +115,7 @@ async def _attached(
 ) -> int:
     from twisted.internet.defer import Deferred
 
-    from .interrupts import Left, attended
+    from .interrupts import Left, attended, tell_left
     from .printing import print_outcome
     from .streams import Writer
 
@@ -130,27 +130,27 @@ async def _attached(
     async def finish() -> int:
         delivery = await ticket.ended()
         await print_outcome(writer, link, delivery, common.as_json, with_logs=False)
+        _tell_misplaced(delivery)
         return _code(delivery, wanted.command)
 
     try:
         return await attended(
             reactor,
-            link.own,
+            link,
             Deferred.fromCoroutine(finish()),
             lambda: link.cancel([job]),
         )
     except Left:
-        _tell_left(job, link.own)
+        tell_left(link, f"job {job}", f"ampacity logs -f {job}; ampacity result {job}")
         return Exit.INTERRUPTED
 
 
-def _tell_left(job: int, own: bool) -> None:
-    if own:
-        return
-    say(
-        f"job {job} goes on without you; come back with: ampacity logs -f {job}; "
-        f"ampacity result {job}"
-    )
+def _tell_misplaced(delivery: Any) -> None:
+    """A job that has failed may have got options that were meant for us."""
+    from ..protocol.outcomes import Ending
+
+    if delivery.ending is Ending.FAILED and (hint := misplaced()):
+        say(hint)
 
 
 def _code(delivery: Any, is_command: bool) -> int:
@@ -188,7 +188,7 @@ async def _submitted(reactor: Any, link: Any, ticket: Any, common: Common) -> in
     from twisted.internet.defer import Deferred
 
     from ..protocol.outcomes import Ending, unpack_outcome
-    from .interrupts import Left, attended
+    from .interrupts import Left, attended, tell_left
     from .printing import tell_failure
     from .records import delivery_record
     from .rendering import dumps
@@ -199,11 +199,12 @@ async def _submitted(reactor: Any, link: Any, ticket: Any, common: Common) -> in
             click.echo(dumps(delivery_record(delivery)))
         elif delivery.ending is not Ending.SUCCEEDED:
             tell_failure(delivery, unpack_outcome(delivery.body))
+        _tell_misplaced(delivery)
         return _code(delivery, False)
 
     work = Deferred.fromCoroutine(finish())
     try:
-        return await attended(reactor, False, work, lambda: link.cancel([ticket.id]))
+        return await attended(reactor, link, work, lambda: link.cancel([ticket.id]))
     except Left:
-        _tell_left(ticket.id, False)
+        tell_left(link, f"job {ticket.id}", f"ampacity result {ticket.id}")
         return Exit.INTERRUPTED

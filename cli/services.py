@@ -259,7 +259,7 @@ async def _joined(agent: Any) -> str:
 def down_command(common: Common) -> int:
     """Stop the coordinator that runs here, and wait until it has stopped.
 
-    What it holds is gone with it: jobs that run are ended.
+    What it holds is gone with it: jobs that wait or run are ended, and their number is told.
     """
     from ..protocol.errors import NoCoordinator
     from .connecting import access_folder, client
@@ -282,10 +282,12 @@ async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
     from ..protocol.errors import Disconnected
 
     pid = access.holder()
+    status = await link.query("status")
     link.session.leaving = True
     with contextlib.suppress(Disconnected, ConnectionClosed):  # it went before it could answer
         await link.shutdown()
     if elsewhere:
+        say(f"the coordinator is stopping{_ended_with(status)}")
         return Exit.DONE
     until = reactor.seconds() + STOPPING
     while access.holder() == pid or _lives(pid):
@@ -293,8 +295,16 @@ async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
             say(f"process {pid} still has not stopped after {STOPPING:.0f} s; see {access.log}")
             return Exit.JOB_FAILED
         await deferLater(reactor, 0.05)
-    say("the coordinator has stopped")
+    say(f"the coordinator has stopped{_ended_with(status)}")
     return Exit.DONE
+
+
+def _ended_with(status: dict[str, Any]) -> str:
+    """How many jobs, of whatever client, had not ended."""
+    count = sum(status[state] for state in ("queued", "sent", "running"))
+    if not count:
+        return ""
+    return f"; {count} {'job' if count == 1 else 'jobs'} had not ended, and will not"
 
 
 def _lives(pid: int | None) -> bool:

@@ -76,6 +76,13 @@ class WordsCommand(click.Command):
         ctx.meta["words"] = taken
         return super().parse_args(ctx, taken.options)
 
+    def misplaced(self, ctx: click.Context) -> list[str]:
+        """Options of ours that stand after the target of a function, and so went to the job."""
+        ours = {name for option in self.get_params(ctx) for name in option.opts}
+        taken: Words = ctx.meta["words"]
+        after = [] if taken.command else taken.words[1:]
+        return [word for word in after if word.partition("=")[0] in ours and word.startswith("--")]
+
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         target = "{MODULE:FUNCTION [ARGUMENT]... | -- COMMAND...}"
         items = ["[::: ITEM...]"] if self.takes_items else []
@@ -94,6 +101,17 @@ class ItemsCommand(WordsCommand):
     """The same with items after ``:::``."""
 
     takes_items = True
+
+
+def misplaced() -> str | None:
+    """What to say of options that went to a job which has failed; None where there are none."""
+    ctx = click.get_current_context()
+    assert isinstance(ctx.command, WordsCommand)
+    found = ctx.command.misplaced(ctx)
+    if not found:
+        return None
+    it = f"{found[0]} is an option of {ctx.command_path}, but"
+    return f"{it} after the target all words are the job's; options come before it"
 
 
 def words() -> Words:

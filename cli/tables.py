@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 
 import click
 
@@ -29,13 +30,13 @@ class Table:
         rows = self._rows
         if width is not None:
             rows = [[_cut(cell, WIDEST) for cell in row] for row in rows]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(self._right))]
+        widths = [max(columns(row[k]) for row in rows) for k in range(len(self._right))]
         lines = ["  ".join(self._cells(row, widths)).rstrip() for row in rows]
         return lines if width is None else [_cut(line, width) for line in lines]
 
     def _cells(self, row: list[str], widths: list[int]) -> list[str]:
         return [
-            cell.rjust(width) if right else cell.ljust(width)
+            _padding(cell, width) + cell if right else cell + _padding(cell, width)
             for cell, width, right in zip(row, widths, self._right, strict=True)
         ]
 
@@ -48,5 +49,30 @@ class Table:
         click.echo("\n".join(self.lines(width)))
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: of East Asian writing, two a character."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_width, text))
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _padding(cell: str, width: int) -> str:
+    return " " * (width - columns(cell))
+
+
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    if columns(text) <= width:
+        return text
+    kept, room = 0, max(width - 1, 0)
+    for character in text:
+        room -= _width(character)
+        if room < 0:
+            break
+        kept += 1
+    return text[:kept] + "…"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _FIXED = 14
 """Lines of the picture that are no workers and no jobs."""
 
+WIDE = 90
+"""Columns from which on all is shown; on narrower terminals, the columns that matter most."""
+
 RUNNING = 500
 """Running jobs that are asked for; as many are shown as fit."""
 
@@ -38,7 +41,8 @@ def top_command(common: Common, once: bool, interval: float) -> int:
         if common.as_json:
             return await _stream(reactor, link, once, interval)
         if once:
-            _console().print(picture(await snapshot(link), time.time()))
+            console = _console()
+            console.print(picture(await snapshot(link), time.time(), width=console.width))
             return Exit.DONE
         return await _live(reactor, link, interval)
 
@@ -84,12 +88,13 @@ async def _live(reactor: Any, link: Any, interval: float) -> int:
     from twisted.internet.task import deferLater
 
     console = _console()
-    first = picture(await snapshot(link), time.time(), console.height)
+    first = picture(await snapshot(link), time.time(), console.height, console.width)
     with Live(first, console=console, auto_refresh=False, screen=on_terminal(1)) as live:
         while True:
             await deferLater(reactor, interval)
             seen = await snapshot(link)
-            live.update(picture(seen, time.time(), console.height), refresh=True)
+            now = time.time()
+            live.update(picture(seen, now, console.height, console.width), refresh=True)
 
 
 def _console() -> Any:
@@ -98,50 +103,58 @@ def _console() -> Any:
     return Console(highlight=False, width=None if on_terminal(1) else 110)
 
 
-def picture(seen: dict[str, Any], now: float, height: int | None = None) -> RenderableType:
+def picture(
+    seen: dict[str, Any], now: float, height: int | None = None, width: int = WIDE
+) -> RenderableType:
     """The view, for rich; ``height`` is the number of lines that it may have."""
     from rich.console import Group
     from rich.text import Text
 
-    most = None if height is None else max(3, (height - _FIXED) // 2)
-    workers = _workers(seen["workers"], most)
-    left = None if height is None else max(3, height - _FIXED - workers.row_count)
-    jobs = _jobs(seen["running"], now, left)
-    return Group(_head(seen["status"], now), Text(""), workers, Text(""), jobs)
+    wide = width >= WIDE
+    fixed = _FIXED if wide else _FIXED + 5
+    most = None if height is None else max(3, (height - fixed) // 2)
+    workers = _workers(seen["workers"], most, wide)
+    left = None if height is None else max(3, height - fixed - workers.row_count)
+    jobs = _jobs(seen["running"], now, left, wide)
+    return Group(_head(seen["status"], now, wide), Text(""), workers, Text(""), jobs)
 
 
-def _head(status: dict[str, Any], now: float) -> RenderableType:
+def _head(status: dict[str, Any], now: float, wide: bool) -> RenderableType:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    facts = _facts(status, now)
+    across = 4 if wide else 2
+    grid = Table.grid(padding=(0, 3))
+    for start in range(0, len(facts), across):
+        grid.add_row(*facts[start : start + across])
+    title = f"ampacity {harmless(str(status['software']))}"
+    where = ", ".join(harmless(place) for place in status["listening"])
+    line = Text(f"{title}   {where}   {local_time(now)}", style="bold", no_wrap=True)
+    line.overflow = "ellipsis"
+    return Group(line, Text(""), grid)
+
+
+def _facts(status: dict[str, Any], now: float) -> list[Any]:
     ended = status.get("ended") or {}
     failed = sum(count for words, count in ended.items() if words != "succeeded")
     lag = status.get("lag") or {}
-    grid = Table.grid(padding=(0, 3))
     slots, busy = status["slots"], status["busy"]
-    grid.add_row(
+    return [
         _fact("slots", f"{busy}/{slots} {_gauge(busy, slots)}"),
         _fact("workers", status["workers"]),
         _fact("rate", f"{status['rate']:.1f} jobs/s"),
         _fact("loop lag p99", span(lag.get("p99"))),
-    )
-    grid.add_row(
         _fact("queued", status["queued"] + status.get("sent", 0)),
         _fact("running", status["running"]),
         _fact("done", ended.get("succeeded", 0)),
         _fact("failed", failed, "red" if failed else ""),
-    )
-    grid.add_row(
         _fact("up", span(now - status["started"])),
         _fact("memory", byte_count(status.get("memory"))),
         _fact("cpu time", span(status.get("cpu"))),
         _fact("lag max", span(lag.get("max"))),
-    )
-    title = f"ampacity {harmless(str(status['software']))}"
-    where = ", ".join(harmless(place) for place in status["listening"])
-    from rich.console import Group
-
-    return Group(Text(f"{title}   {where}   {local_time(now)}", style="bold"), Text(""), grid)
+    ]
 
 
 def _fact(name: str, value: Any, style: str = "") -> Any:
@@ -169,19 +182,25 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _workers(workers: list[dict[str, Any]], most: int | None) -> Table:
+_WORKERS = (
+    "WORKER", "STATE", ">SLOTS", ">RUN", ">HELD", ">DONE", ">FAIL", ">LOST",
+    "PYTHON", ">CPU", ">MEMORY", ">LAG P99",
+)  # fmt: skip
+_NARROW_WORKERS = (0, 2, 3, 6, 9)
+_NARROW_JOBS = (0, 1, 3)
+
+
+def _workers(workers: list[dict[str, Any]], most: int | None, wide: bool) -> Table:
     from rich.text import Text
 
     from .listing import worker_row
 
-    table = _table(
-        "WORKER", "STATE", ">SLOTS", ">RUN", ">HELD", ">DONE", ">FAIL", ">LOST",
-        "PYTHON", ">CPU", ">MEMORY", ">LAG P99",
-    )  # fmt: skip
+    chosen = range(len(_WORKERS)) if wide else _NARROW_WORKERS
+    table = _table(*(_WORKERS[k] for k in chosen))
     for worker in workers[:most]:
         style = "" if worker["state"] == "connected" else "yellow"
-        cells = [Text(harmless(cell)) for cell in worker_row(worker)[:-1]]
-        table.add_row(*cells, style=style)
+        cells = worker_row(worker)
+        table.add_row(*(Text(harmless(cells[k])) for k in chosen), style=style)
     if most is not None and len(workers) > most:
         table.add_row(Text(f"and {len(workers) - most} more", style="dim"))
     if not workers:
@@ -189,23 +208,30 @@ def _workers(workers: list[dict[str, Any]], most: int | None) -> Table:
     return table
 
 
-def _jobs(jobs: list[dict[str, Any]], now: float, most: int | None) -> Table:
+def _jobs(jobs: list[dict[str, Any]], now: float, most: int | None, wide: bool) -> Table:
     from rich.text import Text
 
-    table = _table(">JOB", "WHAT", "WORKER", ">RUNS FOR", ">ATTEMPT")
+    headings = (">JOB", "WHAT", "WORKER", ">RUNS FOR", ">ATTEMPT")
+    chosen = range(len(headings)) if wide else _NARROW_JOBS
+    table = _table(*(headings[k] for k in chosen))
     shown = jobs[:most]
     for job in shown:
-        what = harmless(str(job.get("name") or job.get("target") or ""))
-        began = job.get("began")
-        table.add_row(
-            Text(str(job["id"])),
-            Text(what if len(what) <= 50 else what[:49] + "…"),
-            Text(harmless(str(job.get("worker") or ""))),
-            Text(span(None if began is None else max(0.0, now - began))),
-            Text(str(job.get("attempts") or "")),
-        )
+        cells = _job_cells(job, now)
+        table.add_row(*(Text(cells[k]) for k in chosen))
     if len(jobs) > len(shown):
         table.add_row("", Text(f"and {len(jobs) - len(shown)} more", style="dim"))
     if not jobs:
         table.add_row("", Text("nothing runs", style="dim"))
     return table
+
+
+def _job_cells(job: dict[str, Any], now: float) -> list[str]:
+    what = harmless(str(job.get("name") or job.get("target") or ""))
+    began = job.get("began")
+    return [
+        str(job["id"]),
+        what if len(what) <= 50 else what[:49] + "…",
+        harmless(str(job.get("worker") or "")),
+        span(None if began is None else max(0.0, now - began)),
+        str(job.get("attempts") or ""),
+    ]

@@ -220,7 +220,8 @@ def test_a_command_an_item(run: Run) -> None:
 
 def test_an_empty_map(run: Run) -> None:
     done = run("map", "math:sqrt", ":::")
-    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    assert (done.stdout, done.returncode) == ("", 0)
+    assert done.stderr == "ampacity: there were no items\n"
 
 
 def test_an_endless_input(ampacity_command: list[str], access_folder: Path) -> None:
@@ -303,6 +304,41 @@ def test_completion(run: Run) -> None:
     env = {**os.environ, "_AMPACITY_COMPLETE": "bash_complete", "COMP_WORDS": "ampacity re"}
     done = run(env={**env, "COMP_CWORD": "1"})
     assert done.stdout.split() == ["plain,result", "plain,retry"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_in_other_shells(run: Run, shell: str) -> None:
+    script = run("completion", shell).stdout
+    assert f"{shell}_complete" in script
+    words = {"COMP_WORDS": "ampacity map --jso", "COMP_CWORD": {"zsh": "2"}.get(shell, "--jso")}
+    done = run(env={**os.environ, "_AMPACITY_COMPLETE": f"{shell}_complete", **words})
+    assert "--jsonl" in done.stdout, done.stderr
+
+
+def test_help_is_a_command_for_who_types_it(run: Run) -> None:
+    assert run("help").stdout == run("--help").stdout
+    done = run("help", "map")
+    assert (done.returncode, done.stdout) == (0, run("map", "--help").stdout)
+
+
+def test_options_that_went_to_the_job(run: Run) -> None:
+    done = run("run", "math:factorial", "--timeout", "3")
+    assert done.returncode == 1
+    assert "--timeout is an option of ampacity run, but after the target" in done.stderr
+    done = run("map", "math:sqrt", "--json", ":::", "4")
+    assert "--json is an option of ampacity map" in done.stderr
+    assert "is an option of" not in run("run", "math:factorial", "x").stderr
+
+
+def test_who_reads_our_output_may_leave(run: Run, ampacity_command: list[str]) -> None:
+    words = [*ampacity_command, "map", "math:sqrt", ":::", *map(str, range(20_000))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == b"0.0\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(30) == 141
 
 
 @pytest.mark.parametrize(

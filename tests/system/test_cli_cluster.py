@@ -136,9 +136,53 @@ class TestJobs:
         assert "item 1, job 2: ValueError: math domain error" in done.stderr
         records = [json.loads(line) for line in run("result", "--json", "g1").stdout.splitlines()]
         assert [record["index"] for record in records] == [0, 1, 2]
+        assert [record["args"] for record in records] == [[4], [-1], [9]]
         assert text(run("retry", "g1")) == "job 2 runs again as 4"
         assert run("wait", "g1").returncode == 1
         assert run("wait", "1", "3").returncode == 0
+
+    def test_a_retry_mends_its_group(self, run: Run, tmp_path: Path) -> None:
+        module = "import os\ndef there(name):\n    os.stat(name)\n    return name\n"
+        (tmp_path / "later.py").write_text(module)
+        (tmp_path / "a").touch()
+        assert text(run("map", "--detach", "later:there", ":::", "a", "b", "c")) == "g1"
+        done = run("result", "g1")
+        assert (done.stdout, done.returncode) == ("a\n", 1)
+        assert "2 of 3 jobs did not succeed; again: ampacity retry g1" in done.stderr
+        (tmp_path / "b").touch()
+        assert text(run("retry", "g1")).splitlines() == [
+            "job 2 runs again as 4",
+            "job 3 runs again as 5",
+        ]
+        done = run("result", "g1")
+        assert (done.stdout, done.returncode) == ("a\nb\n", 1)
+        assert "item 2, job 5: FileNotFoundError" in done.stderr
+        (tmp_path / "c").touch()
+        assert text(run("retry", "failed")) == "job 5 runs again as 6"
+        done = run("result", "--json", "g1")
+        records = [json.loads(line) for line in text(done).splitlines()]
+        assert [(record["index"], record["id"]) for record in records] == [(0, 1), (1, 4), (2, 6)]
+        assert run("retry", "g1").returncode == 5
+        assert run("wait", "g1").returncode == 0
+
+    def test_a_job_that_was_run_again_says_so(self, run: Run) -> None:
+        run("submit", "--wait", "math:sqrt", "-1")
+        assert text(run("retry", "1")) == "job 1 runs again as 2"
+        done = run("retry", "1")
+        assert done.returncode == 4
+        assert "job 1 was run again already, as job 2; once more: ampacity retry 2" in done.stderr
+        assert "retried      as job 2" in text(run("job", "1"))
+        assert "retry of     job 1" in text(run("job", "2"))
+        assert "failed, retried" in text(run("jobs"))
+        (record,) = [json.loads(line) for line in text(run("job", "--json", "1")).splitlines()]
+        assert (record["retried"], record["retry_of"]) == (2, None)
+        assert run("retry", "failed", "2").returncode == 0
+
+    def test_what_runs_is_not_run_again(self, run: Run, tmp_path: Path) -> None:
+        job = begin_waiting(run, tmp_path)
+        done = run("retry", job)
+        assert done.returncode == 4
+        assert "it is running, and has not ended" in done.stderr
 
     def test_cancel_says_what_happened(self, run: Run, tmp_path: Path) -> None:
         first, second = begin_waiting(run, tmp_path), begin_waiting(run, tmp_path)
@@ -251,6 +295,36 @@ class TestJobs:
             running.send_signal(signal.SIGINT)
             assert running.wait(30) == 130
         assert [state(run, job) for job in ("1", "2")] == ["cancelled", "cancelled"]
+
+
+def test_down_says_what_ended_with_it(
+    run: Run, ampacity_command: list[str], tmp_path: Path
+) -> None:
+    assert run("up", "--detach", "--slots", "1").returncode == 0
+    words = [*ampacity_command, "run", "mine:until", "go"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == "waiting\n"
+        assert "1 job had not ended, and will not" in run("down").stderr
+        assert "the connection to the coordinator is lost" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        assert "if it has ended, job 1 ended with it" in running.stderr.readline()
+        assert running.wait(30) == 130
+
+
+def test_of_two_at_once_one_starts(run: Run, ampacity_command: list[str], tmp_path: Path) -> None:
+    words = [*ampacity_command, "up", "--slots", "1", "--detach"]
+    both = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [one.communicate(timeout=60)[1] for one in both]
+    assert sorted(one.returncode for one in both) == [0, 4], told
+    assert sum("holds" in text for text in told) == 1
+    assert run("down").returncode == 0
 
 
 def _command(run: Run) -> list[str]:

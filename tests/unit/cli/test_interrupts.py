@@ -8,10 +8,10 @@ from twisted.internet.task import Clock
 
 
 class Pressed:
-    def __init__(self, own: bool) -> None:
+    def __init__(self, own: bool, lost: bool = False) -> None:
         self.clock = Clock()
         self.decisions: list[Decision] = []
-        self.interrupts = Interrupts(self.clock, own, self.decisions.append)
+        self.interrupts = Interrupts(self.clock, own, self.decisions.append, lambda: lost)
 
 
 def test_the_first_one_asks_and_then_detaches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,3 +43,10 @@ def test_when_it_is_over_nothing_is_decided() -> None:
     case.interrupts.pressed()
     case.interrupts.stop()
     assert case.clock.getDelayedCalls() == []
+
+
+def test_without_a_coordinator_the_first_one_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    case = Pressed(own=False, lost=True)
+    case.interrupts.pressed()
+    assert case.decisions == ["detach"]
+    assert capsys.readouterr().err == ""

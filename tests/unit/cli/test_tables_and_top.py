@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ampacity.cli.tables import Table
+from ampacity.cli.tables import Table, columns
 from ampacity.cli.top import picture, record
 from rich.console import Console
 
@@ -47,10 +47,10 @@ SEEN: dict[str, Any] = {
 }
 
 
-def drawn(seen: dict[str, Any], height: int | None = None) -> str:
-    console = Console(width=110, color_system=None)
+def drawn(seen: dict[str, Any], height: int | None = None, width: int = 110) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(picture(seen, 1_700_000_065.0, height))
+        console.print(picture(seen, 1_700_000_065.0, height, width))
     return capture.get()
 
 
@@ -84,6 +84,15 @@ def test_many_jobs_fit_the_terminal() -> None:
     assert "more" in shown
 
 
+def test_a_narrow_terminal_shows_what_matters_most() -> None:
+    seen = {**SEEN, "running": SEEN["running"] * 100}
+    shown = drawn(seen, height=40, width=40)
+    assert len(shown.splitlines()) <= 40
+    for part in ("slots 1/2 █████░░░░░", "rate 12.3 jobs/s", "failed 2", "SLOTS", "99%", "5.0 s"):
+        assert part in shown
+    assert "PYTHON" not in shown
+
+
 def test_the_record() -> None:
     made = record(SEEN, 1_700_000_065.0)
     assert made["time"] == "2023-11-14T22:14:25.000Z"
@@ -99,3 +108,11 @@ def test_a_table() -> None:
     assert table.lines(30)[0].startswith("NAME")
     assert all(len(line) <= 30 for line in table.lines(30))
     assert table.lines()[1].endswith("    5")
+
+
+def test_wide_characters_stand_in_line() -> None:
+    table = Table("NAME", "N")
+    table.add("日本", "5")
+    table.add("e\u0301", "6")
+    assert table.lines() == ["NAME  N", "日本  5", "e\u0301     6"]
+    assert [columns(line) <= 6 for line in table.lines(6)] == [True] * 3
