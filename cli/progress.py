@@ -1,4 +1,4 @@
-"""A bar on stderr while a ``map`` runs."""
+"""A bar on stderr while a ``map`` runs; where that is a file, a line now and then."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import time
 from typing import Any
 
+from click import echo
+
 from .rendering import span
 from .shared import on_terminal
 
 REFRESH = 0.1
 """Seconds between two pictures of the bar."""
+
+LINE_EVERY = 5.0
+"""Seconds between two lines in a file."""
 
 
 class NoBar:
@@ -23,6 +28,22 @@ class NoBar:
     def hide(self) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class Lines(NoBar):
+    """A line every few seconds: what is wanted of progress in a log."""
+
+    def __init__(self) -> None:
+        self._began = self._written = time.monotonic()
+
+    def update(self, done: int, failed: int, total: int | None, last: bool = False) -> None:
+        now = time.monotonic()
+        if now - self._written < LINE_EVERY and not last:
+            return
+        self._written = now
+        of = "" if total is None else f"/{total}"
+        failures = f", {failed} failed" if failed else ""
+        echo(f"{done}{of} done{failures}, {done / max(now - self._began, 1e-3):.1f}/s", err=True)
 
 
 class Bar(NoBar):
@@ -94,9 +115,11 @@ class Bar(NoBar):
 
 
 def bar(wanted: bool | None) -> NoBar:
-    """A bar where stderr is a terminal, or where it is wanted."""
-    shown = on_terminal(2) if wanted is None else wanted
-    return Bar() if shown and os.environ.get("TERM") != "dumb" else NoBar()
+    """A bar where stderr is a terminal; where it is none, lines, if they are wanted."""
+    drawable = on_terminal(2) and os.environ.get("TERM") != "dumb"
+    if drawable and wanted is not False:
+        return Bar()
+    return Lines() if wanted else NoBar()
 
 
 def summary(total: int, failed: int, seconds: float) -> str:
