@@ -11,7 +11,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from .settings import Settings
-from .twisting import SettingsOptions, settings_of, stop_with
+from .twisting import SettingsOptions, end_well_at_sigterm, settings_of, stop_with, told_by_exit
 
 _KEYS = ("slots", "advertise", "python", "setup", "name", "access", "state")
 
@@ -42,7 +42,9 @@ def makeService(options: usage.Options) -> IService:
 
     settings: Settings = settings_of(options, (*_KEYS, "listen"))
     forget_tokens()
-    host = Host(reactor, settings, settings["slots"] or 0)
+    with told_by_exit():
+        host = Host(reactor, settings, settings["slots"] or 0)
+    end_well_at_sigterm(reactor)
     log = Logger()
 
     async def ready() -> None:

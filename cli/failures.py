@@ -72,7 +72,6 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
             "take the line that it printed at its last start."
         ),
     ),
-    (errors.VersionMismatch, "Install the same release of ampacity on both sides."),
     (errors.QueueFull, "Wait until some of its jobs have ended, then try again."),
     (errors.NoSuchJob, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
     (errors.NoSuchGroup, "ampacity jobs lists yours; ended jobs are forgotten after a while."),

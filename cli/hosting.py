@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from ..client.local import LocalCluster
 from ..coordinator.credentials import Credentials
 from ..coordinator.service import CoordinatorService
-from ..loopwatch import LagMeter
+from ..loopwatch import LagMeter, calm_collector
 from ..protocol.tokens import ROLES
 from ..workers.load import Load
 from .connecting import access_folder, address_of, line_in, state_folder, token_of
@@ -102,6 +102,8 @@ class Host(Service):
             self._telling = LoopingCall(self._tell_load, Load(self._lag))
             self._telling.clock = self._reactor
             self._telling.start(LOAD_SECONDS, now=False)
+        calm_collector()
+        self._lag.reset()  # nobody was served before
 
     def _tell_load(self, load: Load) -> None:
         """What ``workers`` and ``top`` show of our own slots, which no agent speaks for."""
@@ -218,4 +220,10 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         state=state_folder(settings),
         grace=settings["grace"],
     )
+    agent.ready.addCallback(_calm)
     return agent, folder
+
+
+def _calm(name: str) -> str:
+    calm_collector()
+    return name

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import click
 from twisted.internet.error import ReactorNotRunning
 from twisted.python import usage
 
+from ..protocol.errors import AmpacityError
 from .settings import Settings, twist_parameters
 
 
@@ -37,9 +41,28 @@ def settings_of(options: Any, keys: tuple[str, ...]) -> Settings:
     return Settings({key: value for key, value in given.items() if value not in (None, [])})
 
 
+@contextlib.contextmanager
+def told_by_exit() -> Iterator[None]:
+    """A mistake in what was given ends the process with its words, before the reactor runs."""
+    try:
+        yield
+    except (AmpacityError, click.UsageError) as e:
+        raise SystemExit(f"ampacity: {getattr(e, 'message', e)}") from None
+
+
 def stop_with(reactor: Any) -> None:
     """Stop the reactor, if it runs."""
     try:
         reactor.stop()
     except ReactorNotRunning:
         reactor.callWhenRunning(reactor.stop)
+
+
+def end_well_at_sigterm(reactor: Any) -> None:
+    """SIGTERM ends a service in order, and so with 0; twist would die of the signal after that."""
+
+    def ended(number: int, frame: object) -> None:
+        reactor.callFromThread(stop_with, reactor)
+
+    # once the reactor runs, it has set its own
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, ended)

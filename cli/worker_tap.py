@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import click
+from shutil import rmtree
+
 from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from ..protocol.errors import AmpacityError
-from .twisting import SettingsOptions, settings_of, stop_with
+from .twisting import SettingsOptions, end_well_at_sigterm, settings_of, stop_with, told_by_exit
 
 _KEYS = ("coordinator", "token_file", "slots", "name", "python", "setup", "grace", "state")
 
@@ -28,12 +28,12 @@ def makeService(options: usage.Options) -> IService:
     from .hosting import destination, forget_tokens, make_agent
 
     settings = settings_of(options, _KEYS)
-    try:
+    with told_by_exit():
         to = destination(settings, None)
-    except (AmpacityError, click.UsageError) as e:
-        raise SystemExit(f"ampacity: {getattr(e, 'message', e)}") from None
-    forget_tokens()
-    agent, _folder = make_agent(reactor, settings, to)
+        forget_tokens()
+        agent, folder = make_agent(reactor, settings, to)
+    end_well_at_sigterm(reactor)
+    reactor.addSystemEventTrigger("after", "shutdown", rmtree, folder, True)
     log = Logger()
 
     def failed(failure: Failure) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,17 @@ def stubborn():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("waiting", flush=True)
     time.sleep(600)
+"""
+
+
+GIGABYTE = 1 << 30
+
+OTHER_VERSION = """
+import sys
+import ampacity.protocol.commands
+ampacity.protocol.commands.PROTOCOL_VERSIONS = (99,)
+from ampacity.cli.entry import main
+sys.exit(main())
 """
 
 
@@ -212,6 +224,32 @@ class TestJobs:
         (tmp_path / "go").touch()
         assert run("wait", "--timeout", "1m", job).returncode == 0
 
+    def test_a_gigabyte_of_output(
+        self, run: Run, ampacity_command: list[str], tmp_path: Path
+    ) -> None:
+        status = json.loads(text(run("top", "--once", "--json")))["status"]
+        coordinator = psutil.Process(status["pid"])
+        job = f"echo begin; head -c {GIGABYTE} /dev/zero; echo end"
+        words = [*ampacity_command, "run", "--", "sh", "-c", job]
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            count, most = len(running.stdout.read(1 << 20)), 0
+            for _ in range(10):  # a slow reader
+                time.sleep(0.1)
+                count += len(running.stdout.read(1 << 20))
+                reading = psutil.Process(running.pid)
+                most = max(most, coordinator.memory_info().rss, reading.memory_info().rss)
+            assert running.poll() is None
+            while data := running.stdout.read(1 << 20):
+                count += len(data)
+            assert running.wait(60) == 0
+        assert count == GIGABYTE + len("begin\nend\n")
+        assert most < 200 << 20
+        kept = run("logs", "last").stdout
+        assert kept.startswith("begin\n")
+        assert kept.endswith("\0end\n")
+        assert f"[... {GIGABYTE + 10 - 2 * 65536} bytes are not kept ...]" in kept
+
     def test_what_is_not_there(self, run: Run) -> None:
         for words in (["job"], ["result"], ["logs"], ["wait"], ["cancel"], ["retry"]):
             assert run(*words, "9999").returncode == 5, words
@@ -295,6 +333,39 @@ class TestJobs:
             running.send_signal(signal.SIGINT)
             assert running.wait(30) == 130
         assert [state(run, job) for job in ("1", "2")] == ["cancelled", "cancelled"]
+
+
+def test_a_client_of_another_version(run: Run, up: dict[str, Any], tmp_path: Path) -> None:
+    words = [sys.executable, "-c", OTHER_VERSION]
+    for command in (["jobs"], ["run", "math:sqrt", "4"], ["join", _socket(run)]):
+        done = subprocess.run(
+            [*words, *command], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
+        assert done.returncode == 4, done.stderr
+        assert "speaks version 1 of the protocol" in done.stderr
+        assert "install the same ampacity on both" in done.stderr
+
+
+def test_a_coordinator_of_another_version(run: Run, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER_VERSION, "up", "--slots", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+    ) as other:
+        assert other.stdout is not None
+        assert b"is ready" in other.stdout.readline()
+        done = run("jobs")
+        assert done.returncode == 4
+        assert "version 99" in done.stderr
+        assert "install the same ampacity on both" in done.stderr
+        other.terminate()
+        assert other.wait(30) == 0
+
+
+def _socket(run: Run) -> str:
+    status = json.loads(text(run("top", "--once", "--json")))["status"]
+    return str(status["listening"][0])
 
 
 def test_down_says_what_ended_with_it(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
 import venv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ampacity
@@ -23,13 +25,17 @@ NOT_BUILT_FROM = shutil.ignore_patterns(
 )
 
 
+def environment() -> dict[str, str]:
+    """Of a user who knows nothing of this checkout."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
 def run(words: Sequence[str | Path], folder: Path) -> str:
     """What a command prints; it must end with 0."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(
         [str(word) for word in words],
         cwd=folder,
-        env=environ,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=150,
@@ -125,3 +131,87 @@ def test_twist_knows_both_services(programs: Path, tmp_path: Path) -> None:
 def test_twist_shows_the_options_of_a_service(programs: Path, tmp_path: Path, service: str) -> None:
     told = run([programs / "python", "-m", "twisted", service, "--help"], tmp_path)
     assert "--access" in told or "--coordinator" in told
+
+
+Twist = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def twist(programs: Path, tmp_path: Path) -> Iterator[Twist]:
+    """Starts a service under twist: its reactor, its name, its options. Its log is in a file."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(reactor: str, service: str, *options: str | Path) -> subprocess.Popen[bytes]:
+        words = [programs / "python", "-m", "twisted", f"--reactor={reactor}", service, *options]
+        with (tmp_path / f"{service}.log").open("wb") as log:
+            one = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=log, stderr=log)
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+        one.wait()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Only a look at its files tells what another process has come to."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("reactor", "other", "ended_by"), [("poll", "asyncio", "SIGTERM"), ("asyncio", "poll", "down")]
+)
+def test_services_under_twist(
+    programs: Path, twist: Twist, access_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reactor: str, other: str, ended_by: str,
+) -> None:  # fmt: skip
+    tokens, ampacity_program = tmp_path / "tokens", programs / "ampacity"
+    tokens.mkdir()
+    coordinator = twist(
+        reactor, "ampacity-coordinator", "--listen", "tcp:127.0.0.1:0",
+        "--advertise", "127.0.0.1", "--tokens", tokens, "--state", tmp_path / "state",
+    )  # fmt: skip
+    line = tokens / "worker" / "token"
+    until(line.exists, "no token was left")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    worker = twist(
+        other, "ampacity-worker", "--token-file", line, "--slots", "1",
+        "--state", tmp_path / "worker's state",
+    )  # fmt: skip
+    printed = run([ampacity_program, "run", "math:factorial", "20"], tmp_path)
+    assert printed == "2432902008176640000\n"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0, (tmp_path / "ampacity-worker.log").read_text()
+    assert list(temporary.iterdir()) == []
+    if ended_by == "down":
+        run([ampacity_program, "down"], tmp_path)
+    else:
+        coordinator.send_signal(signal.SIGTERM)
+    assert coordinator.wait(30) == 0, (tmp_path / "ampacity-coordinator.log").read_text()
+    assert "Traceback" not in (tmp_path / "ampacity-coordinator.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("service", "option", "told"),
+    [
+        ("ampacity-coordinator", "--listen=tcp:no", "names no port"),
+        ("ampacity-coordinator", "--slots=no", "a whole number from 0 was expected"),
+        ("ampacity-worker", "--slots=1", "join what?"),
+        ("ampacity-worker", "--coordinator=a:no", "'no' is no port"),
+    ],
+)
+def test_mistakes_in_the_options_of_a_service(
+    twist: Twist, tmp_path: Path, service: str, option: str, told: str
+) -> None:
+    assert twist("poll", service, option).wait(30) != 0
+    log = (tmp_path / f"{service}.log").read_text()
+    assert told in log
+    assert "Traceback" not in log
