@@ -59,7 +59,7 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         errors.TokenDamaged,
-        "Copy the token again, whole: the coordinator printed it when it started.",
+        "The coordinator printed it when it started.",
     ),
     (
         errors.TokenRefused,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from .arguments import Words, split
 from .selectors import FORMS
@@ -75,6 +76,13 @@ class WordsCommand(click.Command):
         taken = split(args, self._valued(ctx), self.takes_items)
         ctx.meta["words"] = taken
         return super().parse_args(ctx, taken.options)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Our options before the target; after it, names of files, for a shell knows no more."""
+        taken: Words = ctx.meta["words"]
+        if taken.words or taken.command or taken.items is not None:
+            return [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, incomplete)
 
     def misplaced(self, ctx: click.Context) -> list[str]:
         """Options of ours that stand after the target of a function, and so went to the job."""

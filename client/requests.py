@@ -53,7 +53,7 @@ class Requests:
 
         Who has answered that it is gone is not asked again: the next one is waited for.
         """
-        answer: Deferred[T] = Deferred(lambda waiting: self._waiting.pop(waiting, None))
+        answer: Deferred[T] = Deferred(self._forget)
 
         def start(coordinator: Coordinator) -> None:
             if not answer.called:
@@ -71,6 +71,10 @@ class Requests:
 
         self._when_connected(answer, start)
         return answer
+
+    def _forget(self, answer: Deferred[Any]) -> None:
+        """Nobody waits for this answer any more."""
+        self._waiting.pop(answer, None)
 
     def _when_connected(
         self,

@@ -200,7 +200,7 @@ class Questions:
             "submitted": job.submitted,
             "began": job.began,
             "ended": job.ended,
-            "seconds": job.seconds if job.state >= ENDED else self._age(job),
+            "seconds": self._seconds(job),
             "attempts": 0 if job.attempt is None else job.attempt.number,
             "losses": job.losses,
             "waiting": waiting,
@@ -209,9 +209,11 @@ class Questions:
             "retry_of": job.client.retries.get(job.id),
         }
 
-    def _age(self, job: JobRecord) -> float:
-        """How long the attempt has been running."""
-        return self._driver.moment().now - job.begun_at if job.began is not None else 0.0
+    def _seconds(self, job: JobRecord) -> float | None:
+        """How long the last attempt ran, or has been running; None if none has begun."""
+        if job.began is None:
+            return None
+        return job.seconds if job.state >= ENDED else self._driver.moment().now - job.begun_at
 
     def _own_job(self, client: ClientRecord, number: Any) -> JobRecord:
         job = self._state.jobs.get(JobId(number)) if type(number) is int else None

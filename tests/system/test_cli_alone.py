@@ -22,9 +22,9 @@ def run(ampacity_command: list[str], access_folder: Path, tmp_path: Path) -> Run
 
     def run_command(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
         options.setdefault("cwd", tmp_path)
-        return subprocess.run(
+        return subprocess.run(  # type: ignore[no-any-return, call-overload]
             [*ampacity_command, *words], capture_output=True, text=True, timeout=60, **options
-        )  # type: ignore[call-overload, no-any-return]
+        )
 
     return run_command
 
@@ -313,6 +313,14 @@ def test_completion_in_other_shells(run: Run, shell: str) -> None:
     words = {"COMP_WORDS": "ampacity map --jso", "COMP_CWORD": {"zsh": "2"}.get(shell, "--jso")}
     done = run(env={**os.environ, "_AMPACITY_COMPLETE": f"{shell}_complete", **words})
     assert "--jsonl" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("words", ["run m:f --ti", "map -- ls --ti", "map m:f ::: --ti"])
+def test_after_the_target_the_words_are_no_options(run: Run, words: str) -> None:
+    count = len(words.split())
+    env = {**os.environ, "COMP_WORDS": f"ampacity {words}", "COMP_CWORD": str(count)}
+    done = run(env={**env, "_AMPACITY_COMPLETE": "bash_complete"})
+    assert done.stdout == "file,--ti\n"
 
 
 def test_help_is_a_command_for_who_types_it(run: Run) -> None:

@@ -214,6 +214,12 @@ def test_a_question_that_nobody_knows(house: Any) -> None:
         house.ask(house.client(), "weather")
 
 
+def test_what_has_not_begun_has_not_run(busy: Any) -> None:
+    house, client, _ = busy
+    assert house.ask(client, "job", job=5)["seconds"] is None
+    assert house.ask(client, "job", job=1)["seconds"] is not None
+
+
 def test_what_was_run_again(busy: Any) -> None:
     house, client, _ = busy
     again = client.session.retry([JobId(1)])
