@@ -15,6 +15,7 @@ import attrs
 import click
 
 from ..protocol.errors import TokenDamaged, TokenRefused
+from .failures import say
 from .settings import Settings
 from .shared import Common
 
@@ -41,9 +42,22 @@ def client(common: Common, main: Main, own: bool = False, patience: float | None
     settings = common.settings
     install_reactor(settings["reactor"])
     way = _way(settings, own, patience)
+    if not way.own:
+        _tell_idle_flags(settings)
     asked = settings.resolve("log_level")
     level = QUIET if asked.source == "default" else asked.value
     return react(lambda reactor: _with_link(reactor, way, main), level, settings["log_format"])
+
+
+def _tell_idle_flags(settings: Settings) -> None:
+    """What shapes a pool of our own has no use where a coordinator has the slots."""
+    found = [settings.resolve(key) for key in ("slots", "python", "setup")]
+    flags = [one.source for one in found if one.source.startswith("--")]
+    if flags:
+        say(
+            f"{', '.join(flags)} counts for a pool of our own only, and a coordinator is used: "
+            "give it to ampacity up or ampacity join"
+        )
 
 
 @attrs.frozen

@@ -112,6 +112,12 @@ class TestJobs:
         assert json.loads(text(run("result", job))) == {"n": 1000, "seed": 7}
         assert text(run("result", "last")) == text(run("result", "2"))
 
+    def test_options_of_a_pool_of_our_own_have_no_use(self, run: Run) -> None:
+        done = run("run", "--slots", "4", "math:factorial", "5")
+        assert (done.stdout, done.returncode) == ("120\n", 0)
+        assert "--slots counts for a pool of our own only" in done.stderr
+        assert run("run", "math:factorial", "5").stderr == ""
+
     def test_the_story_of_a_job(self, run: Run) -> None:
         run("submit", "--wait", "--name", "the \x1b[31mred one", "mine:simulate", "7")
         shown = text(run("job", "last"))
