@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import sys
 import threading
@@ -22,6 +23,17 @@ _BUCKETS = _STEPS * 24  # up to 168 s
 _STACK_DEPTH = 40
 
 
+def calm_collector() -> None:
+    """Have the garbage collector not hold the loop, in a process of our own that has started.
+
+    What is there now is left alone for good, and the rest is seldom looked at as a whole: that
+    took 60 ms with 100,000 jobs. Young cycles go as ever; what jobs are made of has none.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(1_000, 5, 10_000)
+
+
 class LagMeter:
     """Measures how late the loop is: a tick is due each ``interval`` seconds, and comes later.
 
@@ -36,10 +48,13 @@ class LagMeter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was measured."""
+        """Forget what was measured, the tick that is due included."""
         self._counts = [0] * (_BUCKETS + 1)
         self._ticks = 0
         self._max = 0.0
+        if self._call is not None:
+            self.stop()
+            self.start()
 
     def start(self) -> None:
         if self._call is None:

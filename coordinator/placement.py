@@ -12,7 +12,6 @@ from __future__ import annotations
 from math import ceil
 
 from ..protocol.jobs import Assignment
-from ..protocol.limits import FRAME_JOBS
 from .effects import Assign, AttemptsMade
 from .queues import Turns
 from .records import JobRecord, WorkerRecord
@@ -35,7 +34,7 @@ REFILL_JOBS = 4
 """A worker with this many jobs a slot gets more only when half of its credit is used up, so that
 frames stay large while jobs are short."""
 
-PLACE_AT_ONCE = FRAME_JOBS
+PLACE_AT_ONCE = 512
 """Jobs given out in one event; the rest follows in the next ones."""
 
 FEW = 32

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionClosed
 from twisted.internet.error import ConnectionLost as TransportLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -24,9 +23,13 @@ from twisted.python.failure import Failure
 
 from . import commands, limits
 from .boxes import BoxReader
-from .errors import AmpacityError, Disconnected, Malformed, NotAllowed, TooLarge
+from .errors import AmpacityError, Disconnected, Malformed, TooLarge
+from .faults import cannot_read, error_in, own_error, remote_error, show, show_peer
+from .turns import Turn
 
 Lost = Callable[[Failure], None]
+Boxes = Iterator[tuple[amp.AmpBox, int]]
+"""Boxes with their sizes in bytes."""
 
 _KNOWN = frozenset(
     command.commandName
@@ -34,6 +37,7 @@ _KNOWN = frozenset(
     if isinstance(command, type) and issubclass(command, amp.Command)
 )
 _PING = commands.Ping.commandName
+_NO_BOX = (None, 0)
 
 
 class Connection(amp.AMP):
@@ -63,6 +67,9 @@ class Connection(amp.AMP):
         self._asks = self._ask_bytes = 0
         self._slowed = False  # not read from: too many of its questions are open
         self._blocked: float | None = None  # not read from: it takes nothing, since then
+        self._turn = None if clock is None else Turn.of(clock)
+        self._rest: Boxes | None = None  # boxes for the next turn
+        self._unread = b""  # what came after those
         self._watch: IDelayedCall | None = None
 
     # -- for the sides that use it ----------------------------------------------------------------
@@ -88,9 +95,9 @@ class Connection(amp.AMP):
             answer: Deferred[amp.AmpBox]
             answer = self._sendBoxCommand(command.commandName, box)  # type: ignore[no-untyped-call]
         except Exception as e:  # noqa: BLE001 -- every failure goes through the Deferred
-            return fail(_own_error(e))
+            return fail(own_error(e))
         return answer.addCallbacks(
-            self._parse_answer, _remote_error, callbackArgs=(command,), errbackArgs=(command,)
+            self._parse_answer, remote_error, callbackArgs=(command,), errbackArgs=(command,)
         )
 
     def on_lost(self, callback: Lost) -> None:
@@ -122,7 +129,7 @@ class Connection(amp.AMP):
     # -- the transport ----------------------------------------------------------------------------
 
     def makeConnection(self, transport: Any) -> None:
-        self.peer = _show_peer(transport)
+        self.peer = show_peer(transport)
         with contextlib.suppress(AttributeError, OSError):
             transport.setTcpNoDelay(True)  # only TCP has it; TLS passes it on
             transport.setTcpKeepAlive(True)
@@ -130,6 +137,7 @@ class Connection(amp.AMP):
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._read_the_rest(in_turn=False)  # the connection is gone, what it brought is not
         self.closing = True
         self.lost = reason
         if self._watch is not None and self._watch.active():
@@ -155,12 +163,41 @@ class Connection(amp.AMP):
             if self._greeted > limits.GREETING_BYTES:
                 self.drop(f"more than {limits.GREETING_BYTES} bytes before the greeting was done")
                 return
+        if self._rest is not None:
+            self._unread += data
+        else:
+            self._read(self._boxes.read(data))
+
+    def _read(self, boxes: Boxes, in_turn: bool = True) -> None:
+        """Deal with boxes; what the turn of the reactor has no room for waits for the next."""
+        turn = self._turn if in_turn else None
         try:
-            for box, size in self._boxes.read(data):
-                if not self._take(box, size):
+            while turn is None or not turn.is_over():
+                box, size = next(boxes, _NO_BOX)
+                if box is None or not self._take(box, size):
                     return
         except TooLarge as e:
             self.drop(str(e))
+        else:
+            self._read_later(boxes, turn)
+
+    def _read_later(self, boxes: Boxes, turn: Turn) -> None:
+        self._rest = boxes
+        turn.next(self._read_on)
+        self._read_or_not()
+
+    def _read_on(self) -> None:
+        self._read_the_rest(in_turn=True)
+        if self._rest is None:
+            self._read_or_not()
+
+    def _read_the_rest(self, in_turn: bool) -> None:
+        boxes, self._rest = self._rest, None
+        if boxes is not None and not self.closing:
+            self._read(boxes, in_turn)
+        if self._rest is None and self._unread and not self.closing:
+            data, self._unread = self._unread, b""
+            self._read(self._boxes.read(data), in_turn)
 
     def _take(self, box: amp.AmpBox, size: int) -> bool:
         """Deal with a box; whether to go on with the next."""
@@ -180,7 +217,7 @@ class Connection(amp.AMP):
         elif amp.ANSWER in box:
             self._answered(box[amp.ANSWER], box)
         elif amp.ERROR in box:
-            self._answered(box[amp.ERROR], _error_in(box))
+            self._answered(box[amp.ERROR], error_in(box))
         else:
             self.drop("a box that neither asks nor answers")
 
@@ -195,7 +232,7 @@ class Connection(amp.AMP):
         try:
             answer: dict[str, Any] = command.parseResponse(box, self)
         except Exception as e:  # noqa: BLE001 -- whatever the parsers raise, the answer is malformed
-            raise Malformed(_cannot_read(f"the answer to {command.__name__}", e)) from None
+            raise Malformed(cannot_read(f"the answer to {command.__name__}", e)) from None
         return answer
 
     # -- answering --------------------------------------------------------------------------------
@@ -210,7 +247,7 @@ class Connection(amp.AMP):
         try:
             answer: Deferred[amp.AmpBox] = responder(box)
         except Exception as e:  # noqa: BLE001 -- the parsers of arguments raise what they like
-            text = _cannot_read(f"the arguments of {_show(name)}", e)
+            text = cannot_read(f"the arguments of {show(name)}", e)
             return self._refuse(tag, b"MALFORMED", text)
         self._count(1, size)
         answer.addCallbacks(
@@ -222,9 +259,9 @@ class Connection(amp.AMP):
 
     def _unanswerable(self, name: bytes) -> tuple[bytes, str]:
         if name not in _KNOWN:
-            return amp.UNHANDLED_ERROR_CODE, f"there is no command {_show(name)}"
+            return amp.UNHANDLED_ERROR_CODE, f"there is no command {show(name)}"
         when = "this side may not be asked" if self.admitted else "the greeting comes before"
-        return b"NOT_ALLOWED", f"{when} {_show(name)}"
+        return b"NOT_ALLOWED", f"{when} {show(name)}"
 
     def _refuse(self, tag: bytes | None, code: bytes, text: str) -> None:
         """Answer an error; where no answer was asked for, nothing but the end is left."""
@@ -249,15 +286,16 @@ class Connection(amp.AMP):
         if isinstance(error, amp.RemoteAmpError):  # declared by the command
             code, text = error.errorCode, str(error.description)
         else:
-            self.log.failure("{name} of {peer} failed", failure, name=_show(name), peer=self.peer)
+            if not isinstance(error, Disconnected):  # this side is about to go: no fault
+                self._log_mistake(failure, name)
             known = isinstance(error, AmpacityError)
-            text = str(error) if known else f"{_show(name)} failed; the other side's log says more"
+            text = str(error) if known else f"{show(name)} failed; the other side's log says more"
             code = amp.UNKNOWN_ERROR_CODE
         if tag is not None:
             self._refuse(tag, code, text)
 
     def _log_mistake(self, failure: Failure, name: bytes) -> None:
-        self.log.failure("the answer to {name} could not be sent", failure, name=_show(name))
+        self.log.failure("{name} of {peer} failed", failure, name=show(name), peer=self.peer)
 
     def _emit(self, box: amp.AmpBox) -> None:
         """Send an answer; nobody is left to hear that the connection went meanwhile."""
@@ -328,7 +366,7 @@ class Connection(amp.AMP):
     def _read_or_not(self) -> None:
         if self.transport is None or self.closing:
             return
-        if self._slowed or self._blocked is not None:
+        if self._slowed or self._blocked is not None or self._rest is not None:
             self.transport.pauseProducing()
         else:
             self._heard = self._now()  # it could not be heard meanwhile
@@ -356,44 +394,3 @@ class Connection(amp.AMP):
         elif silent >= limits.PING_INTERVAL:
             # a loss is reported to whoever waits on the connection, not to the ping
             self.call(commands.Ping).addErrback(lambda _: None)
-
-
-def _error_in(box: amp.AmpBox) -> Failure:
-    code = box.get(amp.ERROR_CODE, amp.UNKNOWN_ERROR_CODE)
-    text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace")
-    return Failure(amp.RemoteAmpError(code, text))
-
-
-def _remote_error(failure: Failure, command: type[amp.Command]) -> Failure:
-    """What the peer answered, as one of our own errors."""
-    error: Any = failure.value
-    if not isinstance(error, amp.RemoteAmpError):
-        return Failure(_own_error(error))
-    kind = command.reverseErrors.get(error.errorCode, AmpacityError)  # type: ignore[attr-defined]
-    return Failure(kind(str(error.description)))
-
-
-def _own_error(error: BaseException) -> BaseException:
-    """A failure of this side of the wire, as one of our own errors where there is one."""
-    if isinstance(error, ConnectionClosed | amp.ProtocolSwitched):
-        return Disconnected(f"the connection is gone: {str(error) or 'closed'}")
-    if isinstance(error, amp.TooLong):
-        return TooLarge(f"a value for {error.keyName!r} is too long for one box")
-    return error
-
-
-def _cannot_read(what: str, error: Exception) -> str:
-    if isinstance(error, Malformed | TooLarge | NotAllowed):
-        return f"{what} cannot be read: {error}"
-    missing = isinstance(error, KeyError)
-    return f"{what} cannot be read: {'a part is missing: ' if missing else ''}{error!s:.200}"
-
-
-def _show(name: bytes) -> str:
-    return name.decode("ascii", "backslashreplace")[:60]
-
-
-def _show_peer(transport: Any) -> str:
-    peer = transport.getPeer()
-    host = getattr(peer, "host", None)
-    return "a local process" if host is None else f"{host}:{getattr(peer, 'port', '?')}"

@@ -13,7 +13,7 @@ CHUNK_SIZE: Final = 256 * 1024
 CHUNKS_IN_FLIGHT: Final = 4
 """Chunks of one blob that may wait for their answer."""
 
-FRAME_JOBS: Final = 512
+FRAME_JOBS: Final = 64
 """Jobs or reports in one frame."""
 
 FRAME_BYTES: Final = 512 * 1024

@@ -84,6 +84,9 @@ class Slots:
     def reload(self) -> None:
         self.calls.append(("reload",))
 
+    def given_up(self) -> None:
+        raise AssertionError("only a coordinator in the same process says so")
+
 
 class Far(amp.CommandLocator):
     """The coordinator's end of one connection."""

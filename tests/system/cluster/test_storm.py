@@ -24,9 +24,13 @@ from ampacity.protocol.ids import JobId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.outcomes import Ending
 from ampacity.protocol.packing import pack_arguments
+from twisted.internet import reactor as _reactor
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.protocols import portforward
 from twisted.python.failure import Failure
+
+reactor: Any = _reactor
 
 SEED = int(os.environ.get("STORM_SEED", "7"))
 JOBS = 2000
@@ -139,11 +143,14 @@ class Command:
 class Passage(portforward.ProxyServer):
     """A connection of an agent through the proxy."""
 
+    factory: Any
+    transport: Any
+
     def connectionMade(self) -> None:
         self.factory.passages.add(self)
         super().connectionMade()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.passages.discard(self)
         super().connectionLost(reason)
 
@@ -236,12 +243,10 @@ def submit(pool: Any, ends: Ends) -> list[Any]:
 
 @pytest_twisted.ensureDeferred
 async def test_storm(cluster: Any, until: Any) -> None:
-    from twisted.internet import reactor
-
     await cluster.start(lease=1.0)
     address, _, token = cluster.lines["worker"].partition("#")
     proxy = Proxy("127.0.0.1", int(address.rpartition(":")[2]))
-    port = reactor.listenTCP(0, proxy, interface="127.0.0.1")  # type: ignore[attr-defined]
+    port = reactor.listenTCP(0, proxy, interface="127.0.0.1")
     line = f"127.0.0.1:{port.getHost().port}#{token}"
     pool = cluster.pool()
     ends = Ends()
@@ -249,8 +254,8 @@ async def test_storm(cluster: Any, until: Any) -> None:
     storm = Storm(cluster, pool, proxy, line, jobs)
     await storm.add_agent()
     await storm.add_agent()
-    over = reactor.seconds() + STORM_SECONDS  # type: ignore[attr-defined]
-    while reactor.seconds() < over:  # type: ignore[attr-defined]
+    over = reactor.seconds() + STORM_SECONDS
+    while reactor.seconds() < over:
         await deferLater(reactor, 0.15)
         await storm.strike()
     try:

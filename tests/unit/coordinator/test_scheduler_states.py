@@ -90,7 +90,7 @@ STATES: dict[str, Callable[[Any], None]] = {
 }
 ENDS = ("succeeded", "failed", "timed out", "cancelled", "crashed")
 
-EVENTS: dict[str, Callable[[Any], None]] = {
+EVENTS: dict[str, Callable[[Any], object]] = {
     "begin": lambda s: s.begin(1),
     "begin the first attempt": lambda s: s.begin(1, number=1),
     "succeed": lambda s: s.finish(1),

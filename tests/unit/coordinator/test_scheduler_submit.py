@@ -8,14 +8,14 @@ import pytest
 from ampacity.coordinator import events
 from ampacity.coordinator.records import latest_of
 from ampacity.coordinator.transitions import STATE_NAMES
-from ampacity.protocol.ids import SessionId
+from ampacity.protocol.ids import GroupId, SessionId
 from ampacity.protocol.jobs import BlobRef, Submission
 from ampacity.protocol.ports import Accepted
 
 NOBODY = "no worker is connected"
 
 
-def answer(ask: int, *ids: tuple[int, int], group: int | None = None) -> str:
+def answer(ask: int, *ids: tuple[int, int], group: GroupId | None = None) -> str:
     warning = NOBODY if ids else None
     return f"answer {ask}: {Accepted(ids=ids, group=group, warning=warning)}"
 

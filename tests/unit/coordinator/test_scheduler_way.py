@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ampacity.protocol.ids import GroupId
 from ampacity.protocol.outcomes import Ending
 from ampacity.protocol.ports import Accepted
 
 
-def answer(ask: int, *ids: tuple[int, int], group: int | None = None, warning: Any = None) -> str:
+def answer(
+    ask: int, *ids: tuple[int, int], group: GroupId | None = None, warning: Any = None
+) -> str:
     return f"answer {ask}: {Accepted(ids=ids, group=group, warning=warning)}"
 
 

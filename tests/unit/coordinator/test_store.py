@@ -12,7 +12,7 @@ from ampacity.coordinator.records import ClientRecord, CostRecord, JobRecord, Sp
 from ampacity.coordinator.store import MemoryStore, Store, Stored
 from ampacity.protocol.ids import ClientId, JobId
 from ampacity.protocol.jobs import JobSpec, pack_spec
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 
 STORES: dict[str, Callable[[], Store]] = {"memory": MemoryStore}
 
@@ -33,8 +33,12 @@ async def commit(store: Store, *writes: Any) -> None:
     await maybeDeferred(store.commit, writes)
 
 
+async def _told(found: Any) -> Any:
+    return await found if isinstance(found, Deferred) else found
+
+
 async def outcomes(store: Store, *jobs: int) -> list[Stored | None]:
-    found: list[Stored | None] = await maybeDeferred(store.outcomes, [JobId(j) for j in jobs])
+    found: list[Stored | None] = await _told(store.outcomes([JobId(j) for j in jobs]))
     return found
 
 

@@ -107,12 +107,11 @@ def test_one_turn_makes_one_frame_for_a_worker(house: Any) -> None:
 
 
 def test_frames_are_bounded_in_jobs_and_bytes(house: Any) -> None:
-    client = house.client()
+    client, worker = house.client(), house.worker(slots=2000)
     house.submit(client, FRAME_JOBS + 4)
-    big = bytes(FRAME_BYTES // 2)
-    worker = house.worker(slots=2000)
     house.turn(3)
-    assert [len(frame) for frame in worker.frames] == [FRAME_JOBS, 4]
+    assert len(worker.assigned) == FRAME_JOBS + 4
+    big = bytes(FRAME_BYTES // 2)
     worker.finish(*range(1, FRAME_JOBS + 2))
     worker.finish(FRAME_JOBS + 2, FRAME_JOBS + 3, FRAME_JOBS + 4, body=big)
     house.turn()

@@ -1,0 +1,61 @@
+"""How much of one turn of a reactor its peers may take together.
+
+A socket brings as much as 64 KiB at once, and there are many: without a bound, timers and other
+peers would wait for all of that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from weakref import WeakKeyDictionary, proxy
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+TURN = 0.001
+"""Seconds for what all peers of a reactor send, in one of its turns; and the rest of one box."""
+
+
+class Turn:
+    """The turns of one reactor, one after the other."""
+
+    __slots__ = ("_begun", "_call", "_clock", "_next")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = proxy(clock)  # or it would never be let go of
+        self._begun: float | None = None
+        self._call: IDelayedCall | None = None
+        self._next: deque[Callable[[], None]] = deque()
+
+    @classmethod
+    def of(cls, clock: IReactorTime) -> Turn:
+        """That of a reactor, which all of its connections share."""
+        turn = _TURNS.get(clock)
+        if turn is None:
+            turn = _TURNS[clock] = cls(clock)
+        return turn
+
+    def is_over(self) -> bool:
+        """Whether the time for peers is used up; the first question of a turn begins it."""
+        now = self._clock.seconds()
+        if self._begun is None:
+            self._begun = now
+            self._call = self._clock.callLater(0, self._again)
+            return False
+        return now - self._begun > TURN
+
+    def next(self, read: Callable[[], None]) -> None:
+        """Go on with this in the next turn; who waits longest comes first."""
+        self._next.append(read)
+
+    def _again(self) -> None:
+        self._begun = None
+        waiting, self._next = self._next, deque()
+        while waiting:
+            waiting.popleft()()
+            if self.is_over():
+                break
+        self._next.extendleft(reversed(waiting))  # before those that have had their share
+
+
+_TURNS: WeakKeyDictionary[IReactorTime, Turn] = WeakKeyDictionary()
