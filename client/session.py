@@ -221,23 +221,22 @@ class Session:
         self._frames.answered(frame)
         if frame.tally is not None:
             frame.tally.accepted(accepted.group, len(frame.entries), self.requests)
-        jobs, early = self._jobs, self._early
+        early = self._early
         for entry, job in zip(frame.entries, _each(accepted.ids), strict=True):
             entry.frame = None
-            if job in jobs:
-                self._share(job, entry)
-            else:
-                jobs[job] = entry
+            self._enter(job, entry)
             entry.was_accepted(job)
             if early and job in early:
                 self.delivered([early.pop(job)])
         self._cancel_unwanted(frame)
         self._let_go(frame)
 
-    def _share(self, job: JobId, entry: Entry) -> None:
-        """Two submissions with one key are one job."""
-        known = self._jobs[job]
-        if isinstance(known, list):
+    def _enter(self, job: JobId, entry: Entry) -> None:
+        """Who is told of a job's end; two, where two submissions with one key are one job."""
+        known = self._jobs.get(job)
+        if known is None:
+            self._jobs[job] = entry
+        elif isinstance(known, list):
             known.append(entry)
         else:
             self._jobs[job] = [known, entry]
@@ -353,10 +352,7 @@ class Session:
 
     def expect(self, job: JobId, entry: Entry) -> None:
         """The outcome of a job that was submitted elsewhere is wanted here."""
-        if job in self._jobs:
-            self._share(job, entry)
-        else:
-            self._jobs[job] = entry
+        self._enter(job, entry)
         self.requests.watch(job)
 
     def unknown(self, job: JobId, error: Exception) -> None:

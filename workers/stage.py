@@ -5,7 +5,7 @@ Everything here runs for every job, so each step first looks whether there is an
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # no stub; see restore_signals
 import contextlib
 import ctypes
 import fcntl

@@ -120,7 +120,7 @@ def test_a_group_has_an_id_of_its_own_and_is_closed(stage: Any) -> None:
         "write: group 1 size None",
         "write: added 1 2",
         "write: session s next 2",
-        answer(1, (1, 2), group=1),
+        answer(1, (1, 2), group=GroupId(1)),
     )
     stage.submit(1, group=1)
     stage.close_group(1, 3)

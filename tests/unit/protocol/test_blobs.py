@@ -27,8 +27,9 @@ REF = ref_of(DATA)
 
 
 def in_thread() -> Any:
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed
     return partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
 
 
