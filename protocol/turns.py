@@ -42,7 +42,8 @@ class Turn:
             self._begun = now
             self._call = self._clock.callLater(0, self._again)
             return False
-        return now - self._begun > TURN
+        spent: float = now - self._begun
+        return spent > TURN
 
     def next(self, read: Callable[[], None]) -> None:
         """Go on with this in the next turn; who waits longest comes first."""

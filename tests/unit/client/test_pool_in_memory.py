@@ -19,6 +19,7 @@ from ampacity.protocol.errors import (
     QueueFull,
 )
 from ampacity.protocol.jobs import unpack_spec
+from ampacity.protocol.limits import FRAME_JOBS
 from ampacity.protocol.outcomes import Ending, Outcome
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
 from twisted.python.failure import Failure
@@ -54,21 +55,21 @@ def test_a_job_has_no_id_before_it_is_accepted(pool, clock, coordinator):
 
 
 def test_one_turn_is_one_frame(pool, clock, coordinator):
-    jobs = [pool.submit(math.sqrt, n) for n in range(100)]
+    jobs = [pool.submit(math.sqrt, n) for n in range(FRAME_JOBS)]
     clock.turn()
     assert coordinator.sequences == [1]
     coordinator.run()
-    assert [value(job.result()) for job in jobs] == [math.sqrt(n) for n in range(100)]
+    assert [value(job.result()) for job in jobs] == [math.sqrt(n) for n in range(FRAME_JOBS)]
 
 
-def test_many_jobs_are_frames_of_512(pool, clock, coordinator):
-    for n in range(1100):
+def test_many_jobs_are_frames_of_a_bounded_size(pool, clock, coordinator):
+    for n in range(2 * FRAME_JOBS + 7):
         pool.submit(math.sqrt, n)
     clock.turn()
     assert [ids.ids for ids in coordinator.frames.values()] == [
-        ((1, 512),),
-        ((513, 512),),
-        ((1025, 76),),
+        ((1, FRAME_JOBS),),
+        ((FRAME_JOBS + 1, FRAME_JOBS),),
+        ((2 * FRAME_JOBS + 1, 7),),
     ]
 
 
