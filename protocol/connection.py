@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -37,7 +38,6 @@ _KNOWN = frozenset(
     if isinstance(command, type) and issubclass(command, amp.Command)
 )
 _PING = commands.Ping.commandName
-_NO_BOX = (None, 0)
 
 
 class Connection(amp.AMP):
@@ -172,14 +172,14 @@ class Connection(amp.AMP):
         """Deal with boxes; what the turn of the reactor has no room for waits for the next."""
         turn = self._turn if in_turn else None
         try:
-            while turn is None or not turn.is_over():
-                box, size = next(boxes, _NO_BOX)
-                if box is None or not self._take(box, size):
-                    return
+            for box, size in boxes:
+                if turn is not None and turn.is_over():
+                    return self._read_later(chain([(box, size)], boxes), turn)
+                if not self._take(box, size):
+                    return None
         except TooLarge as e:
             self.drop(str(e))
-        else:
-            self._read_later(boxes, turn)
+        return None
 
     def _read_later(self, boxes: Boxes, turn: Turn) -> None:
         self._rest = boxes

@@ -31,6 +31,7 @@ from ampacity.protocol.jobs import (
     pack_submissions,
     unpack_assignments,
 )
+from ampacity.protocol.limits import FRAME_JOBS
 from ampacity.protocol.outcomes import (
     Delivery,
     Ending,
@@ -177,11 +178,13 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_jobs_go_to_a_worker_and_come_back(cluster: Cluster, tcp: bool) -> None:
     await cluster.worker(tcp)
     client, connection = await cluster.client(tcp)
-    accepted = await submit(connection, 1, *[b"%d" % n for n in range(500)])
-    ((first, count),) = accepted["ids"]
-    assert (count, accepted["warning"]) == (500, None)
-    values = await client.values(500)
-    assert values == {first + n: b"%d" % n * 2 for n in range(500)}
+    expected = {}
+    for sequence in range(1, 9):
+        accepted = await submit(connection, sequence, *[b"%d" % n for n in range(FRAME_JOBS)])
+        ((first, count),) = accepted["ids"]
+        assert (count, accepted["warning"]) == (FRAME_JOBS, None)
+        expected.update({first + n: b"%d" % n * 2 for n in range(FRAME_JOBS)})
+    assert await client.values(8 * FRAME_JOBS) == expected
 
 
 @pytest_twisted.ensureDeferred
@@ -310,8 +313,11 @@ async def test_a_client_that_does_not_read_is_not_read(
 async def submit_quietly(connection: Any, details: dict[str, Any]) -> None:
     """Many jobs with long names, then many long lists of them, whose answers nobody reads."""
     spec = pack_spec(JobSpec(kind="import", target="a:b" * 60, name="n" * 190))
-    frame = pack_submissions([Submission(spec, b"")] * 500)
-    calls = [connection.call(commands.Submit, sequence=1, group=None, jobs=frame)]
+    frame = pack_submissions([Submission(spec, b"")] * FRAME_JOBS)
+    calls = [
+        connection.call(commands.Submit, sequence=sequence, group=None, jobs=frame)
+        for sequence in range(1, 9)
+    ]
     calls += [connection.call(commands.Query, question="jobs", details=details) for _ in range(100)]
     for call in calls:
         call.addErrback(lambda _: None)

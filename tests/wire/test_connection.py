@@ -430,3 +430,56 @@ def test_a_descriptor_that_someone_sends_is_closed(peer_of: Any) -> None:
     peer_of().connection.fileDescriptorReceived(reading)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(reading)
+
+
+# -- turns ----------------------------------------------------------------------------------------
+
+
+class Busy(amp.CommandLocator):
+    """Each answer takes longer than peers may in one turn."""
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.asked: list[str] = []
+
+    @commands.Query.responder
+    def query(self, question: str, details: Any) -> Any:
+        self.clock.rightNow += 0.01
+        self.asked.append(question)
+        return {"answer": question}
+
+
+def ask_three(peer: Any) -> None:
+    for question in (b"one", b"two", b"three"):
+        peer.ask(b"Query", question=question, details=b"\x80")
+
+
+def test_what_a_turn_has_no_room_for_is_read_in_the_next(peer_of: Any, clock: Any) -> None:
+    busy = Busy(clock)
+    peer = peer_of(busy)
+    ask_three(peer)
+    assert busy.asked == ["one"]
+    assert peer.transport.producerState == "paused"
+    clock.advance(0)  # as many turns as are due
+    assert busy.asked == ["one", "two", "three"]
+    assert peer.transport.producerState == "producing"
+    peer.connection.abort()
+    clock.advance(0)
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_a_lost_connection_has_brought_is_read(peer_of: Any, clock: Any) -> None:
+    busy = Busy(clock)
+    peer = peer_of(busy)
+    ask_three(peer)
+    peer.transport.loseConnection()
+    assert busy.asked == ["one", "two", "three"]
+
+
+def test_nothing_is_read_after_an_abort(peer_of: Any, clock: Any) -> None:
+    busy = Busy(clock)
+    peer = peer_of(busy)
+    ask_three(peer)
+    peer.connection.abort()
+    clock.advance(1)
+    assert busy.asked == ["one"]

@@ -1,0 +1,68 @@
+"""Peers share each turn of the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ampacity.protocol.turns import TURN, Turn
+from twisted.internet.task import Clock
+
+
+class Slow(Clock):
+    """A clock that only goes on while work is done; a turn takes no time."""
+
+    def work(self, seconds: float) -> None:
+        self.rightNow += seconds
+
+    def turn(self) -> None:
+        for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
+            self.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+class Peer:
+    """It has so many boxes, each of which takes half a turn."""
+
+    def __init__(self, name: str, boxes: int, clock: Slow, done: list[str]) -> None:
+        self.name, self.boxes, self.clock, self.done = name, boxes, clock, done
+        self.turn = Turn.of(clock)
+
+    def read(self) -> None:
+        while self.boxes:
+            if self.turn.is_over():
+                self.turn.next(self.read)
+                return
+            self.boxes -= 1
+            self.clock.work(TURN * 0.6)
+            self.done.append(self.name)
+
+
+def everything(clock: Slow, peers: list[Peer], each: Callable[[], None]) -> None:
+    for peer in peers:
+        peer.read()
+    while any(peer.boxes for peer in peers):
+        each()
+        clock.turn()
+
+
+def test_a_turn_is_shared_and_who_waits_is_first() -> None:
+    clock, done = Slow(), list[str]()
+    peers = [Peer("a", 4, clock, done), Peer("b", 3, clock, done), Peer("c", 2, clock, done)]
+    everything(clock, peers, lambda: done.append("|"))
+    assert "".join(done) == "aa|aa|bb|cc|b"
+
+
+def test_a_turn_that_is_not_full_has_room_for_others() -> None:
+    clock, done = Slow(), list[str]()
+    peers = [Peer("a", 1, clock, done), Peer("b", 1, clock, done), Peer("c", 1, clock, done)]
+    everything(clock, peers, lambda: done.append("|"))
+    assert "".join(done) == "ab|c"
+    clock.turn()
+    assert clock.getDelayedCalls() == []
+
+
+def test_each_reactor_has_turns_of_its_own() -> None:
+    one, other = Slow(), Slow()
+    assert Turn.of(one) is Turn.of(one)
+    assert Turn.of(one) is not Turn.of(other)
