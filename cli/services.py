@@ -42,18 +42,12 @@ _TOKENS = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Leave a line to join with in worker/token and client/token there, for --token-file.",
 )
+_SETTINGS = ("listen", "slots", "advertise", "python", "setup", "name", "reactor", "state")
 _DETACH = click.option("--detach", is_flag=True, help="Leave the terminal when it is ready.")
 
 
 @command(
-    "listen",
-    "slots",
-    "advertise",
-    "python",
-    "setup",
-    "name",
-    "reactor",
-    "state",
+    *_SETTINGS,
     name="up",
     short_help="A coordinator with slots of its own.",
     examples=[
@@ -82,14 +76,7 @@ def up_command(
 
 
 @command(
-    "listen",
-    "slots",
-    "advertise",
-    "python",
-    "setup",
-    "name",
-    "reactor",
-    "state",
+    *_SETTINGS,
     name="coordinator",
     short_help="A coordinator for other machines.",
     examples=[

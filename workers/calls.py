@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -259,10 +259,8 @@ def run_command(words: list[str], _target: str) -> CommandEnd:
 def _wait_out(process: subprocess.Popen[bytes]) -> None:
     """The signal went to the whole group; the agent sends stronger ones if that was not enough."""
     while process.returncode is None:
-        try:
+        with contextlib.suppress(Interrupted):
             process.wait()
-        except Interrupted:
-            time.sleep(0)
 
 
 def _command_ended(end: CommandEnd) -> Ended:
