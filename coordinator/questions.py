@@ -110,7 +110,10 @@ class Questions:
             "submitted": state.submitted,
             "workers": len(records),
             "slots": sum(worker.info.slots for worker in records if not worker.away),
-            "busy": sum(len(worker.running) for worker in records),
+            # a job's start is told after a moment only: short ones never run, by that
+            "busy": sum(
+                min(len(worker.held), worker.info.slots) for worker in records if not worker.away
+            ),
             "rate": self._rate(),
             "lag": self._lag.summary() if self._lag is not None else None,
             "memory": psutil.Process().memory_info().rss,

@@ -46,6 +46,7 @@ def test_status(busy: Any) -> None:
         "crashed": 0,
     }
     assert (status["submitted"], status["workers"], status["slots"]) == (7, 1, 3)
+    assert status["busy"] == 3
     assert status["store"] == house.driver.store_id
     assert status["rate"] > 0
     assert status["memory"] > 0
