@@ -13,8 +13,12 @@ from twisted.protocols import amp
 from . import errors
 from .packing import pack, unpack
 
-PROTOCOL_VERSIONS = (1,)
-"""The versions of the protocol that this release speaks, best last."""
+PROTOCOL_VERSIONS = (1, 2)
+"""The versions of the protocol that this release speaks, best last.
+
+2 adds ``Drain``, ``DrainWorker``, ``Forget``, ``Backup``, the error ``STORAGE_FULL``, a report's
+``again``, and a spec's fields from ``retries`` on.
+"""
 
 _VALUE = 0xFFFF
 
@@ -143,7 +147,11 @@ class Submit(_Command):
         (b"missing", Packed()),  # [digest...]
         (b"warning", amp.Unicode(optional=True)),  # no connected worker can take these
     ]
-    errors = {**_ALWAYS, errors.QueueFull: b"QUEUE_FULL"}
+    errors = {
+        **_ALWAYS,
+        errors.QueueFull: b"QUEUE_FULL",
+        errors.StorageFull: b"STORAGE_FULL",
+    }
 
 
 class CloseGroup(_Command):
@@ -165,6 +173,18 @@ class Retry(_Command):
 
     arguments = [(b"jobs", Packed())]
     response = [(b"ids", Packed())]  # {old id: new id}
+    errors = {
+        **_ALWAYS,
+        errors.QueueFull: b"QUEUE_FULL",
+        errors.StorageFull: b"STORAGE_FULL",
+    }
+
+
+class Forget(_Command):
+    """Give up ended jobs with all that is kept of them; those that have not ended are left."""
+
+    arguments = [(b"jobs", Packed())]
+    response = [(b"states", Packed())]  # {id: "forgotten", the state it has, or "unknown"}
 
 
 class Watch(_Command):
@@ -204,6 +224,25 @@ class ReloadWorkers(_Command):
     """Replace every idle child now, and the others when their job ends."""
 
     response = [(b"workers", amp.Integer())]
+
+
+class DrainWorker(_Command):
+    """Have a worker finish what runs within its grace, give back the rest, and leave."""
+
+    arguments = [(b"worker", amp.Unicode())]
+    errors = {**_ALWAYS, errors.NoSuchWorker: b"NO_SUCH_WORKER"}
+
+
+class Backup(_Command):
+    """Copy the store and its values into a new folder on the coordinator's machine."""
+
+    arguments = [(b"folder", amp.Unicode())]
+    response = [(b"report", Packed())]  # {"jobs", "values", "bytes", "seconds"}
+    errors = {
+        **_ALWAYS,
+        errors.StoreRefused: b"STORE_REFUSED",
+        errors.StorageFull: b"STORAGE_FULL",
+    }
 
 
 class Shutdown(_Command):
@@ -306,6 +345,10 @@ class Reload(_Command):
     """Replace every child: the idle ones now, the others when their job ends."""
 
 
+class Drain(_Command):
+    """Finish what runs within your grace, give back the rest, and leave for good."""
+
+
 # -- blobs, between client, coordinator and worker ------------------------------------------------
 
 
@@ -319,7 +362,11 @@ class PutChunk(_Command):
         (b"data", Frame()),
     ]
     response = [(b"have", amp.Boolean())]
-    errors = {**_ALWAYS, errors.QueueFull: b"QUEUE_FULL"}
+    errors = {
+        **_ALWAYS,
+        errors.QueueFull: b"QUEUE_FULL",
+        errors.StorageFull: b"STORAGE_FULL",
+    }
 
 
 class GetChunk(_Command):

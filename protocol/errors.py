@@ -143,12 +143,32 @@ class QueueFull(Refused):
     """The coordinator's queue is full."""
 
 
+class StorageFull(Refused):
+    """The coordinator cannot store more: its disk is full, or results that nobody fetched fill it.
+
+    The message tells which of them. Nothing of what was refused is kept; work that was accepted
+    goes on.
+    """
+
+
+class StoreRefused(Refused):
+    """The coordinator's store cannot be used: the message tells why, and what to do."""
+
+
+class Damaged(AmpacityError):
+    """What was stored does not fit its checksum: the disk, or somebody, has changed it."""
+
+
 class NoSuchJob(AmpacityError, LookupError):
     """There is no such job, or it was forgotten."""
 
 
 class NoSuchGroup(AmpacityError, LookupError):
     """There is no such group, or it was forgotten."""
+
+
+class NoSuchWorker(AmpacityError, LookupError):
+    """There is no such worker."""
 
 
 class NoSuchBlob(AmpacityError, LookupError):

@@ -71,6 +71,15 @@ class JobSpec:
     path: tuple[str, ...] = ()
     """More folders that the submitter imports from, as that of its script; used where ``folder``
     is, after it."""
+    retries: int = 0
+    """How often the job runs again after an attempt that failed or timed out."""
+    retry_on: tuple[str, ...] | None = None
+    """The errors that are worth another attempt, each ``module.Class`` or a base of it; None: any
+    ``Exception``, exit code and time-out."""
+    backoff: float = 1.0
+    """Seconds before the first retry; each further one waits twice as long, with jitter."""
+    max_losses: int | None = None
+    """Losses that the job survives; None: as many as the coordinator allows."""
 
     def blobs(self) -> tuple[BlobRef, ...]:
         """Everything stored apart that a job of this spec needs, besides its payload."""
@@ -78,6 +87,8 @@ class JobSpec:
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(JobSpec))
+_NEEDED = _FIELDS.index("path") + 1
+"""The fields of the first release: a peer of that one sends no more."""
 _TEXT_OR_NONE = (str, type(None))
 _NUMBER_OR_NONE = (int, float, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -94,6 +105,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "python": _TEXT_OR_NONE,
     "attach": (bool,),
     "show": (str,),
+    "retries": (int,),
+    "backoff": (int, float),
+    "max_losses": (int, type(None)),
 }
 _CHOICES: dict[str, frozenset[str]] = {
     "kind": frozenset({"import", "value", "command"}),
@@ -115,15 +129,18 @@ def unpack_spec(data: bytes) -> JobSpec:
         Malformed: a field is missing or has a wrong type.
     """
     values = unpack_list(data)
-    if len(values) < len(_FIELDS):
-        raise Malformed(f"a job spec has {len(_FIELDS)} fields, this one {len(values)}")
+    if len(values) < _NEEDED:
+        raise Malformed(f"a job spec has {_NEEDED} fields or more, this one {len(values)}")
     given: dict[str, Any] = dict(zip(_FIELDS, values, strict=False))
     for name, types in _TYPES.items():
-        if not isinstance(given[name], types):
+        if name in given and not isinstance(given[name], types):
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
-    for name in ("timeout", "deadline"):
-        if given[name] is not None and not _is_time(given[name]):
+    for name in ("timeout", "deadline", "backoff"):
+        if given.get(name) is not None and not _is_time(given[name]):
             raise Malformed(f"the field {name} of a job spec is no number of seconds")
+    for name in ("retries", "max_losses"):
+        if given.get(name) is not None and not _is_count(given[name]):
+            raise Malformed(f"the field {name} of a job spec is no number of times")
     for name, choices in _CHOICES.items():
         if given[name] not in choices:
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
@@ -134,11 +151,17 @@ def unpack_spec(data: bytes) -> JobSpec:
     given["ships"] = tuple(blob_ref(ship) for ship in _list(given["ships"]))
     given["env"] = tuple(_text_pair(pair) for pair in _list(given["env"]))
     given["path"] = tuple(_needed_text(folder) for folder in _list(given["path"]))
+    if given.get("retry_on") is not None:
+        given["retry_on"] = tuple(_needed_text(error) for error in _list(given["retry_on"]))
     return JobSpec(**given)
 
 
 def _is_time(value: float) -> bool:
     return type(value) is not bool and 0 <= value < math.inf
+
+
+def _is_count(value: int) -> bool:
+    return type(value) is not bool and value >= 0
 
 
 def _list(value: Any) -> list[Any]:

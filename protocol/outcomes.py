@@ -202,6 +202,8 @@ class Report(NamedTuple):
     blobs: tuple[BlobRef, ...] = ()
     """What ``body`` refers to: stored at the coordinator before the report is sent."""
     log: bytes = b""
+    again: bool = True
+    """Whether its spec's ``retry_on`` names this end as one that is worth another attempt."""
 
 
 class Delivery(NamedTuple):
@@ -213,11 +215,11 @@ class Delivery(NamedTuple):
 
 
 def pack_reports(reports: Sequence[Report]) -> bytes:
-    """A frame ``[[job, term, number, ending, began, seconds, body, blobs, log]...]``."""
+    """A frame ``[[job, term, number, ending, began, seconds, body, blobs, log, again]...]``."""
     return pack(
         [
-            (job, term, number, int(ending), began, seconds, body, blobs, log)
-            for job, (term, number), ending, began, seconds, body, blobs, log in reports
+            (job, term, number, int(ending), began, seconds, body, blobs, log, again)
+            for job, (term, number), ending, began, seconds, body, blobs, log, again in reports
         ]
     )
 
@@ -229,7 +231,7 @@ def unpack_reports(frame: bytes) -> list[Report]:
         Malformed: the frame is none of ``pack_reports``.
     """
     try:
-        return [_report(*record[:9]) for record in unpack_list(frame)]
+        return [_report(*record[:10]) for record in unpack_list(frame)]
     except (TypeError, ValueError, KeyError) as e:
         raise Malformed(f"a frame of reports is damaged: {e}") from None
 
@@ -244,9 +246,12 @@ def _report(
     body: bytes,
     blobs: list[Any],
     log: bytes,
+    again: bool = True,
 ) -> Report:
     if type(body) is not bytes or type(log) is not bytes:
         raise Malformed("a report's body and log are bytes")
+    if type(again) is not bool:
+        raise Malformed("whether a report is worth another attempt is true or false")
     if type(job) is not int or type(term) is not int or type(number) is not int:
         raise Malformed("a report's job, term and number are integers")
     if not math.isfinite(seconds) or not (began is None or math.isfinite(began)):
@@ -260,6 +265,7 @@ def _report(
         body,
         tuple(blob_ref(blob) for blob in blobs) if blobs else (),
         log,
+        again,
     )
 
 

@@ -84,6 +84,9 @@ class WorkerPort(Protocol):
     def reload(self) -> None:
         """Replace the children."""
 
+    def drain(self) -> None:
+        """Finish what runs within its grace, give back the rest, and leave for good."""
+
     def given_up(self) -> None:
         """An order could not be told: the coordinator takes the worker for one that has left.
 
@@ -99,7 +102,8 @@ class WorkerEvents(Protocol):
     def finished(self, reports: Sequence[Report]) -> Deferred[None]:
         """Fires when the reports are recorded; until then the worker keeps them."""
 
-    def returned(self, attempts: Sequence[Holding]) -> None: ...
+    def returned(self, attempts: Sequence[Holding]) -> None:
+        """Attempts that are given back and count nothing: not begun, or ended by a drain."""
 
     def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
         """Fires when the data has been taken; with False where nobody listens any more.
@@ -165,8 +169,14 @@ class Coordinator(Protocol):
     def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
         """New ids by old ids."""
 
+    def forget(self, jobs: Sequence[JobId]) -> Deferred[dict[int, str]]:
+        """Give up ended jobs: ``forgotten``, or the state that each has, or ``unknown``."""
+
     def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
-        """Have outcomes delivered that were submitted elsewhere; fires with unknown ids."""
+        """Have outcomes delivered that were submitted elsewhere; fires with unknown ids.
+
+        It holds for one connection of the session: who comes back asks again.
+        """
 
     def query(self, question: str, details: dict[str, Any]) -> Deferred[Any]: ...
 
@@ -182,6 +192,15 @@ class Coordinator(Protocol):
         """A blob as a file on this machine, not to be written to. Fails with ``NoSuchBlob``."""
 
     def reload_workers(self) -> Deferred[int]: ...
+
+    def drain_worker(self, worker: str) -> Deferred[None]:
+        """Have a worker finish what runs, and leave. Fails with ``NoSuchWorker``."""
+
+    def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
+        """Copy store and values into a new folder: ``jobs``, ``values``, ``bytes``, ``seconds``.
+
+        Fails with ``StoreRefused`` where there is nothing on disk, or the folder does not fit.
+        """
 
     def shutdown(self) -> Deferred[None]: ...
 
@@ -201,9 +220,12 @@ class CoordinatorCore(Protocol):
         """The session's connection is gone; for good, with ``goodbye``."""
 
     def join(
-        self, info: WorkerInfo, held: Sequence[Holding], port: WorkerPort
+        self, info: WorkerInfo, held: Sequence[Holding], port: WorkerPort, local: bool = False
     ) -> tuple[WorkerId, WorkerEvents, list[Holding]]:
-        """A worker joins or returns; the third value is what it shall drop."""
+        """A worker joins or returns; the third value is what it shall drop.
+
+        A ``local`` one lives and dies with this process.
+        """
 
     def leave(self, worker: WorkerId, port: WorkerPort, goodbye: bool) -> None:
         """A worker's connection is gone; with ``goodbye`` it will not come back."""
