@@ -370,8 +370,15 @@ class PutChunk(_Command):
 
 
 class GetChunk(_Command):
-    """A piece of a blob, from ``offset``, at most ``CHUNK_SIZE`` bytes."""
+    """A piece of a blob, from ``offset``, at most ``CHUNK_SIZE`` bytes.
 
-    arguments = [(b"digest", amp.String()), (b"offset", amp.Integer())]
+    ``again``: what came before did not have the hash; the file is verified before it is served.
+    """
+
+    arguments = [
+        (b"digest", amp.String()),
+        (b"offset", amp.Integer()),
+        (b"again", amp.Boolean(optional=True)),
+    ]
     response = [(b"data", Frame())]
-    errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB"}
+    errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB", errors.Damaged: b"DAMAGED"}
