@@ -148,7 +148,7 @@ class SlotPool:
             self._stopped = Deferred.fromCoroutine(self._stop(self._patience))
         elif self._patience is not None:
             self._patience.shorten(grace)
-        return told_apart(self._stopped)
+        return self._stopped
 
     async def _stop(self, patience: Patience) -> None:
         self._crew.close()
@@ -230,10 +230,10 @@ class SlotPool:
                 asked.append(held)
         self._accounts.unwanted({Holding(*of[:2]) for of in attempts if of.why == "superseded"})
         self._free_from_children(asked)
-        for held in asked:
-            if held.state in UNBEGUN:
-                self._waiting.remove([held] if held.state is State.WAITING else ())
-                self._accounts.ended(held, None, None, 0.0)
+        unbegun = [held for held in asked if held.state in UNBEGUN]
+        self._waiting.remove(held for held in unbegun if held.state is State.WAITING)
+        for held in unbegun:
+            self._accounts.ended(held, None, None, 0.0)
         running = {child.running(): child for child in self._crew.children() if child.busy}
         for held in asked:
             child = running.get(held)
