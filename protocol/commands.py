@@ -294,9 +294,13 @@ class Begun(_Command):
 
 
 class Finished(_Command):
-    """A frame of reports. The answer acknowledges it; the worker keeps them until then."""
+    """A frame of reports. The answer acknowledges it; the worker keeps them until then.
+
+    With ``STORAGE_FULL`` none of them is recorded: they come again, after a while.
+    """
 
     arguments = [(b"reports", Frame())]
+    errors = {**_ALWAYS, errors.StorageFull: b"STORAGE_FULL"}
 
 
 class Returned(_Command):
