@@ -225,47 +225,10 @@ def _last(text: str) -> str:
     return text.strip().rpartition("#")[2]
 
 
-def look(common: Common) -> list[tuple[str, bool | None, str]]:
-    """The checks of ``doctor``: the access folder, and whether a coordinator answers."""
-    from ..protocol.errors import AmpacityError
+def place_of(settings: Settings) -> str:
+    """Where the coordinator is that a command would use, as people read it.
 
-    checks = [_folder_check(common.settings)]
-    try:
-        way = _way(common.settings, False, 1.0)
-    except (AmpacityError, click.UsageError) as e:
-        return [*checks, ("coordinator", False, str(e))]
-    found: list[str] = []
-
-    async def main(reactor: Any, link: Link) -> int:
-        status = await link.query("status")
-        facts = (
-            f"ampacity {status['software']}, {status['workers']} workers, {status['slots']} slots"
-        )
-        found.append(f"{way.place}: {facts}")
-        return 0
-
-    try:
-        client(common, main, patience=1.0)
-    except AmpacityError as e:
-        named = common.settings["coordinator"] is not None
-        return [*checks, ("coordinator", False if named or _held(common) else None, str(e))]
-    return [*checks, ("coordinator", True, found[0])]
-
-
-def _held(common: Common) -> bool:
-    return access_folder(common.settings).holder() is not None
-
-
-def _folder_check(settings: Settings) -> tuple[str, bool | None, str]:
-    from ..protocol.errors import InsecureFolder
-
-    access = access_folder(settings)
-    try:
-        access.check()
-    except FileNotFoundError:
-        return ("access", None, f"{access.path} is not there yet; ampacity up makes it")
-    except InsecureFolder as e:
-        return ("access", False, str(e))
-    holder = access.holder()
-    held = "nobody holds it" if holder is None else f"held by process {holder or 'unknown'}"
-    return ("access", True, f"{access.path}: {held}")
+    Raises:
+        click.UsageError, TokenDamaged, TokenRefused: as ``target``.
+    """
+    return _way(settings, False, None).place

@@ -89,6 +89,8 @@ def _told(record: dict[str, Any], queued_only: bool) -> str:
     state = record["was"]
     if state == "unknown":
         return "there is no such job, or it was forgotten"
+    if state == "delayed":
+        return "cancelled; it was waiting for its next attempt"
     if state == "queued" or (state == "sent" and "evidence" not in record and "text" in record):
         return "cancelled; it had not begun"
     if state not in _UNDER_WAY:

@@ -1,4 +1,4 @@
-"""``jobs``, ``job`` and ``workers``."""
+"""``jobs`` and ``job``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from .failures import Exit, say
 from .following import selectors
-from .rendering import byte_count, call_text, dumps, harmless, local_time, rfc3339, span
+from .rendering import call_text, dumps, harmless, local_time, rfc3339, span
 from .selectors import pages, parse_all
 from .shared import Common, command
 from .tables import Table
@@ -20,6 +20,7 @@ STATES = (
     "queued",
     "sent",
     "running",
+    "delayed",
     "succeeded",
     "failed",
     "timed out",
@@ -129,7 +130,10 @@ def _job_row(job: dict[str, Any]) -> list[str]:
 )
 @selectors
 def job_command(common: Common, selected: Sequence[str]) -> int:
-    """Tell all about a job: its call as Python would write it, where it is, what happened."""
+    """Tell all about a job: its call as Python would write it, where it is, what happened.
+
+    The story has every attempt: on which worker it began, and how it ended.
+    """
     from .connecting import client
 
     selections = parse_all(selected)
@@ -190,6 +194,10 @@ def _full_record(about: dict[str, Any]) -> dict[str, Any]:
         "cwd": spec.cwd,
         "env": [name for name, _ in spec.env],
         "client": about.get("client"),
+        "retries": spec.retries,
+        "retry_on": None if spec.retry_on is None else list(spec.retry_on),
+        "backoff": spec.backoff,
+        "max_losses": spec.max_losses,
         "story": [{"time": rfc3339(moment), "text": text} for moment, text in about["story"]],
     }
     return record | (outcome_fields(*outcome) if outcome else {})
@@ -219,19 +227,35 @@ def _full_text(about: dict[str, Any]) -> str:
         ("folder", spec.cwd or spec.folder or ""),
         ("environment", " ".join(name for name, _ in spec.env)),
         ("attempts", _attempts_text(about)),
+        ("retries", _again_text(spec)),
     ]
     lines = [f"{name:<12} {harmless(text)}" for name, text in rows if text]
     return "\n".join([*lines, *_story(about), *_outcome_lines(about)])
 
 
 def _state_text(about: dict[str, Any]) -> str:
-    waiting = about.get("waiting")
+    waiting, resume = about.get("waiting"), about.get("resume")
+    if resume is not None:
+        left = max(0.0, resume - time.time())
+        waiting = f"the next attempt begins at {local_time(resume, time.time())}, in {span(left)}"
     return f"{about['state']}: {waiting}" if waiting else str(about["state"])
 
 
 def _attempts_text(about: dict[str, Any]) -> str:
-    losses = about.get("losses")
-    return f"{about.get('attempts') or 0}" + (f", {losses} lost" if losses else "")
+    counts = [(about.get("failures"), "failed and tried again"), (about.get("losses"), "lost")]
+    told = [f"{count} {what}" for count, what in counts if count]
+    return ", ".join([f"{about.get('attempts') or 0}", *told])
+
+
+def _again_text(spec: Any) -> str:
+    """When the job runs again, where that was asked for."""
+    facts = []
+    if spec.retries:
+        errors = f" after {', '.join(spec.retry_on)}" if spec.retry_on is not None else ""
+        facts.append(f"up to {spec.retries}{errors}, the first after {span(spec.backoff)}")
+    if spec.max_losses is not None:
+        facts.append(f"at most {spec.max_losses} losses")
+    return "; ".join(facts)
 
 
 def _story(about: dict[str, Any]) -> list[str]:
@@ -257,66 +281,3 @@ def _outcome_lines(about: dict[str, Any]) -> list[str]:
     if outcome.tail:
         lines += ["last output", harmless_lines(outcome.tail.decode("utf-8", "replace")).rstrip()]
     return lines
-
-
-@command(
-    name="workers",
-    short_help="List the workers; reload their children.",
-    examples=["ampacity workers", "ampacity workers reload      after you have changed a module"],
-)
-@click.argument("action", required=False, type=click.Choice(["reload"]), metavar="[reload]")
-def workers_command(common: Common, action: str | None) -> int:
-    """List the workers with their slots and load.
-
-    With reload, all children are replaced: idle ones now, the others when their job has ended.
-    """
-    from .connecting import client
-
-    async def main(reactor: Any, link: Any) -> int:
-        if action == "reload":
-            return await _reload(link, common.as_json)
-        return _show_workers(await link.query("workers"), common.as_json)
-
-    return client(common, main)
-
-
-async def _reload(link: Any, as_json: bool) -> int:
-    count = await link.reload_workers()
-    told = f"{count} worker{'' if count == 1 else 's'}: the children are being replaced"
-    click.echo(dumps({"workers": count}) if as_json else told)
-    return Exit.DONE
-
-
-def _show_workers(workers: Sequence[dict[str, Any]], as_json: bool) -> int:
-    from .records import worker_record
-
-    if as_json:
-        for worker in workers:
-            click.echo(dumps(worker_record(worker)))
-        return Exit.DONE
-    table = Table(
-        "WORKER", "STATE", ">SLOTS", ">RUNNING", ">HELD", ">DONE", ">FAILED", ">LOST",
-        "PYTHON", ">CPU", ">MEMORY", ">LAG P99", "SINCE",
-    )  # fmt: skip
-    for worker in workers:
-        table.add(*worker_row(worker))
-    table.show(empty="no workers; ampacity join brings one")
-    return Exit.DONE
-
-
-def worker_row(worker: dict[str, Any]) -> list[str]:
-    """One line of the table of workers."""
-    load = worker.get("load") or {}
-    lag = (load.get("lag") or {}).get("p99")
-    cpu = load.get("cpu")
-    return [
-        str(worker["name"]),
-        str(worker["state"]),
-        *(str(worker.get(key, "")) for key in ("slots", "running", "held")),
-        *(str(worker.get(key, "")) for key in ("finished", "failed", "lost")),
-        str(worker.get("python") or ""),
-        "" if cpu is None else f"{cpu:.0f}%",
-        byte_count(load.get("memory")),
-        span(lag),
-        local_time(worker.get("since"), time.time()),
-    ]

@@ -66,7 +66,10 @@ def job_record(summary: dict[str, Any]) -> dict[str, Any]:
         "ended": rfc3339(summary.get("ended")),
         "seconds": summary.get("seconds"),
         "attempts": summary.get("attempts"),
+        "failures": summary.get("failures"),
         "losses": summary.get("losses"),
+        "resume": rfc3339(summary.get("resume")),
+        "fetched": summary.get("taken"),
         "waiting": summary.get("waiting"),
         "retried": summary.get("retried"),
         "retry_of": summary.get("retry_of"),
@@ -87,6 +90,24 @@ def call_fields(about: dict[str, Any]) -> dict[str, Any]:
         return {"command": given}
     args, kwargs = given
     return {"args": args, "kwargs": kwargs}
+
+
+def store_of(status: dict[str, Any]) -> dict[str, Any] | None:
+    """What a durable coordinator says of its store: ``folder``, ``bytes``, ``free``, ``schema``."""
+    for key in ("disk", "store"):
+        if isinstance(status.get(key), dict):
+            return dict(status[key])
+    return None
+
+
+def status_record(status: dict[str, Any]) -> dict[str, Any]:
+    """A coordinator's state."""
+    record = {**status, "disk": store_of(status), "started": rfc3339(status.get("started"))}
+    store = status.get("store")
+    record["store"] = store.hex() if isinstance(store, bytes) else None
+    if "time" in record:
+        record["time"] = rfc3339(record["time"])
+    return record
 
 
 def worker_record(worker: dict[str, Any]) -> dict[str, Any]:

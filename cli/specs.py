@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -146,39 +144,25 @@ class Wanted:
 
 
 def _again(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec's fields that say when a job runs again."""
-    errors = tuple(error_name(text) for text in options["retry_on"])
-    if not options["retries"]:
-        for name in ("retry_on", "backoff"):
-            if options[name]:
-                flag = "--" + name.replace("_", "-")
-                raise click.UsageError(f"{flag} says how to retry: give --retries, too")
-    return {
-        "retries": options["retries"],
-        "retry_on": errors or None,
-        "backoff": 1.0 if options["backoff"] is None else options["backoff"],
-        "max_losses": options["max_losses"],
-    }
-
-
-_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-
-
-def error_name(text: str) -> str:
-    """An error's class as specs name it, ``module.Class``; a built-in one needs no module.
+    """The spec's fields that say when a job runs again.
 
     Raises:
-        click.UsageError: it is no such name.
+        click.UsageError: one of them has no effect.
+        BadOption: a value does not fit.
     """
-    if _DOTTED.fullmatch(text):
-        return text
-    found = getattr(builtins, text, None)
-    if isinstance(found, type) and issubclass(found, BaseException):
-        return f"{found.__module__}.{found.__qualname__}"
-    raise click.UsageError(
-        f"--retry-on {text!r:.60}: an error is written ValueError, if it is built in, else with "
-        "its module, as requests.exceptions.Timeout"
-    )
+    from ..client.options import Options
+
+    for name in ("retry_on", "backoff"):
+        if options[name] and not options["retries"]:
+            flag = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{flag} says how to retry: give --retries, too")
+    given = {key: options[key] for key in ("retries", "max_losses")}
+    given |= {"retry_on": options["retry_on"] or None}
+    given |= {"backoff": options["backoff"]} if options["backoff"] is not None else {}
+    checked = Options().with_(given)
+    return {
+        name: getattr(checked, name) for name in ("retries", "retry_on", "backoff", "max_losses")
+    }
 
 
 def _here() -> str | None:

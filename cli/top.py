@@ -71,13 +71,11 @@ async def _stream(reactor: Any, link: Any, once: bool, interval: float) -> int:
 
 def record(seen: dict[str, Any], now: float) -> dict[str, Any]:
     """A picture as JSON."""
-    from .records import job_record, worker_record
+    from .records import job_record, status_record, worker_record
 
-    status = {**seen["status"], "store": seen["status"]["store"].hex()}
-    status["started"] = rfc3339(status["started"])
     return {
         "time": rfc3339(now),
-        "status": status,
+        "status": status_record(seen["status"]),
         "workers": [worker_record(worker) for worker in seen["workers"]],
         "running": [job_record(job) for job in seen["running"]],
     }
@@ -146,7 +144,7 @@ def _facts(status: dict[str, Any], now: float) -> list[Any]:
         _fact("workers", status["workers"]),
         _fact("rate", f"{status['rate']:.1f} jobs/s"),
         _fact("loop lag p99", span(lag.get("p99"))),
-        _fact("queued", status["queued"] + status.get("sent", 0)),
+        _fact("queued", status["queued"] + status.get("sent", 0) + status.get("delayed", 0)),
         _fact("running", status["running"]),
         _fact("done", ended.get("succeeded", 0)),
         _fact("failed", failed, "red" if failed else ""),
@@ -193,7 +191,7 @@ _NARROW_JOBS = (0, 1, 3)
 def _workers(workers: list[dict[str, Any]], most: int | None, wide: bool) -> Table:
     from rich.text import Text
 
-    from .listing import worker_row
+    from .workers import worker_row
 
     chosen = range(len(_WORKERS)) if wide else _NARROW_WORKERS
     table = _table(*(_WORKERS[k] for k in chosen))

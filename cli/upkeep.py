@@ -1,9 +1,7 @@
-"""``config``, ``doctor`` and ``completion``."""
+"""``config`` and ``completion``."""
 
 from __future__ import annotations
 
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,61 +56,6 @@ def _record(found: Any) -> dict[str, Any]:
         "source": found.source,
         "variable": found.setting.variable,
     }
-
-
-@command(
-    name="doctor",
-    short_help="Check this installation and the way to the coordinator.",
-    examples=["ampacity doctor", "ampacity --coordinator host:8786 doctor"],
-)
-def doctor_command(common: Common) -> int:
-    """Check this installation: versions, access folder, and whether a coordinator answers."""
-    from .connecting import look
-
-    checks = [_versions(), _interpreter(common), *look(common)]
-    bad = False
-    for name, good, text in checks:
-        bad |= good is False
-        if common.as_json:
-            click.echo(dumps({"check": name, "ok": good, "text": text}))
-        else:
-            mark = {True: "ok", False: "BAD", None: "-"}[good]
-            click.echo(f"{mark:<4} {name:<12} {text}")
-    return Exit.JOB_FAILED if bad else Exit.DONE
-
-
-Check = tuple[str, bool | None, str]
-"""What was checked; whether it is well, None where it does not matter; what was found."""
-
-
-def _versions() -> Check:
-    from importlib.metadata import version
-
-    from .. import __version__
-
-    found = [f"{name} {version(name)}" for name in ("twisted", "ampoule", "msgpack")]
-    system = f"{platform.system()} {platform.release()}"
-    return ("versions", True, ", ".join([f"ampacity {__version__}", *found, system]))
-
-
-def _interpreter(common: Common) -> Check:
-    """The interpreter of the jobs: is ampacity there?"""
-    import subprocess
-
-    path = common.settings["python"]
-    if path is None:
-        return ("interpreter", True, f"{sys.executable} (Python {platform.python_version()})")
-    asked = [
-        path,
-        "-c",
-        "import ampacity, sys; print(ampacity.__version__, sys.version.split()[0])",
-    ]
-    try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        install = f"{path} -m pip install ampacity"
-        return ("interpreter", False, f"{path} does not run or has no ampacity: {install}")
-    return ("interpreter", True, f"{path} (ampacity and Python {done.stdout.strip()})")
 
 
 @command(
