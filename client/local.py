@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
 from ..coordinator.driver import Driver
 from ..coordinator.settings import Settings
@@ -16,13 +14,13 @@ from ..loopwatch import LagMeter
 from ..protocol.blobs import BlobFolder
 from ..protocol.ids import LOCAL_CLIENT
 from ..protocol.ports import WorkerEvents
+from ..workers.branch import branch
+from ..workers.folders import TemporaryFolder, remove_abandoned
 from ..workers.machine import usable_cpus
 from ..workers.slots import SlotPool
+from .ownslots import OwnSlots
 from .session import Session
 from .spool import threads_of
-
-REJOIN_SECONDS = 1.0
-"""From an internal error between the driver and the slots to a fresh start."""
 
 
 class LocalCluster:
@@ -31,6 +29,8 @@ class LocalCluster:
     Without a ``folder``, a temporary one is made, and removed in the end. With ``slots=0`` there
     is the driver alone.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -42,19 +42,22 @@ class LocalCluster:
         settings: Settings | None = None,
         lag: LagMeter | None = None,
         name: str | None = None,
+        grace: float = 10.0,
     ) -> None:
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="ampacity-"))
-        self._own_folder = folder is None
+        """``grace``: seconds that jobs which run have to end when the slots are drained."""
+        self._temporary = None
+        if folder is None:
+            self._temporary = TemporaryFolder()
+            folder = self._temporary.path
+        self.folder = folder
         self.defer_to_thread = threads_of(reactor)
         self.blobs = BlobFolder(
-            self.folder / "blobs", self.defer_to_thread, durable=not self._own_folder
+            self.folder / "blobs", self.defer_to_thread, durable=self._temporary is None
         )
         self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
-        self._reactor = reactor
-        self._joining: IDelayedCall | None = None
-        self.events: WorkerEvents | None = None
-        """How the slots tell the driver of themselves, once they have joined."""
         self.slots: SlotPool | None = None
+        self._own: OwnSlots | None = None
+        self._stopped: Deferred[None] | None = None
         if slots != 0:
             self.slots = SlotPool(
                 reactor,
@@ -64,6 +67,12 @@ class LocalCluster:
                 setup=setup,
                 name=name,
             )
+            self._own = OwnSlots(reactor, self.driver, self.slots, grace)
+
+    @property
+    def events(self) -> WorkerEvents | None:
+        """How the slots tell the driver of themselves, while they have joined."""
+        return None if self._own is None else self._own.events
 
     async def start(self) -> None:
         """Return once the first child is ready, and the slots have joined.
@@ -73,30 +82,30 @@ class LocalCluster:
         """
         await self.blobs.start()
         self.driver.start()
-        if self.slots is not None:
-            await self.slots.start()
-            self.slots.on_given_up = self._join_again
-            self._join()
-
-    def _join(self) -> None:
-        assert self.slots is not None
-        info, held = self.slots.info, self.slots.held()
-        _name, self.events, _drop = self.driver.join(info, held, self.slots)
-        self.slots.bind(self.events)
-
-    def _join_again(self) -> None:
-        """The driver could not tell the slots what to do: they start afresh, a little later."""
-        self._joining = self._reactor.callLater(REJOIN_SECONDS, self._join)
+        if self._own is not None:
+            await self._own.start()
+        if self._temporary is not None:
+            self.defer_to_thread(remove_abandoned).addErrback(
+                lambda failure: self.log.failure("abandoned folders were not removed", failure)
+            )
 
     async def stop(self, grace: float = 0.0) -> None:
-        """End the children, giving what runs ``grace`` seconds, then the rest."""
-        if self._joining is not None and self._joining.active():
-            self._joining.cancel()
-        if self.slots is not None:
-            await self.slots.stop(grace)
+        """Give what runs ``grace`` seconds, end the rest, which counts nothing, then the driver.
+
+        Asked again with less patience, the rest of the grace is shortened.
+        """
+        if self._stopped is None:
+            self._stopped = Deferred.fromCoroutine(self._stop(grace))
+        elif self._own is not None:
+            self._own.end(grace)
+        await branch(self._stopped)
+
+    async def _stop(self, grace: float) -> None:
+        if self._own is not None:
+            await self._own.end(grace)
         await self.driver.stop()
-        if self._own_folder:
-            await self.defer_to_thread(shutil.rmtree, self.folder, True)
+        if self._temporary is not None:
+            await self.defer_to_thread(self._temporary.remove)
 
 
 class LocalLink:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.application.service import Service
 from twisted.internet import threads
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
@@ -38,7 +38,9 @@ from .agentslots import AgentSlots
 from .backlog import Backlog
 from .backoff import Backoff
 from .blobcache import BlobCache
+from .branch import branch
 from .credentials import KeptCredentials
+from .folders import remove_abandoned
 from .load import Load
 from .orders import Orders, holding, records
 from .patience import Patience
@@ -172,12 +174,7 @@ class Agent(Service):
         elif self.running:
             super().stopService()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
             self._left = Deferred.fromCoroutine(self._leave(grace))
-        left: Deferred[None] = Deferred()
-        if self._left is None:
-            left.callback(None)
-        else:
-            self._left.addBoth(_passed_to, left)
-        return left
+        return succeed(None) if self._left is None else branch(self._left)
 
     def drain(self) -> None:
         """Leave, as ``stopService`` does; the coordinator has asked for it, or the time is over."""
@@ -200,6 +197,7 @@ class Agent(Service):
         await self._slots.start()
         await self._cache.start()
         await self._in_thread(rmtree, self._spool, True)
+        self._in_thread(remove_abandoned).addErrback(self._not_removed)
         self._token = await self._in_thread(self._kept.find, self._address, self._given)
         self._telling.start(STATE_SECONDS, now=False).addErrback(self._log_mistake)
         while True:
@@ -373,13 +371,8 @@ class Agent(Service):
             self.log.info("{what}", what=what)
             self._said.add(what)
 
+    def _not_removed(self, failure: Failure) -> None:
+        self.log.failure("folders that killed processes have left were not removed", failure)
+
     def _log_mistake(self, failure: Failure) -> None:
         self.log.failure("the load of this machine cannot be told", failure)
-
-
-def _passed_to(result: object, waiter: Deferred[None]) -> object:
-    if isinstance(result, Failure):
-        waiter.errback(result)
-        return None
-    waiter.callback(None)
-    return result

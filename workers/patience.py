@@ -44,11 +44,6 @@ class Patience:
         else:
             self._call()
 
-    @property
-    def active(self) -> bool:
-        """Whether the call is still to come."""
-        return self._timer is not None
-
     def left(self) -> float:
         """Seconds until the call; 0 once it was made or given up."""
         if self._timer is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,219 +9,25 @@ from typing import Any
 import pytest
 from ampacity.protocol import commands
 from ampacity.protocol.access import StateFolder
-from ampacity.protocol.connection import Connection
-from ampacity.protocol.dialing import Greeted
 from ampacity.protocol.errors import (
     AmpacityError,
     CannotStart,
-    NoCoordinator,
     TokenRefused,
     VersionMismatch,
     WrongKey,
 )
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import Assignment, JobSpec, pack_assignments, pack_spec
-from ampacity.protocol.outcomes import Ending, JobLog, Report, StreamLog, unpack_log, unpack_reports
-from ampacity.protocol.ports import Ended, Holding, WorkerEvents, WorkerInfo
+from ampacity.protocol.outcomes import Ending, Report, unpack_log
+from ampacity.protocol.ports import Ended, Holding
 from ampacity.protocol.tokens import Token
-from ampacity.workers import agent as agents
 from ampacity.workers.agent import Agent
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.protocols import amp
-from twisted.test.iosim import FakeTransport, IOPump, connect
 
 KEY = b"k" * 32
 JOIN_TOKEN = Token("worker", KEY, "join-token", b"s" * 16)
 CREDENTIAL = Token("worker", KEY, "credential", b"c" * 16)
-
-
-class Slots:
-    """What an agent asks of its slots, written down."""
-
-    def __init__(self) -> None:
-        self.events: WorkerEvents | None = None
-        self.calls: list[Any] = []
-        self.holds: list[Holding] = []
-        self.started: Deferred[None] = succeed(None)
-        self.stopped: Deferred[None] = succeed(None)
-        self.info = WorkerInfo(
-            name="box", incarnation=b"i" * 16, slots=2, python="3.11", host="here", software="0"
-        )
-
-    def bind(self, events: WorkerEvents) -> None:
-        self.events = events
-
-    def start(self) -> Deferred[None]:
-        return self.started
-
-    def held(self) -> list[Holding]:
-        return list(self.holds)
-
-    def drop(self, unwanted: Iterable[Holding]) -> None:
-        self.calls.append(("drop", list(unwanted)))
-        self.holds = [h for h in self.holds if h not in self.calls[-1][1]]
-
-    def stop(self, grace: float) -> Deferred[None]:
-        self.calls.append(("stop", grace))
-        return self.stopped
-
-    def assign(self, assignments: Any) -> None:
-        self.calls.append(("assign", [a.job for a in assignments]))
-        self.holds += [Holding(a.job, a.attempt) for a in assignments]
-
-    def end(self, attempts: Any) -> None:
-        self.calls.append(("end", list(attempts)))
-
-    def retract(self, attempts: Any) -> None:
-        self.calls.append(("retract", list(attempts)))
-
-    def attach(self, job: JobId, follow: bool) -> Deferred[JobLog]:
-        self.calls.append(("attach", job, follow))
-        return succeed(JobLog(stdout=StreamLog(b"printed")))
-
-    def reload(self) -> None:
-        self.calls.append(("reload",))
-
-    def on_drain(self) -> None:
-        raise AssertionError("the agent has not said how to leave")
-
-    def drain(self) -> None:
-        self.calls.append(("drain",))
-        self.on_drain()
-
-    def hold_back(self, held_back: bool) -> None:
-        self.calls.append(("hold back", held_back))
-
-    def given_up(self) -> None:
-        raise AssertionError("only a coordinator in the same process says so")
-
-
-class Far(amp.CommandLocator):
-    """The coordinator's end of one connection."""
-
-    def __init__(self, unwanted: list[list[int]]) -> None:
-        self.heard: list[tuple[str, Any]] = []
-        self.unwanted = unwanted
-        self.connection = Connection(self)
-        self.connection.admit(self)
-
-    @commands.Join.responder
-    def join(self, info: Any, held: Any) -> dict[str, Any]:
-        self.heard.append(("join", (info["slots"], held)))
-        return {"name": "box-2", "drop": self.unwanted}
-
-    @commands.Finished.responder
-    def finished(self, reports: bytes) -> dict[str, Any]:
-        self.heard.append(("finished", [report.job for report in unpack_reports(reports)]))
-        return {}
-
-    @commands.Returned.responder
-    def returned(self, attempts: Any) -> dict[str, Any]:
-        self.heard.append(("returned", attempts))
-        return {}
-
-    @commands.WorkerState.responder
-    def state(self, state: Any) -> dict[str, Any]:
-        self.heard.append(("state", sorted(state)))
-        return {}
-
-    @commands.Goodbye.responder
-    def goodbye(self) -> dict[str, Any]:
-        self.heard.append(("goodbye", None))
-        return {}
-
-    def names(self) -> list[str]:
-        return [name for name, _ in self.heard]
-
-
-class Dials:
-    """What each dialing comes to: a store's identity, or an error; at the end a dead address."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.outcomes: list[Any] = []
-        self.made: list[tuple[float, Token | None]] = []
-        self.credential: Token | None = None
-        self.unwanted: list[list[int]] = []
-        self.wires: list[tuple[Far, Connection, IOPump]] = []
-        self._clock = clock
-
-    async def __call__(
-        self, reactor: Any, address: Any, role: Any, token: Token | None, locator: Any
-    ) -> Greeted:
-        self.made.append((self._clock.seconds(), token))
-        outcome = self.outcomes.pop(0) if self.outcomes else NoCoordinator("nobody answers")
-        if isinstance(outcome, Exception):
-            raise outcome
-        far, near = Far(self.unwanted), Connection(clock=self._clock)
-        pump = connect(
-            far.connection, FakeTransport(far.connection, True), near, FakeTransport(near, False)
-        )
-        near.admit(locator)
-        self.wires.append((far, near, pump))
-        return Greeted(
-            connection=near,
-            store=outcome,
-            term=1,
-            client="worker",
-            software="0",
-            credential=self.credential,
-        )
-
-    @property
-    def far(self) -> Far:
-        return self.wires[-1][0]
-
-    def pump(self, *, seconds: float = 0) -> None:
-        self._clock.advance(seconds)
-        for _ in range(20):
-            for _, _, pump in self.wires:
-                pump.flush()
-            self._clock.advance(0)
-
-    def cut(self) -> None:
-        self.wires[-1][1].abort()
-        self.pump()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def slots() -> Slots:
-    return Slots()
-
-
-@pytest.fixture
-def dials(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Dials:
-    dials = Dials(clock)
-    monkeypatch.setattr(agents, "dial", dials)
-    return dials
-
-
-def make(clock: Clock, slots: Slots, folder: Path, token: Token | None = JOIN_TOKEN) -> Agent:
-    return Agent(
-        clock,
-        "coordinator:8786",
-        slots,
-        folder=folder / "agent",
-        token=token,
-        state=StateFolder(folder / "state"),
-        random=Random(7),
-        defer_to_thread=maybeDeferred,
-    )
-
-
-@pytest.fixture
-def agent(clock: Clock, slots: Slots, dials: Dials, tmp_path: Path) -> Agent:
-    """Started, and joined with the first pump."""
-    agent = make(clock, slots, tmp_path)
-    dials.outcomes.append(b"store one")
-    agent.startService()
-    dials.pump()
-    return agent
 
 
 def fired(deferred: Deferred[Any]) -> list[Any]:
@@ -246,7 +51,7 @@ def report(job: int) -> Report:
     return Report(JobId(job), Attempt(1, 1), Ending.SUCCEEDED, 1.0, 0.5, b"")
 
 
-def leave(agent: Agent, dials: Dials, grace: float | None = None) -> list[Any]:
+def leave(agent: Agent, dials: Any, grace: float | None = None) -> list[Any]:
     left = fired(agent.stopService(grace))
     dials.pump()
     return left
@@ -255,19 +60,19 @@ def leave(agent: Agent, dials: Dials, grace: float | None = None) -> list[Any]:
 # -- joining --------------------------------------------------------------------------------------
 
 
-def test_an_agent_joins_with_what_it_offers(agent: Agent, dials: Dials) -> None:
+def test_an_agent_joins_with_what_it_offers(agent: Agent, dials: Any) -> None:
     assert dials.far.heard == [("join", (2, []))]
     assert fired(agent.ready) == ["box-2"]
     assert dials.made == [(0.0, JOIN_TOKEN)]
 
 
-def test_its_load_is_told_every_second(agent: Agent, dials: Dials) -> None:
+def test_its_load_is_told_every_second(agent: Agent, dials: Any) -> None:
     for _ in range(3):
         dials.pump(seconds=1)
     assert dials.far.heard[1:] == [("state", ["cpu", "lag", "memory", "waiting"])] * 3
 
 
-def test_orders_reach_the_slots(agent: Agent, dials: Dials, slots: Slots) -> None:
+def test_orders_reach_the_slots(agent: Agent, dials: Any, slots: Any) -> None:
     far = dials.far.connection
     far.call(commands.Assign, jobs=assignments(1, 2))
     far.call(commands.EndAttempts, attempts=[[1, 1, 1, "cancelled"]])
@@ -298,7 +103,7 @@ def test_orders_reach_the_slots(agent: Agent, dials: Dials, slots: Slots) -> Non
     ],
 )
 def test_a_damaged_order_is_refused_and_the_connection_stays(
-    agent: Agent, dials: Dials, slots: Slots, command: Any, arguments: Any
+    agent: Agent, dials: Any, slots: Any, command: Any, arguments: Any
 ) -> None:
     answer = fired(dials.far.connection.call(command, **arguments))
     dials.pump()
@@ -311,7 +116,7 @@ def test_a_damaged_order_is_refused_and_the_connection_stays(
 
 
 def test_it_comes_back_and_says_what_it_holds(
-    agent: Agent, dials: Dials, slots: Slots, clock: Clock
+    agent: Agent, dials: Any, slots: Any, clock: Clock
 ) -> None:
     slots.holds = [holding(1), holding(2)]
     assert slots.events is not None
@@ -326,7 +131,7 @@ def test_it_comes_back_and_says_what_it_holds(
 
 
 def test_what_the_coordinator_does_not_want_is_dropped(
-    agent: Agent, dials: Dials, slots: Slots
+    agent: Agent, dials: Any, slots: Any
 ) -> None:
     slots.holds = [holding(1), holding(2)]
     dials.cut()
@@ -341,7 +146,7 @@ def test_what_the_coordinator_does_not_want_is_dropped(
 
 
 def test_on_another_store_it_holds_nothing_of_the_old_one(
-    agent: Agent, dials: Dials, slots: Slots
+    agent: Agent, dials: Any, slots: Any
 ) -> None:
     slots.holds = [holding(1)]
     dials.cut()
@@ -359,7 +164,7 @@ def test_on_another_store_it_holds_nothing_of_the_old_one(
 
 
 def test_a_dead_address_is_tried_for_ever_and_logged_once(
-    agent: Agent, dials: Dials, clock: Clock
+    agent: Agent, dials: Any, clock: Clock
 ) -> None:
     said: list[str] = []
     agent.log = type("Log", (), {"info": lambda _, form, what: said.append(what)})()
@@ -378,14 +183,14 @@ def test_a_dead_address_is_tried_for_ever_and_logged_once(
 
 
 def test_many_who_lose_a_coordinator_at_once_come_back_spread(
-    clock: Clock, dials: Dials, tmp_path: Path
+    clock: Clock, dials: Any, tmp_path: Path, make: Any, new_slots: Any
 ) -> None:
     many = 500
     random = Random(3)
     everybody = []
     dials.outcomes = [b"store one"] * many
     for number in range(many):
-        agent = make(clock, Slots(), tmp_path / str(number))
+        agent = make(clock, new_slots(), tmp_path / str(number))
         agent._backoff._random = random
         agent._lag.start = lambda: None  # type: ignore[method-assign]
         agent.startService()
@@ -415,7 +220,7 @@ def _tenths(times: list[float]) -> list[float]:
 
 
 def test_a_credential_is_kept_and_used_without_a_token(
-    clock: Clock, dials: Dials, slots: Slots, tmp_path: Path
+    clock: Clock, dials: Any, slots: Any, tmp_path: Path, make: Any, new_slots: Any
 ) -> None:
     dials.credential = CREDENTIAL
     dials.outcomes = [b"store one", b"store one"]
@@ -431,7 +236,7 @@ def test_a_credential_is_kept_and_used_without_a_token(
     assert dials.made[-1][1] == CREDENTIAL
     leave(first, dials)
     dials.outcomes = [b"store one"]
-    second = make(clock, Slots(), tmp_path, token=None)
+    second = make(clock, new_slots(), tmp_path, token=None)
     second.startService()
     dials.pump()
     assert dials.made[-1][1] == CREDENTIAL
@@ -439,7 +244,7 @@ def test_a_credential_is_kept_and_used_without_a_token(
 
 
 def test_a_credential_that_is_refused_gives_way_to_the_given_token(
-    clock: Clock, dials: Dials, slots: Slots, tmp_path: Path
+    clock: Clock, dials: Any, slots: Any, tmp_path: Path, make: Any
 ) -> None:
     kept = StateFolder(tmp_path / "state").joined(KEY.hex())
     kept.parent.mkdir(parents=True, mode=0o700)
@@ -460,7 +265,7 @@ def test_a_credential_that_is_refused_gives_way_to_the_given_token(
 
 @pytest.mark.parametrize("error", [WrongKey(), TokenRefused(), VersionMismatch()])
 def test_what_another_try_cannot_mend_ends_the_agent(
-    clock: Clock, dials: Dials, slots: Slots, tmp_path: Path, error: AmpacityError
+    clock: Clock, dials: Any, slots: Any, tmp_path: Path, error: AmpacityError, make: Any
 ) -> None:
     agent = make(clock, slots, tmp_path)
     dials.outcomes = [error]
@@ -473,7 +278,7 @@ def test_what_another_try_cannot_mend_ends_the_agent(
 
 
 def test_children_that_do_not_start_end_the_agent(
-    clock: Clock, dials: Dials, slots: Slots, tmp_path: Path
+    clock: Clock, dials: Any, slots: Any, tmp_path: Path, make: Any
 ) -> None:
     agent = make(clock, slots, tmp_path)
     slots.started = Deferred()
@@ -484,7 +289,7 @@ def test_children_that_do_not_start_end_the_agent(
 
 
 def test_leaving_flushes_the_reports_and_says_goodbye(
-    agent: Agent, dials: Dials, slots: Slots, clock: Clock
+    agent: Agent, dials: Any, slots: Any, clock: Clock
 ) -> None:
     slots.stopped = Deferred()
     left = leave(agent, dials, grace=3.0)
@@ -509,7 +314,7 @@ def test_leaving_flushes_the_reports_and_says_goodbye(
 
 
 def test_leaving_without_a_connection_waits_for_nobody(
-    agent: Agent, dials: Dials, clock: Clock
+    agent: Agent, dials: Any, clock: Clock
 ) -> None:
     dials.cut()
     assert leave(agent, dials) == [None]
@@ -517,7 +322,7 @@ def test_leaving_without_a_connection_waits_for_nobody(
 
 
 def test_a_coordinator_that_does_not_answer_is_left_after_a_while(
-    agent: Agent, dials: Dials, clock: Clock
+    agent: Agent, dials: Any, clock: Clock
 ) -> None:
     left = fired(agent.stopService(0))
     clock.advance(2)
@@ -527,6 +332,6 @@ def test_a_coordinator_that_does_not_answer_is_left_after_a_while(
     assert clock.getDelayedCalls() == []
 
 
-def test_leaving_twice_is_leaving_once(agent: Agent, dials: Dials) -> None:
+def test_leaving_twice_is_leaving_once(agent: Agent, dials: Any) -> None:
     assert leave(agent, dials) == [None]
     assert leave(agent, dials) == [None]

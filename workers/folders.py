@@ -1,0 +1,59 @@
+"""Temporary folders that do not pile up: one that a killed process has left is removed by the next
+process that starts.
+
+Each holds a file that its process keeps locked. A lock ends with its process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+PREFIX: Final = "ampacity-"
+_OWNER: Final = "owner"
+
+
+class TemporaryFolder:
+    """A new folder, readable by its user alone, of this process. ``kind`` is part of its name."""
+
+    def __init__(self, kind: str = "") -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}"))
+        fresh = self.path / f"{_OWNER}.new"
+        self._lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        fresh.rename(self.path / _OWNER)  # nobody has seen it unlocked
+
+    def remove(self) -> None:
+        """Blocking: remove it with all that is in it. Again, it does nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+def remove_abandoned(folder: Path | None = None) -> list[Path]:
+    """Blocking: remove this user's folders whose process is dead; which ones these were."""
+    found = (folder or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{_OWNER}")
+    return [owner.parent for owner in found if _removed(owner)]
+
+
+def _removed(owner: Path) -> bool:
+    try:
+        if owner.parent.is_symlink() or owner.lstat().st_uid != os.getuid():
+            return False
+        lock = os.open(owner, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # it goes just now, or it is somebody else's
+        return False
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(owner.parent, ignore_errors=True)
+            return True
+        return False
+    finally:
+        os.close(lock)
