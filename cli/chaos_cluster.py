@@ -239,8 +239,10 @@ class Cluster:
             member.struck = True
             member.send(signal.SIGCONT)
         if gently:
-            for names in (self.clients, self.workers, [COORDINATOR]):
-                await self._end(names)
+            for name in self.clients:
+                self.members[name].kill()
+            await self._end(self.workers)
+            await self._end([COORDINATOR])
         for member in self.members.values():
             member.kill()
         await gatherResults(self._keeping, consumeErrors=True)

@@ -141,7 +141,7 @@ class Engine:
         )
         chance = Random(f"{wish.seed} pauses")  # noqa: S311  # to be drawn again from the seed
         cluster = Cluster(self._reactor, folder, shape, chance)
-        retries = "retries" in attrs.fields_dict(Options)
+        retries = durable() and "retries" in attrs.fields_dict(Options)
         try:
             await cluster.start(wish.seed, wish.jobs, wish.seconds, retries)
         except BaseException:
