@@ -18,14 +18,15 @@ itself: that raises ``WrongThread`` at once.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import ModuleType, TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from twisted.internet.defer import Deferred
 
 from .client.background import call, forbid_reactor_thread, soon, wait
 from .client.group import IN_FLIGHT, Errors, Group
+from .client.info import JobInfo
 from .client.job import Job as AsyncJob
 from .client.pool import CONNECT_SECONDS
 from .client.pool import Pool as AsyncPool
@@ -76,6 +77,18 @@ class Job(Generic[T_co]):
         """End the job; the state that it had."""
         return wait(self._job.cancel)
 
+    def retry(self) -> Job[T_co]:
+        """Run it again, though it has ended; the new job. Raises Refused if it has not ended."""
+        return Job(wait(self._job.retry))
+
+    def forget(self) -> str:
+        """Have the coordinator give it up: ``forgotten``, or the state that it has."""
+        return wait(self._job.forget)
+
+    def info(self) -> JobInfo:
+        """All that the coordinator knows of it: its state, its attempts, its story."""
+        return wait(self._job.info)
+
 
 class Results(Sequence[T_co]):
     """The results of a ``map``, in order: to iterate over while they come, or a list.
@@ -125,6 +138,14 @@ class Results(Sequence[T_co]):
         """End all its jobs, and submit no more."""
         wait(self._group.cancel)
 
+    def retry_failed(self) -> Results[T_co]:
+        """Run again what did not succeed; the group's results anew."""
+        return Results(wait(self._group.retry_failed))
+
+    def forget(self) -> int:
+        """Have the coordinator give up those of its jobs that have ended; how many."""
+        return wait(self._group.forget)
+
     def __len__(self) -> int:
         if self._list is None and self._streamed:
             # what list() does with an iterator; it goes on without
@@ -167,6 +188,19 @@ def _stream(begin: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     return each()
 
 
+Which: TypeAlias = Job[Any] | Results[Any] | int | str
+"""A job or its id, a group or its id (``g3``)."""
+
+
+def _plain(which: Which | Iterable[Which]) -> Any:
+    """What ``ampacity.Pool`` takes."""
+    if isinstance(which, Job):
+        return which._job
+    if isinstance(which, Results):
+        return which._group
+    return which if isinstance(which, int | str) else [_plain(one) for one in which]
+
+
 class Pool:
     """``ampacity.Pool`` with results that are waited for. Every method may be called from any
     thread but the reactor's.
@@ -193,11 +227,15 @@ class Pool:
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         wait: float = CONNECT_SECONDS,
+        patience: float | None = None,
     ) -> Pool:
         """A pool of the coordinator at an address, or of the one that runs here; see
         ``ampacity.Pool.connect``."""
         forbid_reactor_thread()
-        return cls._of(AsyncPool.connect(address, token=token, token_file=token_file, wait=wait))
+        pool = AsyncPool.connect(
+            address, token=token, token_file=token_file, wait=wait, patience=patience
+        )
+        return cls._of(pool)
 
     @classmethod
     def _of(cls, pool: AsyncPool) -> Pool:
@@ -217,7 +255,7 @@ class Pool:
         """Call ``function(*args, **kwargs)`` in a process; returns the job at once."""
         forbid_reactor_thread()
         session = self._session
-        if session is None:
+        if session is None or self._pool.failed:
             session = self._session = call(self._pool.begin)
         job, hand_in = self._pool.prepare(session, function, args, kwargs)
         soon(hand_in)
@@ -258,6 +296,16 @@ class Pool:
         """The jobs that have this name, state or group, oldest first."""
         found = wait(lambda: self._pool.jobs(name=name, state=state, group=group))
         return [Job(job) for job in found]
+
+    def retry(self, which: Which | Iterable[Which]) -> list[Job[Any]]:
+        """Run again jobs that have ended, of groups those that did not succeed; the new jobs."""
+        jobs = _plain(which)
+        return [Job(job) for job in wait(lambda: self._pool.retry(jobs))]
+
+    def forget(self, which: Which | Iterable[Which]) -> int:
+        """Have the coordinator give up jobs that have ended, and all of groups; how many."""
+        jobs = _plain(which)
+        return wait(lambda: self._pool.forget(jobs))
 
     def ready(self, timeout: float | None = None) -> None:
         """Wait until jobs can run; raises the reason why they cannot."""

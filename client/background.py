@@ -14,6 +14,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from ..protocol.errors import PoolClosed, WrongThread
+from ..protocol.steady import make_steady
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ def start() -> Any:
         if not ours.running:
             if _thread is not None:
                 raise PoolClosed("the reactor has stopped, and cannot be started again")
+            make_steady(ours)
             runs = threading.Event()
             _thread = threading.Thread(target=_run, args=(ours, runs), name="ampacity-reactor")
             _thread.start()

@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from ..protocol.ids import GroupId, JobId, each_id
+from .asking import IDS, PAGE, ask
 from .job import Job
 
 if TYPE_CHECKING:
     from .group import Group
     from .session import Session
 
-_PAGE = 500
-_IDS = 10_000
 _EXPECTED_AT_ONCE = 512
-
-
-async def ask(session: Session, question: str, **details: Any) -> Any:
-    """The answer to a question, once a coordinator can be reached."""
-    return await session.requests.call(lambda coordinator: coordinator.query(question, details))
 
 
 async def jobs(session: Session, **wanted: Any) -> list[Job[Any]]:
@@ -31,7 +26,7 @@ async def jobs(session: Session, **wanted: Any) -> list[Job[Any]]:
     found: list[Job[Any]] = []
     after = None
     while True:
-        page = await ask(session, "jobs", after=after, limit=_PAGE, newest=False, **wanted)
+        page = await ask(session, "jobs", after=after, limit=PAGE, newest=False, **wanted)
         found.extend(_job(session, one) for one in page["jobs"])
         after = page["next"]
         if after is None:
@@ -40,6 +35,15 @@ async def jobs(session: Session, **wanted: Any) -> list[Job[Any]]:
 
 def _job(session: Session, known: dict[str, Any]) -> Job[Any]:
     return Job(session, known["name"] or known["target"], JobId(known["id"]))
+
+
+def group(session: Session, number: GroupId, name: str = "") -> Group[Any]:
+    """A group by its id; its jobs are found while it is read."""
+    from .group import Group
+
+    found: Group[Any] = Group(session, name, errors="raise")
+    Deferred.fromCoroutine(fill(session, found, number, session.reactor))
+    return found
 
 
 async def fill(session: Session, group: Group[Any], number: GroupId, reactor: IReactorTime) -> None:
@@ -53,7 +57,7 @@ async def fill(session: Session, group: Group[Any], number: GroupId, reactor: IR
         while not group.is_stopped():
             page = await ask(
                 session, "select", what="group", group=number, first=None, last=None,
-                after=after, limit=_IDS,
+                after=after, limit=IDS,
             )  # fmt: skip
             await _expect(session, group, each_id(page["ids"]), reactor)
             after = page["next"]

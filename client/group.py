@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from ..protocol.ids import GroupId, JobId, show_group
+from ..protocol.errors import StorageFull
+from ..protocol.ids import GroupId, JobId, parse_group, show_group
 from ..protocol.outcomes import Ending
+from . import afterwards, found
 from .awaiting import Answer, Eventual, answer
 from .gathered import Gathered
 from .reading import read
@@ -158,6 +160,20 @@ class Group(Eventual[list[T]]):
         states = [self._session.cancel(item) for item in [*self._items.values()]]
         return answer(DeferredList(states, consumeErrors=True).addCallback(_nothing))
 
+    def retry_failed(self) -> Deferred[Group[T]]:
+        """Run again what did not succeed of those that have ended, and give the group anew: its
+        results are those of the new jobs in the places of the old."""
+        return answer(Deferred.fromCoroutine(self._retry_failed()))
+
+    async def _retry_failed(self) -> Group[T]:
+        number = parse_group(await self.accepted())
+        await afterwards.retry(self._session, show_group(number))
+        return found.group(self._session, number, self.name)
+
+    def forget(self) -> Deferred[int]:
+        """Have the coordinator give up those of its jobs that have ended; fires with how many."""
+        return answer(Deferred.fromCoroutine(afterwards.forget(self._session, self)))
+
     # -- for what feeds it ------------------------------------------------------------------------
 
     def is_stopped(self) -> bool:
@@ -188,7 +204,7 @@ class Group(Eventual[list[T]]):
 
     def whole(self, broken: Failure | None = None) -> None:
         """The input is exhausted, or it raised."""
-        self._whole, self._broken = True, broken
+        self._whole, self._broken = True, self._broken or broken
         self.tally.close(self._session.requests)
         self._notify()
         self.look_if_gathered()
@@ -204,6 +220,8 @@ class Group(Eventual[list[T]]):
     def item_ended(self, item: Item, end: End) -> None:
         del self._items[item.place]
         self._bytes -= item.size
+        if isinstance(end, StorageFull) and self._broken is None:
+            self._no_room(end)
         if self._gathered is not None:
             self._gathered.add(item.place, end)
         elif not self._left:
@@ -214,6 +232,26 @@ class Group(Eventual[list[T]]):
         self._let_in()
         self._notify()
         self.look_if_gathered()
+
+    def _no_room(self, error: StorageFull) -> None:
+        """What was accepted goes on, nothing more is submitted, and the reader is told at once."""
+        count, known = self.tally.count, self.id
+        kept = (
+            f"{count} items were accepted, and go on as {known}" if known else "none was accepted"
+        )
+        again = "make room and map again; with options(key=...), what was accepted is not run twice"
+        self._broken = Failure(StorageFull(f"{error} (of this map, {kept}; {again})"))
+        self.stop()
+        for item in [one for one in self._items.values() if one.id is None]:
+            self._session.withdraw(item)
+        if self._gathered is not None:
+            self._gathered.input_ended(self._broken)
+
+    @property
+    def no_room(self) -> Failure | None:
+        """The coordinator cannot store more: what was accepted is not waited for."""
+        told = self._broken is not None and self._broken.check(StorageFull)
+        return self._broken if told else None
 
     def _let_in(self) -> None:
         """Wake the feeding when a whole batch fits, not for each item."""
@@ -289,6 +327,8 @@ class Group(Eventual[list[T]]):
         self._left = True
         self.stop()
         self._ends.clear()
+        if self.no_room is not None:
+            return  # what was accepted goes on
         queued = [item for item in self._items.values() if item.id is None]
         self._session.requests.cancel_queued([i.id for i in self._items.values() if i.id])
         for item in queued:

@@ -9,7 +9,9 @@ from twisted.python.failure import Failure
 
 from ..protocol.ids import JobId
 from ..protocol.outcomes import Ending
+from . import afterwards
 from .awaiting import Answer, Eventual, answer
+from .info import JobInfo, info
 from .reading import read
 
 if TYPE_CHECKING:
@@ -106,6 +108,40 @@ class Job(Eventual[T_co]):
         if self.ended:
             return _succeeded("unknown" if self._ending is None else self._ending.words)
         return answer(self._session.cancel(self))
+
+    def retry(self) -> Deferred[Job[T_co]]:
+        """Run it again, though it has ended, as a new job, which has its place in its group.
+
+        Fails with ``Refused`` if it has not ended, ``NoSuchJob`` if it was forgotten. A job is run
+        again once: asked for it again, the same new job is given.
+        """
+        return answer(Deferred.fromCoroutine(self._retry()))
+
+    async def _retry(self) -> Job[T_co]:
+        (number,) = await afterwards.retry(self._session, self)
+        return Job(self._session, self.name, number)
+
+    def forget(self) -> Deferred[str]:
+        """Have the coordinator give it up, with all that is kept of it, if it has ended.
+
+        Fires with ``forgotten``, with the state that it has, or with ``unknown``.
+        """
+        return answer(Deferred.fromCoroutine(self._forget()))
+
+    async def _forget(self) -> str:
+        number = await self.accepted()
+        states = await afterwards.forgotten(self._session, [number])
+        return states.get(number, "unknown")
+
+    def info(self) -> Deferred[JobInfo]:
+        """All that the coordinator knows of it: its state, its attempts, its story.
+
+        Fails with ``NoSuchJob`` if it was forgotten.
+        """
+        return answer(Deferred.fromCoroutine(self._info()))
+
+    async def _info(self) -> JobInfo:
+        return await info(self._session, await self.accepted())
 
     # -- for the session --------------------------------------------------------------------------
 

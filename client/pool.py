@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import ModuleType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -17,7 +17,7 @@ from ..protocol.errors import BadOption, PoolClosed
 from ..protocol.ids import GroupId, JobId, parse_group
 from ..protocol.jobs import BlobRef, JobSpec, pack_spec
 from ..protocol.limits import INLINE_LIMIT
-from . import found
+from . import afterwards, found
 from .awaiting import answer
 from .calls import pack_arguments
 from .engine import Engine, MakeLink
@@ -29,6 +29,9 @@ from .job import Job
 from .options import Options
 from .session import Session
 from .ships import pack_module
+
+if TYPE_CHECKING:
+    from .afterwards import Which
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,6 +145,11 @@ class Pool(Service):
         job, hand_in = self.prepare(session, function, args, kwargs)
         hand_in()
         return job
+
+    @property
+    def failed(self) -> bool:
+        """Whether ``begin`` is due again: the coordinator was given up."""
+        return self._engine.failed
 
     def begin(self) -> Session:
         """Start, on the reactor's thread, for ``prepare``."""
@@ -278,11 +286,7 @@ class Pool(Service):
     def group(self, name: str | int) -> Group[Any]:
         """A group by its id, ``g3``: its results can be read as those of a ``map``."""
         number = parse_group(name) if isinstance(name, str) else GroupId(name)
-        session = self._engine.session()
-        group: Group[Any] = Group(session, "", errors="raise")
-        filling = found.fill(session, group, number, self._engine.reactor)
-        Deferred.fromCoroutine(filling)
-        return group
+        return found.group(self._engine.session(), number)
 
     def jobs(
         self, *, name: str | None = None, state: str | None = None, group: str | int | None = None
@@ -292,6 +296,30 @@ class Pool(Service):
         wanted = {"name": name, "state": state, "group": number}
         session = self._engine.session()
         return answer(Deferred.fromCoroutine(found.jobs(session, **wanted)))
+
+    # -- what has ended ---------------------------------------------------------------------------
+
+    def retry(self, which: Which | Iterable[Which]) -> Deferred[list[Job[Any]]]:
+        """Run again jobs that have ended: those that are named, by themselves or their ids, and
+        what did not succeed of groups, by themselves or as ``g3``.
+
+        Fires with the new jobs, which have the old ones' places in their groups.
+        """
+        session = self._engine.session()
+
+        async def retry() -> list[Job[Any]]:
+            return [Job(session, "", number) for number in await afterwards.retry(session, which)]
+
+        return answer(Deferred.fromCoroutine(retry()))
+
+    def forget(self, which: Which | Iterable[Which]) -> Deferred[int]:
+        """Have the coordinator give up jobs that have ended, with their results and all that is
+        kept of them: those that are named, and all of groups.
+
+        Fires with their number; jobs that have not ended are left alone.
+        """
+        forgetting = afterwards.forget(self._engine.session(), which)
+        return answer(Deferred.fromCoroutine(forgetting))
 
     # -- its life ---------------------------------------------------------------------------------
 

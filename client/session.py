@@ -25,6 +25,7 @@ from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
 from .early import Early
+from .entries import Entries, each, enter
 from .followed import Followed
 from .frames import Entry, Frame, Frames
 from .pressure import Pressure
@@ -49,19 +50,19 @@ class Session:
         self.following = Followed()
         """Who is called with the output of a job (its stream, the bytes)."""
         self.last_warning: str | None = None
-        self._reactor = reactor
+        self.reactor = reactor
         self.defer_to_thread = defer_to_thread
         self._coordinator: Coordinator | None = None
         self._store: bytes | None = None
         self._stored: set[bytes] = set()
-        self._storing = False
+        self._storing = self._sending = False
         self._numbered = False
         self._frames = Frames()
         self._pressure = Pressure(reactor, self.wake)
         self._armed = False
         self._spooling = 0
         self._groups = 0
-        self._jobs: dict[JobId, Entry | list[Entry]] = {}
+        self._jobs: Entries = {}
         self._early = Early()
         self._withdrawn = Withdrawn(self.requests)
         self._quiet = Quiet(self._is_quiet)
@@ -160,7 +161,7 @@ class Session:
         """All that one turn of the reactor brings goes out together."""
         if not self._armed:
             self._armed = True
-            self._reactor.callLater(0, self._flush)
+            self.reactor.callLater(0, self._flush)
 
     def _flush(self) -> None:
         self._armed = False
@@ -169,6 +170,14 @@ class Session:
         self._send()
 
     def _send(self) -> None:
+        if not self._sending:  # an answer may come at once, and send the next one
+            self._sending = True
+            try:
+                self._send_all()
+            finally:
+                self._sending = False
+
+    def _send_all(self) -> None:
         while self._coordinator is not None and not self._storing:
             frame = self._frames.first(self._pressure.full)
             if frame is None and self._pressure.may_ask():
@@ -239,7 +248,7 @@ class Session:
             frame.tally.accepted(accepted.group, len(ids), self.requests)
         for entry, submission, job in zip(frame.entries, frame.submissions, ids, strict=True):
             entry.frame = None
-            self._enter(job, entry)
+            enter(self._jobs, job, entry)
             entry.was_accepted(job)
             if submission.key is not None:  # it may be another session's
                 self.requests.keep_watching([job])
@@ -255,16 +264,6 @@ class Session:
             self.following.output(job, stream, offset, data).chainDeferred(taken)
         if delivery is not None:
             self.delivered([delivery])
-
-    def _enter(self, job: JobId, entry: Entry) -> None:
-        """Who is told of a job's end; two, where two submissions with one key are one job."""
-        known = self._jobs.get(job)
-        if known is None:
-            self._jobs[job] = entry
-        elif isinstance(known, list):
-            known.append(entry)
-        else:
-            self._jobs[job] = [known, entry]
 
     def _let_go(self, frame: Frame) -> None:
         for ref in frame.blobs:
@@ -350,15 +349,13 @@ class Session:
 
     def expect(self, job: JobId, entry: Entry) -> None:
         """The outcome of a job that was submitted elsewhere is wanted here."""
-        self._enter(job, entry)
+        enter(self._jobs, job, entry)
         self.requests.watch(job)
 
     def unknown(self, job: JobId, error: Exception) -> None:
         """No outcome of this job will come."""
-        entry = self._jobs.pop(job, None)
-        for one in entry if isinstance(entry, list) else [entry]:
-            if one is not None:
-                one.has_failed(error)
+        for one in each(self._jobs.pop(job, None)):
+            one.has_failed(error)
         self._quiet.look()
 
     def when_quiet(self, results: bool) -> Deferred[None]:
@@ -384,8 +381,7 @@ class Session:
             failed.extend((entry, not_accepted) for entry in self._withdrawn.give_up(frame))
         jobs, self._jobs = self._jobs, {}
         for entry in jobs.values():
-            entries = entry if isinstance(entry, list) else [entry]
-            failed.extend((one, error) for one in entries)
+            failed.extend((one, error) for one in each(entry))
         self._early.clear()
         for one, why in failed:
             one.has_failed(why)

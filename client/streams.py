@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
+from ..protocol.errors import StorageFull
 from .awaiting import answer
 
 if TYPE_CHECKING:
@@ -30,11 +31,16 @@ class Ordered(AsyncIterator[T]):
 
     async def __anext__(self) -> T:
         end = self._take()
-        while end is None:
+        while end is None or isinstance(end, StorageFull):
+            if self._group.no_room is not None:
+                self._group.no_room.raiseException()
+            if end is not None:
+                break
             if self._group.exhausted(self._taken):
                 raise StopAsyncIteration
             await answer(self._group.changed())
             end = self._take()
+        assert end is not None
         self._taken += 1
         value: T = await self._read(end)
         return value

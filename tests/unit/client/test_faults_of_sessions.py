@@ -1,0 +1,499 @@
+"""Sessions whose coordinator has no room, goes, comes back, or says things twice."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import pytest
+from ampacity.client.pressure import Pressure
+from ampacity.protocol.errors import (
+    CoordinatorLost,
+    JobCancelled,
+    JobsFailed,
+    NoSuchJob,
+    PoolClosed,
+    QueueFull,
+    StorageFull,
+)
+from ampacity.protocol.ids import JobId
+from ampacity.protocol.jobs import JobSpec, pack_spec
+from ampacity.protocol.limits import FRAME_JOBS, FRAMES_IN_FLIGHT
+from ampacity.protocol.outcomes import Delivery, Ending, Outcome, pack_outcome
+from ampacity.protocol.ports import Accepted
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+SPEC = pack_spec(JobSpec(kind="import", target="math:sqrt"))
+
+
+def value(deferred: Any) -> Any:
+    got: list[Any] = []
+    deferred.addBoth(got.append)
+    assert got, "it has not fired"
+    if isinstance(got[0], Failure):
+        got[0].raiseException()
+    return got[0]
+
+
+class Waiting:
+    """An entry of a session that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.id: Any = None
+        self.frame: Any = None
+        self.told: list[Any] = []
+
+    def was_accepted(self, job: Any) -> None:
+        self.id = job
+
+    def has_ended(self, ending: Any, body: bytes) -> None:
+        self.told.append(ending)
+
+    def has_failed(self, error: Exception) -> None:
+        self.told.append(error)
+
+
+def submit(session: Any, count: int = 1, key: str | None = None) -> list[Any]:
+    entries = [Waiting() for _ in range(count)]
+    for place, entry in enumerate(entries):
+        session.submit(entry, SPEC, pickle.dumps(((place,), {})), key=key)
+    return entries
+
+
+def reconnect(session: Any, coordinator: Any, first_unseen: int | None = None) -> None:
+    """Lose the connection and have another; the far side remembers the frames it has accepted."""
+    session.disconnected()
+    seen = max(coordinator.frames, default=0) + 1
+    session.meet(b"s" * 16)
+    session.connected(coordinator, seen if first_unseen is None else first_unseen)
+
+
+# -- no room --------------------------------------------------------------------------------------
+
+
+def wait(clock: Any, seconds: float) -> None:
+    for _ in range(int(seconds / 0.05)):
+        clock.advance(0.05)
+        clock.turn(3)
+
+
+@pytest.mark.parametrize("in_flight", [500, 20_000])
+def test_a_map_waits_out_a_full_queue(pool, clock, coordinator, in_flight):
+    coordinator.refuses = QueueFull("full")
+    group = pool.map(math.sqrt, range(20_000), in_flight=in_flight)
+    results = group.result()
+    clock.turn(2000)
+    wait(clock, 20)
+    assert not results.called
+    assert coordinator.queue == []
+    assert len(coordinator.sequences) < FRAMES_IN_FLIGHT + 40  # asked now and then, by one frame
+    coordinator.refuses = None
+    for _ in range(1000):
+        wait(clock, 0.1)
+        clock.turn(100)
+        coordinator.run()
+        if results.called:
+            break
+    assert value(results) == [math.sqrt(n) for n in range(20_000)]
+    assert coordinator.next - 1 == 20_000  # each item once
+    assert sorted(coordinator.frames) == list(range(1, len(coordinator.frames) + 1))
+    assert list(coordinator.closed_groups.values()) == [20_000]
+
+
+def test_a_queue_that_is_full_every_now_and_then(pool, clock, coordinator):
+    group = pool.map(math.sqrt, range(10_000), in_flight=10_000)
+    results = group.result()
+    for turn in range(600):
+        coordinator.refuses = QueueFull("full") if len(coordinator.queue) > 500 else None
+        wait(clock, 0.1)
+        clock.turn(20)
+        coordinator.run(300 if turn % 3 else None)
+        if results.called:
+            break
+    assert value(results) == [math.sqrt(n) for n in range(10_000)]
+    assert coordinator.next - 1 == 10_000
+
+
+def test_a_submission_is_refused_at_once_though_maps_wait(pool, clock, coordinator):
+    coordinator.refuses = QueueFull("the queue is full: it takes 100 jobs")
+    results = pool.map(math.sqrt, range(5000), in_flight=5000).result()
+    clock.turn(300)
+    refused = [pool.submit(math.sqrt, 1).result() for _ in range(3)]
+    clock.turn()
+    for result in refused:
+        with pytest.raises(QueueFull, match="100 jobs"):
+            value(result)
+    coordinator.refuses = None
+    job = pool.submit(math.sqrt, 4).result()  # there is room again: it is not behind the map
+    clock.turn()
+    coordinator.run()
+    assert value(job) == 2.0
+    for _ in range(100):
+        wait(clock, 0.1)
+        clock.turn(50)
+        coordinator.run()
+    assert value(results) == [math.sqrt(n) for n in range(5000)]
+
+
+def test_numbers_do_not_run_away_from_one_that_waits(session, clock, coordinator):
+    from ampacity.client.frames import NUMBERS_AHEAD
+    from ampacity.client.tallies import GroupTally
+
+    coordinator.refuses = QueueFull("full")
+    first = Waiting()
+    tally = GroupTally(session.new_group_number())
+    session.submit(first, SPEC, b"", tally=tally, place=0)
+    clock.turn()
+    real, coordinator.submit = coordinator.submit, None
+
+    def maps_only(sequence: int, submissions: Any, group: Any) -> Any:
+        coordinator.refuses = QueueFull("full") if group is not None else None
+        return real(sequence, submissions, group)
+
+    coordinator.submit = maps_only
+    entries = []
+    for _ in range(NUMBERS_AHEAD + 50):
+        entries += submit(session)
+        clock.turn(2)
+    assert max(coordinator.frames) == NUMBERS_AHEAD
+    assert first.id is None
+    coordinator.submit, coordinator.refuses = real, None
+    wait(clock, 10)
+    assert first.id is not None
+    assert all(entry.id is not None for entry in entries)
+
+
+def test_a_map_that_waits_for_room_is_cancelled_at_once(pool, clock, coordinator):
+    coordinator.refuses = QueueFull("full")
+    group = pool.map(math.sqrt, range(3000), in_flight=3000)
+    results = group.result()
+    clock.turn(300)
+    group.cancel()
+    clock.turn()
+    with pytest.raises(JobsFailed) as failed:
+        value(results)
+    assert {type(error) for error in failed.value.failures.values()} == {JobCancelled}
+    assert len(failed.value.failures) == 3000
+    coordinator.refuses = None
+    wait(clock, 5)
+    assert coordinator.queue == []
+    numbers = sorted(coordinator.frames)
+    assert numbers == list(range(1, len(numbers) + 1))  # no gap stays
+
+
+def test_what_a_cancelled_frame_had_brought_after_all_is_cancelled(session, clock, coordinator):
+    """It was refused over one connection, and accepted late over the one before."""
+    from ampacity.client.tallies import GroupTally
+
+    coordinator.refuses = QueueFull("full")
+    entry, tally = Waiting(), GroupTally(session.new_group_number())
+    session.submit(entry, SPEC, b"", tally=tally, place=0)
+    clock.turn()
+    session.cancel(entry)
+    assert entry.told == [Ending.CANCELLED]
+    coordinator.refuses = None
+    coordinator.frames[1] = Accepted(ids=((7, 1),), group=None)
+    wait(clock, 2)
+    assert coordinator.cancelled == [7]
+    assert entry.told == [Ending.CANCELLED]
+
+
+def test_a_pool_that_is_closed_waits_for_no_room(pool, clock, coordinator):
+    coordinator.refuses = QueueFull("full")
+    results = pool.map(math.sqrt, range(100)).result()
+    clock.turn()
+    value(pool.close())
+    with pytest.raises(JobsFailed):
+        value(results)
+
+
+def test_a_map_is_told_that_nothing_more_can_be_stored(pool, clock, coordinator):
+    group = pool.map(math.sqrt, range(10_000), in_flight=300)
+    results = group.result()
+    clock.turn(20)
+    coordinator.refuses = StorageFull("the disk is full")
+    taken = len(coordinator.queue)
+    coordinator.run()
+    clock.turn(50)
+    with pytest.raises(StorageFull) as full:
+        value(results)
+    assert str(full.value) == (
+        f"the disk is full (of this map, {taken} items were accepted, and go on as {group.id}; "
+        "make room and map again; with options(key=...), what was accepted is not run twice)"
+    )
+    assert taken > 0
+    clock.turn(50)
+    assert list(coordinator.closed_groups.values()) == [taken]
+    assert coordinator.cancelled == coordinator.queued_only == []
+    sent = len(coordinator.sequences)
+    wait(clock, 10)
+    assert len(coordinator.sequences) == sent  # nothing is tried any more
+    with pytest.raises(StorageFull):
+        value(group.result())
+
+
+@pytest.mark.parametrize("how", ["async for", "as_completed"])
+@pytest.mark.parametrize("errors", ["raise", "return"])
+def test_so_is_a_stream_and_leaves_what_was_accepted(pool, clock, coordinator, how, errors):
+    group = pool.map(math.sqrt, range(10_000), in_flight=100, errors=errors)
+    got: list[float] = []
+
+    async def read() -> None:
+        async for one in group if how == "async for" else group.as_completed():
+            got.append(one)  # noqa: PERF401  # what came before an error counts
+
+    reading = ensureDeferred(read())
+    clock.turn()
+    coordinator.run()
+    clock.turn()
+    assert len(got) == 100
+    coordinator.refuses = StorageFull("the disk is full")
+    coordinator.run()
+    clock.turn(50)
+    with pytest.raises(StorageFull):
+        value(reading)
+    assert coordinator.queued_only == coordinator.cancelled == []
+
+
+def test_a_submission_fails_where_nothing_can_be_stored(pool, clock, coordinator):
+    coordinator.refuses = StorageFull("the disk is full")
+    result = pool.submit(math.sqrt, 1).result()
+    clock.turn()
+    with pytest.raises(StorageFull, match="disk is full"):
+        value(result)
+
+
+def test_pauses_grow_and_are_random():
+    clock, tries = Clock(), list[float]()
+    pressure = Pressure(clock, lambda: tries.append(clock.seconds()))
+    pressure.refused()
+    pressure.refused()  # sent together with the first
+    for _ in range(12):
+        while not pressure.may_ask():
+            clock.advance(0.01)
+        pressure.asked()
+        assert not pressure.may_ask()
+        pressure.refused()
+    pauses = [after - before for before, after in zip([0.0, *tries], tries, strict=False)]
+    assert 0.02 < pauses[0] < 0.07
+    assert 0.9 < max(pauses[6:]) < 2.1
+    assert len(set(pauses)) > 5
+    pressure.stop()
+    assert clock.getDelayedCalls() == []
+
+
+# -- a coordinator that comes back ----------------------------------------------------------------
+
+
+def test_everything_that_is_delivered_twice_is_told_once(session, clock, coordinator):
+    entries = submit(session, 3)
+    clock.turn()
+    outcomes = [Delivery(JobId(n), Ending.SUCCEEDED, b"") for n in (1, 2, 3, 99)]
+    assert value(session.delivered(outcomes)) is None
+    assert value(session.delivered(outcomes)) is None
+    assert [entry.told for entry in entries] == [[Ending.SUCCEEDED]] * 3
+    assert not session._early  # nothing is on its way that could be meant
+
+
+def test_outcomes_nobody_waits_for_are_not_kept(session, clock, coordinator):
+    coordinator.holding = True
+    submit(session)
+    clock.turn()
+    session.delivered([Delivery(JobId(n), Ending.SUCCEEDED, b"") for n in range(5000, 6000)])
+    assert session._early
+    coordinator.answer_held()
+    assert not session._early
+
+
+def test_a_busy_session_keeps_none_for_ever(session, clock, coordinator):
+    """There is always a frame on its way, and it is always another one."""
+    coordinator.holding = True
+    submit(session)
+    clock.turn()
+    for n in range(5000, 5100):
+        session.delivered([Delivery(JobId(n), Ending.SUCCEEDED, b"")])
+        held, coordinator.held = coordinator.held, []
+        submit(session)
+        clock.turn()
+        for waiting, answer in held:
+            waiting.callback(answer)
+    assert len(session._early._until) <= 2
+    coordinator.answer_held()
+
+
+def test_the_outcome_and_the_output_of_a_job_whose_id_was_lost(session, clock, coordinator):
+    """Accepted; the answer was lost with its connection, and so was the first of the output."""
+    coordinator.holding = True
+    (entry,) = submit(session)
+    clock.turn()
+    said: list[bytes] = []
+
+    def accepted(job: Any) -> None:
+        entry.id = job
+        session.following[job] = follow
+
+    def follow(stream: int, data: bytes) -> Deferred[bool]:
+        said.append(data)
+        return succeed(True)
+
+    entry.was_accepted = accepted
+    lost = session.output(JobId(1), 1, 0, b"he")
+    assert not lost.called
+    reconnect(session, coordinator)
+    assert value(lost) is False
+    first = session.output(JobId(1), 1, 0, b"hello ")
+    second = session.output(JobId(1), 1, 6, b"world")
+    session.delivered([Delivery(JobId(1), Ending.SUCCEEDED, b"")])
+    assert not first.called
+    assert entry.told == []
+    coordinator.answer_held()
+    assert (value(first), value(second)) == (True, True)
+    assert said == [b"hello ", b"world"]
+    assert entry.told == [Ending.SUCCEEDED]
+    assert coordinator.sequences == [1, 1]
+
+
+def test_output_that_is_for_nobody_is_refused(session, clock, coordinator):
+    assert value(session.output(JobId(5), 1, 0, b"x")) is False
+    coordinator.holding = True
+    submit(session)
+    clock.turn()
+    unclear = session.output(JobId(99), 1, 0, b"x")
+    coordinator.answer_held()
+    assert value(unclear) is False
+
+
+def test_what_is_waited_for_is_watched_again_until_it_has_ended(session, clock, coordinator):
+    own = submit(session, 2)
+    keyed = submit(session, 1, key="night")
+    found = [Waiting(), Waiting()]
+    clock.turn()
+    session.expect(JobId(500), found[0])
+    session.expect(JobId(501), found[1])
+    clock.turn()
+    assert sorted(coordinator.watched) == [500, 501]
+    coordinator.watched.clear()
+    session.delivered([Delivery(JobId(501), Ending.FAILED, b"")])
+    reconnect(session, coordinator)
+    clock.turn()
+    # those of its own are delivered unasked; a key may name another session's job
+    assert sorted(coordinator.watched) == [keyed[0].id, 500]
+    coordinator.watched.clear()
+    session.delivered([Delivery(JobId(n), Ending.SUCCEEDED, b"") for n in (500, keyed[0].id)])
+    reconnect(session, coordinator)
+    clock.turn()
+    assert coordinator.watched == []
+    assert session.requests.watched == set()
+    assert found[0].told == [Ending.SUCCEEDED]
+    assert [entry.told for entry in own] == [[], []]
+
+
+def test_a_session_that_was_forgotten_asks_for_its_own_jobs(session, clock, coordinator):
+    entries = submit(session, 3)
+    clock.turn()
+    reconnect(session, coordinator, first_unseen=1)
+    clock.turn()
+    assert sorted(coordinator.watched) == [1, 2, 3]
+    assert [entry.told for entry in entries] == [[], [], []]
+
+
+def test_a_watch_that_goes_with_its_connection_is_asked_once_more(session, clock, coordinator):
+    from ampacity.protocol.errors import Disconnected
+
+    asked: list[Any] = []
+    answers = [fail(Disconnected()), succeed([7])]
+
+    def watch(jobs: Any) -> Any:
+        asked.append(list(jobs))
+        return answers[len(asked) - 1]
+
+    coordinator.watch = watch
+    entry = Waiting()
+    session.expect(JobId(7), entry)
+    clock.turn()
+    assert entry.told == []
+    reconnect(session, coordinator)
+    clock.turn()
+    assert asked == [[7], [7]]
+    assert isinstance(entry.told[0], NoSuchJob)
+
+
+def test_another_store_is_not_asked_about_jobs_of_the_one_before(session, clock, coordinator):
+    (entry,) = submit(session)
+    clock.turn()
+    session.disconnected()
+    cancelled = session.cancel(entry)
+    asked = session.requests.call(lambda c: c.cancel([JobId(1)]))
+    anywhere = session.requests.call(lambda c: c.query("status", {}), everywhere=True)
+    failed: list[Any] = []
+    for deferred in (cancelled, asked):
+        deferred.addErrback(lambda failure: failed.append(failure.type))
+    clock.turn()
+    coordinator.answers["status"] = {"queued": 0}
+    session.meet(b"t" * 16)
+    session.connected(coordinator, 1)
+    clock.turn()
+    assert failed == [CoordinatorLost, CoordinatorLost]
+    assert coordinator.cancelled == []
+    assert isinstance(entry.told[0], CoordinatorLost)
+    assert value(anywhere) == {"queued": 0}
+
+
+def test_a_store_without_numbers_of_ours_counts_anew(session, clock, coordinator):
+    submit(session, 3 * FRAME_JOBS)
+    clock.turn()
+    assert coordinator.sequences == [1, 2, 3]
+    session.disconnected()
+    coordinator.sequences.clear()
+    coordinator.frames.clear()
+    (entry,) = submit(session)
+    session.meet(b"t" * 16)
+    assert isinstance(entry.told[0], CoordinatorLost)  # it may be meant for the other
+    session.connected(coordinator, 1)
+    submit(session)
+    clock.turn()
+    assert coordinator.sequences == [1]
+
+
+def test_closing_tells_what_was_accepted_from_what_was_not(session, clock, coordinator):
+    (accepted,) = submit(session)
+    clock.turn()
+    session.disconnected()
+    (waiting,) = submit(session)
+    clock.turn()
+    session.end_all(PoolClosed("it goes on"), PoolClosed("nobody has it"))
+    assert [str(entry.told[0]) for entry in (accepted, waiting)] == ["it goes on", "nobody has it"]
+
+
+def test_results_that_are_not_read_are_bounded(pool, clock, coordinator):
+    """A program that reads slowly: as many as may be in flight wait here, the rest is not made."""
+    pulled = 0
+
+    def items() -> Any:
+        nonlocal pulled
+        for n in range(100_000):
+            pulled += 1
+            yield n
+
+    group = pool.map(math.sqrt, items(), in_flight=256)
+    stream = aiter(group)
+    for _ in range(50):
+        clock.turn()
+        coordinator.run()
+    assert len(group._ends) <= 256
+    assert pulled <= 257
+    stream.leave()
+
+
+def test_bodies_are_let_go_when_they_are_read(pool, clock, coordinator):
+    job = pool.submit(math.sqrt, 4)
+    result = job.result()
+    clock.turn()
+    body = pack_outcome(Outcome(value=pickle.dumps(2.0)))
+    coordinator.end(1, Ending.SUCCEEDED, Outcome(value=pickle.dumps(2.0)))
+    assert value(result) == 2.0
+    assert body
+    assert job._body == b""
