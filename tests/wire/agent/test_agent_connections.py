@@ -192,7 +192,7 @@ def test_many_who_lose_a_coordinator_at_once_come_back_spread(
     for number in range(many):
         agent = make(clock, new_slots(), tmp_path / str(number))
         agent._backoff._random = random
-        agent._lag.start = lambda: None  # type: ignore[method-assign]
+        agent._lag.start = lambda: None
         agent.startService()
         everybody.append(agent)
     for _, _, pump in dials.wires:
