@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .client.group import Group
+    from .client.info import JobInfo
     from .client.job import Job
     from .client.pool import Pool
     from .loopwatch import LoopWatch
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
         NoSuchJob,
         NotPackable,
         PoolClosed,
+        QueueFull,
         Refused,
+        StorageFull,
         WrongThread,
     )
 
 _HOMES = {
     "Pool": "client.pool",
     "Job": "client.job",
+    "JobInfo": "client.info",
     "Group": "client.group",
     "LoopWatch": "loopwatch",
 }
@@ -52,6 +56,7 @@ __all__ = [
     "JobCrashed",
     "JobError",
     "JobFailed",
+    "JobInfo",
     "JobTimedOut",
     "JobsFailed",
     "LoopWatch",
@@ -61,7 +66,9 @@ __all__ = [
     "NotPackable",
     "Pool",
     "PoolClosed",
+    "QueueFull",
     "Refused",
+    "StorageFull",
     "WrongThread",
 ]
 

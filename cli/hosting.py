@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from ..protocol.addresses import Address
     from ..protocol.tokens import Token
     from ..workers.agent import Agent
-    from ..workers.slots import SlotPool
+    from ..workers.folders import TemporaryFolder
     from .supervisor import Supervisor
 
 
@@ -58,6 +57,9 @@ class Host(Service):
         self.ready: Deferred[None] = Deferred()
         self.stopped: Deferred[None] = Deferred()
         self._reactor = reactor
+        asked = settings.resolve("grace")
+        # whoever ends it in the foreground waits for nothing, unless he has said so
+        self._grace: float = 0.0 if asked.source == "default" else asked.value
         self._lag = LagMeter(reactor)
         self.state: StateFolder | None = None
         """Where jobs are kept; None: in memory."""
@@ -71,6 +73,7 @@ class Host(Service):
             settings=bounds_of(settings),
             lag=self._lag,
             name=settings["name"],
+            grace=settings["grace"],
         )
         self.cluster.driver.on_shutdown = self._asked_to_stop
         self.access = access_folder(settings)
@@ -132,6 +135,10 @@ class Host(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
+    def hurry(self) -> None:
+        """While it stops: what still runs is ended now."""
+        Deferred.fromCoroutine(self.cluster.stop(0))
+
     async def _stop(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
@@ -139,7 +146,7 @@ class Host(Service):
         if self._telling is not None and self._telling.running:
             self._telling.stop()
         self._lag.stop()
-        await self.cluster.stop()
+        await self.cluster.stop(self._grace)
         await self._doors.stopService()
         self._doors.ready.addErrback(_ignore)
         if self.state is not None:
@@ -226,9 +233,10 @@ def destination(settings: Settings, words: str | None) -> Destination:
     return Destination(attrs.evolve(address, token=None), address.token or token_of(settings))
 
 
-def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, SlotPool, Path]:
-    """The agent of this machine, its slots, and the folder that is to be removed after it."""
+def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, TemporaryFolder]:
+    """The agent of this machine, and the folder that is to be removed after it."""
     from ..workers.agent import Agent
+    from ..workers.folders import TemporaryFolder
     from ..workers.machine import usable_cpus
     from ..workers.slots import SlotPool
 
@@ -237,28 +245,27 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         raise click.UsageError("--slots 0: without a slot there is nothing to offer")
     if settings["lifetime"] == 0:
         raise click.UsageError("--lifetime: it must be longer than nothing")
-    folder = Path(tempfile.mkdtemp(prefix="ampacity-worker-"))
+    folder = TemporaryFolder("worker-")
     pool = SlotPool(
         reactor,
         slots or usable_cpus(),
-        folder,
+        folder.path,
         python=settings["python"],
         setup=settings["setup"],
         name=settings["name"],
     )
-    lifetime = {} if settings["lifetime"] is None else {"lifetime": settings["lifetime"]}
     agent = Agent(
         reactor,
         to.address,
         pool,
-        folder=folder,
+        folder=folder.path,
         token=to.token,
         state=state_folder(settings),
         grace=settings["grace"],
-        **lifetime,
+        lifetime=settings["lifetime"],
     )
     agent.ready.addCallback(_calm)
-    return agent, pool, folder
+    return agent, folder
 
 
 JOIN_SECONDS = 10.0

@@ -44,7 +44,7 @@ _TOKENS = click.option(
 )
 _SETTINGS = (
     *("listen", "slots", "advertise", "python", "setup", "name", "reactor", "state"),
-    "ephemeral",
+    *("ephemeral", "grace"),
 )
 _DETACH = click.option("--detach", is_flag=True, help="Leave the terminal when it is ready.")
 
@@ -136,6 +136,7 @@ def _serve_coordinator(
     from .reacting import install_reactor, react
 
     install_reactor(settings["reactor"])
+    hurry: list[Callable[[], object]] = []
 
     async def main(reactor: Any) -> int:
         from .hosting import Host, forget_tokens
@@ -144,6 +145,7 @@ def _serve_coordinator(
         forget_tokens()
         supervisor = Supervisor.of_environment(reactor)
         host = Host(reactor, settings, slots)
+        hurry.append(host.hurry)
         host.startService()
         try:
             await host.ready
@@ -161,7 +163,7 @@ def _serve_coordinator(
                 ready[0].unlink(missing_ok=True)
         return Exit.DONE
 
-    return react(main, settings["log_level"], settings["log_format"], service=True)
+    return react(main, settings["log_level"], settings["log_format"], service=True, hurry=hurry)
 
 
 @command(
@@ -222,15 +224,13 @@ async def _work(
     ready: tuple[Path | None, int | None],
     hurry: list[Callable[[], object]],
 ) -> int:
-    from shutil import rmtree
-
     from .hosting import forget_tokens, make_agent, tell_of_agent
     from .supervisor import Supervisor
 
     forget_tokens()
     supervisor = Supervisor.of_environment(reactor)
-    agent, pool, folder = make_agent(reactor, settings, to)
-    hurry.append(lambda: pool.stop(0))
+    agent, folder = make_agent(reactor, settings, to)
+    hurry.append(lambda: agent.stopService(0))
     tell_of_agent(supervisor, agent, str(to.address))
     agent.startService()
     try:
@@ -242,7 +242,7 @@ async def _work(
     finally:
         supervisor.stopping("finishes what runs, and gives back the rest")
         await agent.stopService()
-        rmtree(folder, ignore_errors=True)
+        folder.remove()
         if ready[0] is not None:
             ready[0].unlink(missing_ok=True)
     return Exit.DONE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from shutil import rmtree
-
 from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python import usage
@@ -42,9 +40,9 @@ def makeService(options: usage.Options) -> IService:
     with told_by_exit():
         to = destination(settings, None)
         forget_tokens()
-        agent, _pool, folder = make_agent(reactor, settings, to)
+        agent, folder = make_agent(reactor, settings, to)
     end_well_at_sigterm(reactor)
-    reactor.addSystemEventTrigger("after", "shutdown", rmtree, folder, True)
+    reactor.addSystemEventTrigger("after", "shutdown", folder.remove)
     log = Logger()
     supervisor = Supervisor.of_environment(reactor)
     tell_of_agent(supervisor, agent, str(to.address))
