@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from ..protocol.jobs import BlobRef, JobSpec, Payload
 from ..protocol.ports import Accepted, WorkerInfo
+from .kept import StoryEvent
 from .transitions import QUEUED, STATE_NAMES
 
 if TYPE_CHECKING:
     from .placement import Lane
     from .queues import JobQueue
-
-StoryEvent = tuple[float, str, str]
-"""UNIX time, what happened, and where or why."""
 
 STORY_LENGTH = 16
 
@@ -209,7 +207,7 @@ class WorkerRecord:
 
 
 class JobRecord:
-    """One job from its submission until it is forgotten."""
+    """One job: from its submission until it is forgotten, or as long as it is hot."""
 
     __slots__ = (
         "attempt",
@@ -217,23 +215,26 @@ class JobRecord:
         "begun_at",
         "blobs",
         "client",
-        "due",
         "ended",
+        "failures",
         "group",
         "id",
         "kept",
         "key",
         "losses",
         "owed",
+        "owner",
         "payload",
         "place",
+        "resume",
+        "retried",
+        "retry_of",
         "seconds",
-        "session",
         "spec",
         "state",
         "story",
         "submitted",
-        "watchers",
+        "taken",
         "weight",
         "why",
         "worker",
@@ -243,7 +244,7 @@ class JobRecord:
         self,
         identity: JobId,
         client: ClientRecord,
-        session: SessionRecord | None,
+        owner: SessionId | None,
         spec: SpecRecord,
         payload: Payload,
         key: str | None,
@@ -253,8 +254,8 @@ class JobRecord:
     ) -> None:
         self.id = identity
         self.client = client
-        self.session = session
-        """Where its outcome goes."""
+        self.owner = owner
+        """The session that its outcome goes to."""
         self.spec = spec
         self.payload = payload
         self.key = key
@@ -269,22 +270,29 @@ class JobRecord:
         self.weight = 0.0
         """The estimate with which it was assigned."""
         self.losses = 0
+        self.failures = 0
+        """Attempts that failed or timed out and were followed by another one."""
         self.why: str | None = None
         """Why its end has been asked for: ``cancelled``, ``deadline``, or ``unbegun`` (cancelled
         if it comes back without having begun)."""
-        self.due: float | None = None
-        """When its deadline falls, by the monotonic clock."""
+        self.resume: float | None = None
+        """When its next attempt is due, by the wall clock, while it is delayed."""
         self.began: float | None = None
         self.begun_at = 0.0
         self.ended: float | None = None
         self.seconds = 0.0
-        self.watchers: tuple[SessionRecord, ...] = ()
         self.owed = 0
-        """Sessions that have not acknowledged its outcome."""
+        """Connected sessions that it is on its way to."""
+        self.taken = False
+        """Whether somebody has its outcome."""
         self.blobs: tuple[BlobRef, ...] = ()
         """What its outcome refers to."""
         self.kept = 0
         """Bytes of its payload, outcome and log, once it has ended."""
+        self.retried: JobId | None = None
+        """What it was run again as."""
+        self.retry_of: JobId | None = None
+        """What it is another run of."""
         self.story: tuple[StoryEvent, ...] = ()
 
     def note(self, event: StoryEvent) -> None:
