@@ -70,7 +70,7 @@ class Stored(NamedTuple):
     log: bytes
 
 
-# -- what the scheduler asks for --------------------------------------------------------------------
+# -- what the scheduler asks for ------------------------------------------------------------------
 
 
 class ByIds(NamedTuple):
@@ -119,7 +119,7 @@ class Found(NamedTuple):
     rows: Sequence[KeptJob] = ()
 
 
-# -- what people ask for ----------------------------------------------------------------------------
+# -- what people ask for --------------------------------------------------------------------------
 
 
 class Listing(NamedTuple):
@@ -149,7 +149,7 @@ class Page(NamedTuple):
     next: int | None
 
 
-# -- what a coordinator finds when it starts --------------------------------------------------------
+# -- what a coordinator finds when it starts ------------------------------------------------------
 
 
 class KeptGroup(NamedTuple):
@@ -193,7 +193,7 @@ class QueuedRun(NamedTuple):
     """Waiting jobs with consecutive ids and all of this in common."""
 
     first: JobId
-    count: int
+    jobs: int
     client: ClientId
     python: str | None
     due: float | None

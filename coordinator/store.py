@@ -8,7 +8,8 @@ them back; of the others only the ends are here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 from secrets import token_bytes
@@ -18,9 +19,20 @@ from twisted.internet.defer import Deferred, fail
 
 from ..protocol.errors import StoreRefused
 from ..protocol.ids import JobId, SessionId
-from .effects import JobsEnded, JobsForgotten, JobsTaken, SessionForgotten, Write
-from .kept import Backlog, Found, KeptJob, Listing, Oldest, Page, Question, Remembered, Stored
-from .transitions import ending_of
+from .effects import JobsAdded, JobsEnded, JobsForgotten, JobsTaken, Write
+from .kept import (
+    Backlog,
+    Found,
+    KeptJob,
+    Listing,
+    Oldest,
+    Orphans,
+    Page,
+    Question,
+    Remembered,
+    Stored,
+)
+from .transitions import ENDED, ending_of
 
 
 class StoreBroken(Exception):
@@ -79,7 +91,7 @@ class DurableStore(Store, Protocol):
 
 
 class MemoryStore:
-    """Keeps outcomes as long as the process lives."""
+    """Keeps outcomes as long as the process lives; the jobs are in the scheduler's records."""
 
     durable = False
 
@@ -90,20 +102,25 @@ class MemoryStore:
         self._untaken: dict[JobId, SessionId | None] = {}
         self._taken: dict[JobId, None] = {}
         self._backlogs: dict[SessionId, dict[JobId, None]] = {}
+        self._orphans: dict[SessionId, dict[JobId, None]] = {}
+        self._keepers: dict[type, Callable[[Any], None]] = {
+            JobsAdded: self._add,
+            JobsEnded: self._end,
+            JobsTaken: self._take,
+            JobsForgotten: self._forget,
+        }
 
     def commit(self, writes: Sequence[Write]) -> None:
         """Keep the outcomes among the writes; the rest is in the scheduler's own records."""
         for write in writes:
-            if isinstance(write, JobsEnded):
-                self._end(write)
-            elif isinstance(write, JobsTaken):
-                for number in write.jobs:
-                    self._take(number)
-            elif isinstance(write, JobsForgotten):
-                for number in write.jobs:
-                    self._forget(number)
-            elif isinstance(write, SessionForgotten):
-                self._backlogs.pop(write.session.id, None)
+            keep = self._keepers.get(type(write))
+            if keep is not None:
+                keep(write)
+
+    def _add(self, write: JobsAdded) -> None:
+        for job in write.jobs:
+            if job.owner is not None and job.spec.spec.orphans == "cancel" and job.state < ENDED:
+                self._orphans.setdefault(job.owner, {})[job.id] = None
 
     def _end(self, write: JobsEnded) -> None:
         for job, body, log in write.outcomes:
@@ -113,33 +130,34 @@ class MemoryStore:
             self._untaken[job.id] = job.owner
             if job.owner is not None:
                 self._backlogs.setdefault(job.owner, {})[job.id] = None
+                _leave(self._orphans, job.owner, job.id)
 
-    def _take(self, number: JobId) -> None:
-        if number in self._untaken:
+    def _take(self, write: JobsTaken) -> None:
+        for number in write.jobs:
+            if number in self._untaken:
+                self._leave_backlog(number)
+                self._taken[number] = None
+
+    def _forget(self, write: JobsForgotten) -> None:
+        for number in write.jobs:
+            self._outcomes.pop(number, None)
+            self._taken.pop(number, None)
             self._leave_backlog(number)
-            self._taken[number] = None
-
-    def _forget(self, number: JobId) -> None:
-        self._outcomes.pop(number, None)
-        self._taken.pop(number, None)
-        self._leave_backlog(number)
 
     def _leave_backlog(self, number: JobId) -> None:
         owner = self._untaken.pop(number, None)
-        backlog = self._backlogs.get(owner) if owner is not None else None
-        if backlog is not None and owner is not None:
-            backlog.pop(number, None)
-            if not backlog:
-                del self._backlogs[owner]
+        if owner is not None:
+            _leave(self._backlogs, owner, number)
 
     def read(self, question: Question) -> Found:
-        """The ids of ended jobs; the scheduler has their records."""
-        if isinstance(question, Oldest):
-            return Found(list(islice(self._taken if question.taken else self._untaken, question.limit)))
-        if isinstance(question, Backlog):
-            waiting = self._backlogs.get(question.session, {})
-            ids = sorted(number for number in waiting if number > question.after)
-            return Found(ids[: question.limit])
+        """Ids only: the scheduler has the records."""
+        match question:
+            case Oldest(taken, limit):
+                return Found(list(islice(self._taken if taken else self._untaken, limit)))
+            case Backlog(session, after, limit):
+                return _above(self._backlogs.get(session, {}), after, limit)
+            case Orphans(session, after, limit):
+                return _above(self._orphans.get(session, {}), after, limit)
         return Found(())
 
     def outcomes(self, jobs: Sequence[JobId]) -> list[Stored | None]:
@@ -153,6 +171,18 @@ class MemoryStore:
     def close(self) -> None:
         """Forget everything."""
         self._outcomes.clear()
+
+
+def _leave(sets: dict[SessionId, dict[JobId, None]], session: SessionId, job: JobId) -> None:
+    jobs = sets.get(session)
+    if jobs is not None:
+        jobs.pop(job, None)
+        if not jobs:
+            del sets[session]
+
+
+def _above(jobs: dict[JobId, None], after: JobId, limit: int) -> Found:
+    return Found(nsmallest(limit, (number for number in jobs if number > after)))
 
 
 def nothing_on_disk() -> Deferred[Any]:

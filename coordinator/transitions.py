@@ -68,7 +68,13 @@ DELAY: Final = 3
 END: Final = 3
 """The move of an ending is ``END + ending``; it has the number of the state that it leads to."""
 
-MOVE_NAMES: Final = ("assign", "begin", "requeue", "delay", *(f"end as {e}" for e in STATE_NAMES[ENDED:]))
+MOVE_NAMES: Final = (
+    "assign",
+    "begin",
+    "requeue",
+    "delay",
+    *(f"end as {e}" for e in STATE_NAMES[ENDED:]),
+)
 
 ILLEGAL: Final = -1
 
