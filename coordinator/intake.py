@@ -105,10 +105,8 @@ class Intake:
     ) -> Accepted:
         group = None
         if event.group is not None:
-            group = self._group(session, event.group, event.at.wall)
-            if group.name is None and event.submissions:
-                group.name = specs[event.submissions[0].spec].spec.name
-                self._state.writes.append(GroupSaved(group))
+            name = specs[event.submissions[0].spec].spec.name if event.submissions else None
+            group = self._group(session, event.group, event.at.wall, name)
         runs: list[list[int]] = []
         jobs = self._make(session, event.submissions, specs, group, runs)
         self._add(session.client, jobs, group)
@@ -234,13 +232,16 @@ class Intake:
 
     # -- groups -----------------------------------------------------------------------------------
 
-    def _group(self, session: SessionRecord, own: int, wall: float) -> GroupRecord:
+    def _group(
+        self, session: SessionRecord, own: int, wall: float, name: str | None
+    ) -> GroupRecord:
         group = session.groups.get(own)
         if group is None:
             state = self._state
             number = GroupId(state.next_group)
             state.next_group += 1
             group = GroupRecord(number, session.client, session.id, own, wall)
+            group.name = name
             session.groups[own] = state.groups[number] = session.client.groups[number] = group
             state.writes.append(GroupSaved(group))
         return group

@@ -9,7 +9,7 @@ from ..protocol.ids import WorkerId
 from ..protocol.outcomes import Evidence
 from ..protocol.ports import Holding, WorkerInfo
 from .attempts import Attempts
-from .effects import Gone, Joined, WorkerForgotten, WorkerSaved
+from .effects import Gone, Joined, WorkerSaved
 from .events import WorkerJoined, WorkerLeft
 from .placement import Placement
 from .records import WorkerRecord
@@ -142,7 +142,7 @@ class Leases:
                 self._attempts.lose(worker.held[number], evidence)
             if worker.held:
                 yield None
-        self._state.writes.append(WorkerForgotten(worker))
+        self._state.gone.append(worker)
 
     def recalled(self, worker: WorkerRecord) -> None:
         """Attempts that a worker did not name when it came back, and has not reported since."""

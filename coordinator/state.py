@@ -26,6 +26,7 @@ from .effects import (
     Outcome,
     Release,
     Retract,
+    WorkerForgotten,
     Write,
 )
 from .events import Moment
@@ -132,6 +133,8 @@ class State:
         self.changed: dict[JobId, JobRecord] = {}
         self.taken: list[JobId] = []
         self.forgotten: list[JobId] = []
+        self.gone: list[WorkerRecord] = []
+        """Workers that will not come back, and hold nothing any more."""
         self.held: list[bytes] = []
         self.released: list[bytes] = []
         self.deliveries: dict[SessionRecord, list[JobId]] = {}
@@ -343,6 +346,9 @@ class State:
         if self.forgotten:
             self.writes.append(JobsForgotten(self.forgotten))
             self.forgotten = []
+        if self.gone:
+            self.writes.extend(WorkerForgotten(worker) for worker in self.gone)
+            self.gone = []
         if self.held:
             self.writes.append(Hold(self.held))
             self.held = []
