@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Main = Callable[[Any, "Link"], Coroutine[Any, Any, int]]
 """Gets the reactor and the link, answers the exit code."""
 
+FIRST_PATIENCE = 5.0
+"""Seconds that a coordinator is looked for, unless the user says otherwise."""
+
 QUIET = "critical"
 """The log level of clients, unless one is asked for."""
 
@@ -68,6 +71,8 @@ class Way:
     own: bool
     place: str
     """As people read it."""
+    patience: float = 0.0
+    """Seconds to wait for a coordinator that went away."""
 
 
 async def _with_link(reactor: Any, way: Way, main: Main) -> int:
@@ -76,7 +81,8 @@ async def _with_link(reactor: Any, way: Way, main: Main) -> int:
     from .connection import Link, ToldSession
 
     pool = reactor.getThreadPool()
-    session = ToldSession(reactor, partial(threads.deferToThreadPool, reactor, pool))
+    in_thread = partial(threads.deferToThreadPool, reactor, pool)
+    session = ToldSession(reactor, in_thread, way.patience)
     link = way.make_link(reactor)
     try:
         await link.open(session)
@@ -88,19 +94,23 @@ async def _with_link(reactor: Any, way: Way, main: Main) -> int:
 
 
 def _way(settings: Settings, own: bool, patience: float | None) -> Way:
-    wait = settings["patience"] if patience is None else patience
+    from .connection import LOST_PATIENCE
+
+    asked = settings["patience"] if patience is None else patience
+    first, later = (FIRST_PATIENCE, LOST_PATIENCE) if asked is None else (asked, asked)
     if settings["coordinator"] is not None or line_in(settings) is not None:
-        return _remote(target(settings), wait)
+        return _remote(target(settings), first, later)
     access = access_folder(settings)
     if own and access.holder() is None:
         return Way(_own_pool(settings), True, "a pool of our own")
-    return _remote(_here(access), wait)
+    return _remote(_here(access), first, later)
 
 
-def _remote(where: Target, wait: float) -> Way:
+def _remote(where: Target, first: float, later: float) -> Way:
     from ..client.remote import RemoteLink
 
-    return Way(lambda reactor: RemoteLink(reactor, where, wait), False, str(where.address))
+    place = str(where.address)
+    return Way(lambda reactor: RemoteLink(reactor, where, first), False, place, later)
 
 
 def _here(access: AccessFolder) -> Target:

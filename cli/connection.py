@@ -9,40 +9,84 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..client.frames import Frame
 from ..client.session import Session
 from ..client.tallies import GroupTally
+from ..protocol.errors import NoCoordinator
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT
 from ..protocol.outcomes import Delivery, Ending, JobLog
 from ..protocol.ports import Coordinator
+from ..protocol.transfers import DeferToThread
 from .failures import say
+from .rendering import span
 
 Sink = Callable[[int, bytes], "Deferred[bool]"]
 """Takes a job's output: the stream (1 or 2) and the bytes."""
 
 
+LOST_PATIENCE = 600.0
+"""Seconds that a coordinator which went away is waited for, unless the user says otherwise."""
+
+
 class ToldSession(Session):
-    """A session whose user is told when the connection goes and comes."""
+    """A session whose user is told when the connection goes and comes.
+
+    A coordinator that went away is waited for ``patience`` seconds; then all that is asked of it
+    fails with ``NoCoordinator``.
+    """
 
     leaving = False
     """We go ourselves, or have sent the coordinator away."""
     lost = False
     """The coordinator cannot be reached now."""
 
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        defer_to_thread: DeferToThread,
+        patience: float = LOST_PATIENCE,
+    ) -> None:
+        super().__init__(reactor, defer_to_thread)
+        self._clock = reactor
+        self._patience = patience
+        self._giving_up: IDelayedCall | None = None
+
     def disconnected(self) -> None:
         super().disconnected()
         if not self.leaving and not self.lost:
             self.lost = True
-            say("the connection to the coordinator is lost; trying again, Ctrl-C leaves")
+            self._giving_up = self._clock.callLater(self._patience, self._give_up)
+            tried = f"trying again for {span(self._patience)}, Ctrl-C leaves"
+            say(f"the connection to the coordinator is lost; {tried}")
 
     def connected(self, coordinator: Coordinator, next_sequence: int) -> None:
         if self.lost:
             self.lost = False
+            self._wait_no_more()
             say("connected again")
         super().connected(coordinator, next_sequence)
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        gone = f"the coordinator went away, and did not come back within {span(self._patience)}"
+        self.fail_all(NoCoordinator(gone))
+
+    def _wait_no_more(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def fail_all(self, error: Exception) -> None:
+        self._wait_no_more()
+        super().fail_all(error)
+
+    def close(self) -> Deferred[None]:
+        self._wait_no_more()
+        return super().close()
 
 
 @attrs.define(eq=False)
@@ -191,6 +235,18 @@ class Link:
     def blob(self, ref: BlobRef) -> Deferred[Path]:
         """A large value as a file."""
         return self._ask(lambda coordinator: coordinator.get_blob(ref))
+
+    def forget(self, jobs: Sequence[JobId]) -> Deferred[dict[int, str]]:
+        """Give up ended jobs; fires with ``forgotten`` or the state that each has."""
+        return self._ask(lambda coordinator: coordinator.forget(jobs))
+
+    def drain_worker(self, name: str) -> Deferred[None]:
+        """Have a worker finish what runs, and leave."""
+        return self._ask(lambda coordinator: coordinator.drain_worker(name))
+
+    def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
+        """Copy the coordinator's store into a new folder on its machine."""
+        return self._ask(lambda coordinator: coordinator.backup(folder), again=False)
 
     def reload_workers(self) -> Deferred[int]:
         """Replace the children of all workers; fires with the number of workers."""

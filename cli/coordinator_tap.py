@@ -11,19 +11,29 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from .settings import Settings
-from .twisting import SettingsOptions, end_well_at_sigterm, settings_of, stop_with, told_by_exit
+from .supervisor import Supervisor
+from .twisting import (
+    SettingsOptions,
+    end_well_at_sigterm,
+    end_with,
+    settings_of,
+    stop_with,
+    told_by_exit,
+)
 
 _KEYS = ("slots", "advertise", "python", "setup", "name", "access", "state")
+_FLAGS = ("ephemeral",)
 
 
 class Options(SettingsOptions):
     """The options of ``ampacity coordinator``, from the same table."""
 
-    from_table = _KEYS
+    from_table = (*_KEYS, *_FLAGS)
     optParameters = [  # noqa: N815, RUF012  # Twisted's name, read only
         *SettingsOptions.rows(*_KEYS),
         ["tokens", None, None, "Leave worker/token and client/token in this folder."],
     ]
+    optFlags = SettingsOptions.flags(*_FLAGS)  # noqa: N815  # as above
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
@@ -40,23 +50,26 @@ def makeService(options: usage.Options) -> IService:
 
     from .hosting import Host, forget_tokens
 
-    settings: Settings = settings_of(options, (*_KEYS, "listen"))
+    settings: Settings = settings_of(options, (*_KEYS, *_FLAGS, "listen"))
     forget_tokens()
     with told_by_exit():
         host = Host(reactor, settings, settings["slots"] or 0)
     end_well_at_sigterm(reactor)
     log = Logger()
+    supervisor = Supervisor.of_environment(reactor)
 
     async def ready() -> None:
         await host.ready
+        supervisor.ready(f"listens at {', '.join(host.listening)}")
         log.info("the coordinator is ready: {where}", where=", ".join(host.listening))
         if options["tokens"] is not None:
             await host.hand_out_tokens(Path(options["tokens"]))
 
     def failed(failure: Failure) -> None:
-        log.error("the coordinator cannot start: {why}", why=failure.getErrorMessage())
-        stop_with(reactor)
+        log.error("the coordinator ends: {why}", why=failure.getErrorMessage())
+        end_with(reactor, failure)
 
+    reactor.addSystemEventTrigger("before", "shutdown", supervisor.stopping)
     Deferred.fromCoroutine(ready()).addErrback(failed)
-    host.stopped.addCallback(lambda _: stop_with(reactor))
+    host.stopped.addCallbacks(lambda _: stop_with(reactor), failed)
     return host

@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "top": ("top", "Watch workers, queue and running jobs."),
     "config": ("upkeep", "Show every setting and where it comes from."),
     "doctor": ("upkeep", "Check this installation and the way to the coordinator."),
+    "chaos": ("chaos", "Strike a throw-away cluster with faults; prove that nothing is lost."),
     "completion": ("upkeep", "Print a shell's completion script."),
 }
 

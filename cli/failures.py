@@ -31,13 +31,26 @@ class Unusable(click.UsageError):
     """The input cannot be used; unlike click's own, without the line of usage."""
 
 
+class CoordinatorBroke(errors.AmpacityError):
+    """The coordinator cannot go on: its disk has not kept what it was given."""
+
+
+DAMAGED = (
+    "Look at the disk (dmesg, its free room), then start the coordinator again: it reads what is "
+    "stored, and goes on with it. ampacity doctor checks the store; a backup is put in its place "
+    "as docs/deployment.md says."
+)
+
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.NoCoordinator, Exit.NO_COORDINATOR),
     (errors.CoordinatorLost, Exit.NO_COORDINATOR),
+    (errors.Disconnected, Exit.NO_COORDINATOR),
     (errors.Refused, Exit.REFUSED),
     (errors.TooLarge, Exit.REFUSED),
+    (errors.Damaged, Exit.REFUSED),
     (errors.NoSuchJob, Exit.NOT_FOUND),
     (errors.NoSuchGroup, Exit.NOT_FOUND),
+    (errors.NoSuchWorker, Exit.NOT_FOUND),
     (errors.NoSuchBlob, Exit.NOT_FOUND),
     (errors.CannotStart, Exit.USAGE),
     (errors.BadOption, Exit.USAGE),
@@ -55,7 +68,14 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         errors.CoordinatorLost,
-        "Its jobs are gone with it. Submit again to the one that runs now.",
+        (
+            "The one that runs now has another store: was the other ephemeral, or does it use "
+            "another state folder (ampacity doctor)? Else submit again."
+        ),
+    ),
+    (
+        errors.Disconnected,
+        "Whether it has done what was asked is not known; ampacity jobs shows what there is.",
     ),
     (
         errors.TokenDamaged,
@@ -73,6 +93,17 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
         ),
     ),
     (errors.QueueFull, "Wait until some of its jobs have ended, then try again."),
+    (
+        errors.StorageFull,
+        (
+            "Make room on the coordinator's disk (ampacity doctor says where), or give up results "
+            "that nobody needs: ampacity forget --fetched, ampacity forget g3. What was accepted "
+            "goes on meanwhile, and submissions are taken again as soon as there is room."
+        ),
+    ),
+    (errors.Damaged, DAMAGED),
+    (CoordinatorBroke, DAMAGED),
+    (errors.NoSuchWorker, "ampacity workers lists them."),
     (errors.NoSuchJob, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
     (errors.NoSuchGroup, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
 )

@@ -21,13 +21,18 @@ from ..coordinator.service import CoordinatorService
 from ..loopwatch import LagMeter, calm_collector
 from ..protocol.tokens import ROLES
 from ..workers.load import Load
+from .bounds import bounds_of
 from .connecting import access_folder, address_of, line_in, state_folder, token_of
+from .failures import CoordinatorBroke
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from ..protocol.access import StateFolder
     from ..protocol.addresses import Address
     from ..protocol.tokens import Token
     from ..workers.agent import Agent
+    from ..workers.slots import SlotPool
+    from .supervisor import Supervisor
 
 
 LOAD_SECONDS = 1.0
@@ -43,7 +48,7 @@ class Host(Service):
     """A coordinator with slots of its own, or none: one reactor for both.
 
     ``ready`` fires when it listens and the first child runs, or fails. ``stopped`` fires when a
-    client has asked it to stop.
+    client has asked it to stop, and fails with ``CoordinatorBroke`` when it cannot go on.
     """
 
     log = Logger()
@@ -54,11 +59,16 @@ class Host(Service):
         self.stopped: Deferred[None] = Deferred()
         self._reactor = reactor
         self._lag = LagMeter(reactor)
+        self.state: StateFolder | None = None
+        """Where jobs are kept; None: in memory."""
+        if not settings["ephemeral"]:
+            self.state = state_folder(settings)
         self.cluster = LocalCluster(
             reactor,
             slots=slots,
             python=settings["python"],
             setup=settings["setup"],
+            settings=bounds_of(settings),
             lag=self._lag,
             name=settings["name"],
         )
@@ -85,6 +95,12 @@ class Host(Service):
         if not self.stopped.called:
             self.stopped.callback(None)
 
+    def broke(self, why: BaseException) -> None:
+        """The store cannot be relied upon: nothing is done any more before the next start."""
+        self.log.error("the coordinator cannot go on: {why}", why=str(why))
+        if not self.stopped.called:
+            self.stopped.errback(CoordinatorBroke(f"the coordinator had to stop: {why}"))
+
     # -- the service --
 
     def startService(self) -> None:
@@ -94,7 +110,9 @@ class Host(Service):
         self._starting.addCallbacks(self.ready.callback, self.ready.errback)
 
     async def _start(self) -> None:
-        # the doors first: whoever finds them locked shall not start children for nothing
+        # locks and doors first: whoever finds them taken shall not start children for nothing
+        if self.state is not None:
+            await self.cluster.defer_to_thread(_take, self.state)
         self._doors.startService()
         await self._doors.ready
         await self.cluster.start()
@@ -124,6 +142,8 @@ class Host(Service):
         await self.cluster.stop()
         await self._doors.stopService()
         self._doors.ready.addErrback(_ignore)
+        if self.state is not None:
+            self.state.unlock()
 
     # -- what is told when it is ready --
 
@@ -157,11 +177,24 @@ class Host(Service):
             "socket": str(self.access.socket),
             "listening": self.listening,
             "slots": self.cluster.slots.info.slots if self.cluster.slots else 0,
+            "durable": self.state is not None,
+            "state": None if self.state is None else str(self.state.path),
             "store": self.cluster.driver.store_id.hex(),
             "address": None if client is None else client.partition("#")[0],
             "join": worker,
             "client": client,
         }
+
+
+def _take(state: StateFolder) -> None:
+    """Blocking: make the folder, see that it is fit for a store, and be the only one there.
+
+    Raises:
+        AlreadyRunning, InsecureFolder, StoreRefused: it is not for us.
+    """
+    state.create()
+    state.check_store()
+    state.lock()
 
 
 def _ignore(_: Failure) -> None:
@@ -193,8 +226,8 @@ def destination(settings: Settings, words: str | None) -> Destination:
     return Destination(attrs.evolve(address, token=None), address.token or token_of(settings))
 
 
-def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, Path]:
-    """The agent of this machine, and the folder that is to be removed after it."""
+def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, SlotPool, Path]:
+    """The agent of this machine, its slots, and the folder that is to be removed after it."""
     from ..workers.agent import Agent
     from ..workers.machine import usable_cpus
     from ..workers.slots import SlotPool
@@ -202,6 +235,8 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
     slots = settings["slots"]
     if slots == 0:
         raise click.UsageError("--slots 0: without a slot there is nothing to offer")
+    if settings["lifetime"] == 0:
+        raise click.UsageError("--lifetime: it must be longer than nothing")
     folder = Path(tempfile.mkdtemp(prefix="ampacity-worker-"))
     pool = SlotPool(
         reactor,
@@ -211,6 +246,7 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         setup=settings["setup"],
         name=settings["name"],
     )
+    lifetime = {} if settings["lifetime"] is None else {"lifetime": settings["lifetime"]}
     agent = Agent(
         reactor,
         to.address,
@@ -219,9 +255,34 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         token=to.token,
         state=state_folder(settings),
         grace=settings["grace"],
+        **lifetime,
     )
     agent.ready.addCallback(_calm)
-    return agent, folder
+    return agent, pool, folder
+
+
+JOIN_SECONDS = 10.0
+"""A worker that has not found its coordinator by then is taken for started, and goes on trying."""
+
+
+def tell_of_agent(supervisor: Supervisor, agent: Agent, address: str) -> None:
+    """Tell who supervises a worker when it has joined, or that it still tries."""
+    trying = f"looks for the coordinator at {address}"
+    supervisor.status(trying)
+    late = supervisor.reactor.callLater(JOIN_SECONDS, supervisor.ready, trying)
+
+    def over(result: Any) -> Any:
+        if late.active():
+            late.cancel()
+        return result
+
+    def joined(name: str) -> str:
+        over(None)
+        supervisor.ready(f"joined {address} as {name}")
+        return name
+
+    agent.ready.addCallback(joined)
+    agent.done.addBoth(over)
 
 
 def _calm(name: str) -> str:

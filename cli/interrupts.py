@@ -76,12 +76,18 @@ def tell_left(link: Link, what: str, way_back: str) -> None:
     if link.own:
         return
     if link.lost:
-        say(
-            f"left {what}. Its coordinator cannot be reached: if it has ended, {what} ended with "
-            f"it; if it is there again with what it held: {way_back}"
-        )
+        say(f"left {what}, whose coordinator cannot be reached")
+        tell_kept(what, way_back)
     else:
         say(f"{what} goes on without you; come back with: {way_back}")
+
+
+def tell_kept(what: str, way_back: str) -> None:
+    """Say how to come back to what was accepted by a coordinator that went away."""
+    say(
+        f"unless it was ephemeral, it has {what} on its disk, and goes on with it when it is "
+        f"there again; then: {way_back}"
+    )
 
 
 async def attended(

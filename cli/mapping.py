@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import click
 
+from ..protocol.limits import NAME_LENGTH
 from .failures import Exit, say
 from .items import Item, Items, source_of
 from .records import group_text
@@ -18,8 +19,14 @@ from .specs import Wanted, job_options
 WINDOW = 4096
 """Items that are submitted and whose line is not printed yet."""
 
+_PLACE_DIGITS = 12
+"""Characters of an item's key that are no text of the user's: ``:`` and its place."""
+
 FULL_PAUSE = 1.0
 """Seconds before a full coordinator is asked again."""
+
+DISK_PATIENCE = 600.0
+"""Seconds to wait for room on its disk, unless the user says otherwise: somebody must make it."""
 
 
 @command(
@@ -28,6 +35,7 @@ FULL_PAUSE = 1.0
     "setup",
     "progress",
     "cwd",
+    "patience",
     cls=ItemsCommand,
     name="map",
     short_help="Run a function or a command over many items.",
@@ -45,22 +53,39 @@ FULL_PAUSE = 1.0
 @click.option("--jsonl", metavar="FILE", help="Items are the lines of FILE, each JSON; - is stdin.")
 @click.option("--star", is_flag=True, help="Spread an array or an object over the arguments.")
 @click.option("--detach", is_flag=True, help="Submit all, print the group, and leave.")
-def map_command(common: Common, jsonl: str | None, star: bool, detach: bool, **given: Any) -> int:
+@click.option(
+    "--key",
+    metavar="TEXT",
+    help="Mapping again with this key submits only what is new: item N has the key TEXT:N.",
+)
+def map_command(
+    common: Common,
+    jsonl: str | None,
+    star: bool,
+    detach: bool,
+    key: str | None,
+    **given: Any,
+) -> int:
     """Run a function or a command over many items and print a line for each, in their order.
 
     Items come after :::, from --jsonl, or as lines on stdin. Fixed arguments come before the
     item. In a command {} is the item, {.} without its extension, {/} its last part, {//} its
     folder, {/.} its last part without extension; without any of them the item comes last.
     Failures go to stderr; the exit code is 1 if there are any.
+
+    With --key, a map that was interrupted can be given again, word for word: what was submitted
+    is not submitted again, and its results are printed with the others.
     """
     from .connecting import client
 
     wanted = Wanted(words(), {**given, "cwd": common.settings["cwd"]})
     listed = words().items
+    if key is not None and not 0 < len(key) <= NAME_LENGTH - _PLACE_DIGITS:
+        raise click.UsageError(f"--key has 1 to {NAME_LENGTH - _PLACE_DIGITS} characters")
 
     async def main(reactor: Any, link: Any) -> int:
         items = Items(wanted, source_of(reactor, listed, jsonl), jsonl, star)
-        work = Mapping(reactor, link, common, wanted, items)
+        work = Mapping(reactor, link, common, wanted, items, key)
         return await (work.detached() if detach else work.attended())
 
     return client(common, main, own=not detach)
@@ -84,6 +109,7 @@ class Mapping:
     common: Common
     wanted: Wanted
     items: Items
+    key: str | None = None
     tally: Any = attrs.field(init=False)
     submitted: int = 0
     printed: int = 0
@@ -126,7 +152,8 @@ class Mapping:
         """Submit, print, and obey Ctrl-C."""
         from twisted.internet.defer import Deferred
 
-        from .interrupts import Left, attended
+        from ..protocol.errors import NoCoordinator
+        from .interrupts import Left, attended, tell_kept
         from .progress import bar
 
         self._bar = bar(self.common.settings["progress"])
@@ -136,6 +163,10 @@ class Mapping:
         except Left:
             self._tell_left()
             return Exit.INTERRUPTED
+        except NoCoordinator:
+            if self.group is not None:
+                tell_kept(self.group, f"ampacity wait {self.group}; ampacity result {self.group}")
+            raise
 
     async def _work(self) -> int:
         from twisted.internet.defer import Deferred
@@ -231,26 +262,34 @@ class Mapping:
             self._tell_news()
 
     def _send(self, one: Pending) -> None:
-        tally = self.tally
-        one.ticket = self.link.submit(self._spec, one.item.payload, tally=tally, place=one.place)
+        key = None if self.key is None else f"{self.key}:{one.place}"
+        submit, payload = self.link.submit, one.item.payload
+        one.ticket = submit(self._spec, payload, key=key, tally=self.tally, place=one.place)
 
     async def _accepted(self, one: Pending) -> None:
         """Wait until the item is accepted; while the coordinator is full, try again."""
         from twisted.internet.task import deferLater
 
-        from ..protocol.errors import QueueFull
+        from ..protocol.errors import QueueFull, StorageFull
 
-        told = False
+        since = None
         while True:
             try:
                 await one.ticket.accepted()
                 return
-            except QueueFull as e:
-                if not told:
+            except (QueueFull, StorageFull) as e:
+                now = self.reactor.seconds()
+                if since is None:
+                    since = now
                     say(f"{e}; waiting for room")
-                told = True
+                elif isinstance(e, StorageFull) and now - since > self._disk_patience():
+                    raise
                 await deferLater(self.reactor, FULL_PAUSE)
                 self._send(one)
+
+    def _disk_patience(self) -> float:
+        asked: float | None = self.common.settings["patience"]
+        return DISK_PATIENCE if asked is None else asked
 
     def _tell_news(self) -> None:
         if self._news is not None:

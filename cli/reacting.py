@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import attrs
@@ -25,9 +25,11 @@ class _Run:
     reactor: Any
     main: Main
     service: bool
+    hurry: Sequence[Callable[[], object]] = ()
     answer: int = 0
     error: BaseException | None = None
     signalled: int | None = None
+    signals: int = 0
     work: Any = None
     over: bool = False
 
@@ -44,13 +46,17 @@ class _Run:
         self.reactor.callFromThread(self.end, number)
 
     def end(self, number: int) -> None:
-        """Cancel the coroutine; a second time, leave without waiting for it."""
-        if self.signalled is not None:
+        """Cancel the coroutine; a second time, hurry it; then leave without waiting for it."""
+        self.signals += 1
+        if self.signals == 1:
+            self.signalled = number
+            if self.work is not None and not self.over:
+                self.work.cancel()
+        elif self.signals == 2 and self.hurry:
+            for hurry in self.hurry:
+                hurry()
+        else:
             self._stop(None)
-            return
-        self.signalled = number
-        if self.work is not None and not self.over:
-            self.work.cancel()
 
     def _done(self, answer: int) -> None:
         self.answer = answer
@@ -74,18 +80,25 @@ class _Run:
         return Exit.DONE if self.service else _OF_SIGNAL[signal.Signals(self.signalled)]
 
 
-def react(main: Main, log_level: str, log_format: str, service: bool = False) -> int:
+def react(
+    main: Main,
+    log_level: str,
+    log_format: str,
+    service: bool = False,
+    hurry: Sequence[Callable[[], object]] = (),
+) -> int:
     """Run ``main`` in the installed reactor and return its exit code; its error is raised.
 
     SIGINT, SIGTERM and SIGHUP cancel it, unless it sets a handler of its own; a ``service`` that
-    is ended by them has done its work.
+    is ended by them has done its work. A second one calls what is in ``hurry`` by then, which
+    shortens what the end takes; without that, and with a third one, nothing is waited for.
     """
     from twisted.internet import reactor
 
     from .logs import begin_logging
 
     begin_logging(log_level, log_format)
-    run = _Run(reactor, main, service)
+    run = _Run(reactor, main, service, hurry)
     reactor.callLater(0, run.start)  # after the reactor's own signal handlers
     reactor.run()
     sys.stdout.flush()

@@ -12,12 +12,17 @@ from .failures import Exit, say, tell
 from .shared import Common, WordsCommand, command, misplaced, words
 from .specs import Wanted, job_options
 
+KEY = click.option(
+    "--key", metavar="TEXT", help="Submitting again with this key is the same job, ended or not."
+)
+
 
 @command(
     "slots",
     "python",
     "setup",
     "cwd",
+    "patience",
     cls=WordsCommand,
     name="run",
     short_help="Run one job and wait.",
@@ -29,12 +34,13 @@ from .specs import Wanted, job_options
     ],
 )
 @job_options
-@click.option("--key", metavar="TEXT", help="Submitting again with this key is the same job.")
+@KEY
 def run_command(common: Common, key: str | None, **given: Any) -> int:
     """Run one job and wait for it: a function with its arguments, or a command after --.
 
     What the job prints is printed while it runs; then the result, as JSON where it is exactly
-    that, a text bare. With no coordinator here, it runs on a pool of its own.
+    that, a text bare. With no coordinator here, it runs on a pool of its own. One that goes away
+    meanwhile is waited for: --patience says how long, and then how to come back is told.
     """
     wanted = Wanted(words(), {**given, "cwd": common.settings["cwd"]})
     if not wanted.command:
@@ -50,6 +56,7 @@ def run_command(common: Common, key: str | None, **given: Any) -> int:
 
 @command(
     "cwd",
+    "patience",
     cls=WordsCommand,
     name="submit",
     short_help="Submit one job and print its id.",
@@ -60,7 +67,7 @@ def run_command(common: Common, key: str | None, **given: Any) -> int:
     ],
 )
 @job_options
-@click.option("--key", metavar="TEXT", help="Submitting again with this key is the same job.")
+@KEY
 @click.option("--wait", is_flag=True, help="Wait for its end; exits 1 if it did not succeed.")
 def submit_command(common: Common, key: str | None, wait: bool, **given: Any) -> int:
     """Submit one job to the coordinator and print its id. It goes on without you."""
@@ -115,7 +122,8 @@ async def _attached(
 ) -> int:
     from twisted.internet.defer import Deferred
 
-    from .interrupts import Left, attended, tell_left
+    from ..protocol.errors import NoCoordinator
+    from .interrupts import Left, attended, tell_kept, tell_left
     from .printing import print_outcome
     from .streams import Writer
 
@@ -143,6 +151,9 @@ async def _attached(
     except Left:
         tell_left(link, f"job {job}", f"ampacity logs -f {job}; ampacity result {job}")
         return Exit.INTERRUPTED
+    except NoCoordinator:
+        tell_kept(f"job {job}", f"ampacity wait {job}; ampacity result {job}")
+        raise
 
 
 def _tell_misplaced(delivery: Any) -> None:
@@ -187,8 +198,9 @@ async def _submit(
 async def _submitted(reactor: Any, link: Any, ticket: Any, common: Common) -> int:
     from twisted.internet.defer import Deferred
 
+    from ..protocol.errors import NoCoordinator
     from ..protocol.outcomes import Ending, unpack_outcome
-    from .interrupts import Left, attended, tell_left
+    from .interrupts import Left, attended, tell_kept, tell_left
     from .printing import tell_failure
     from .records import delivery_record
     from .rendering import dumps
@@ -208,3 +220,6 @@ async def _submitted(reactor: Any, link: Any, ticket: Any, common: Common) -> in
     except Left:
         tell_left(link, f"job {ticket.id}", f"ampacity result {ticket.id}")
         return Exit.INTERRUPTED
+    except NoCoordinator:
+        tell_kept(f"job {ticket.id}", f"ampacity wait {ticket.id}; ampacity result {ticket.id}")
+        raise

@@ -42,7 +42,10 @@ _TOKENS = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Leave a line to join with in worker/token and client/token there, for --token-file.",
 )
-_SETTINGS = ("listen", "slots", "advertise", "python", "setup", "name", "reactor", "state")
+_SETTINGS = (
+    *("listen", "slots", "advertise", "python", "setup", "name", "reactor", "state"),
+    "ephemeral",
+)
 _DETACH = click.option("--detach", is_flag=True, help="Leave the terminal when it is ready.")
 
 
@@ -53,6 +56,7 @@ _DETACH = click.option("--detach", is_flag=True, help="Leave the terminal when i
     examples=[
         "ampacity up                       in the foreground; Ctrl-C ends it",
         "ampacity up --detach              and ampacity down",
+        "ampacity up --ephemeral           nothing is kept on disk",
         "ampacity up --listen tcp:8786     other machines can join, too",
         "ampacity up --python .venv/bin/python --slots 4",
     ],
@@ -69,7 +73,8 @@ def up_command(
 ) -> int:
     """Run a coordinator with slots of its own on this machine.
 
-    The commands of this user on this machine find it by themselves.
+    The commands of this user on this machine find it by themselves. What it has accepted is on
+    disk, in the state folder, and goes on at its next start; --ephemeral turns that off.
     """
     ready = (ready_file, ready_fd, tokens)
     return _coordinate(common.settings, common.settings["slots"], ready, detach)
@@ -97,7 +102,8 @@ def coordinator_command(
     """Run a coordinator for workers of other machines, without slots unless --slots says so.
 
     It prints the line to paste on a worker, and one for clients. Over the network everything is
-    encrypted, and nobody comes in without a token.
+    encrypted, and nobody comes in without a token. What it has accepted is on disk, and goes on
+    at its next start; --ephemeral turns that off.
     """
     slots = common.settings["slots"] or 0
     return _coordinate(common.settings, slots, (ready_file, ready_fd, tokens), detach)
@@ -133,8 +139,10 @@ def _serve_coordinator(
 
     async def main(reactor: Any) -> int:
         from .hosting import Host, forget_tokens
+        from .supervisor import Supervisor
 
         forget_tokens()
+        supervisor = Supervisor.of_environment(reactor)
         host = Host(reactor, settings, slots)
         host.startService()
         try:
@@ -144,8 +152,10 @@ def _serve_coordinator(
                 await host.hand_out_tokens(ready[2])
             show(facts)
             announce(facts, *ready[:2])
+            supervisor.ready(f"listens at {', '.join(host.listening)}")
             await host.stopped
         finally:
+            supervisor.stopping("stores what it has")
             await host.stopService()
             if ready[0] is not None:
                 ready[0].unlink(missing_ok=True)
@@ -160,6 +170,7 @@ def _serve_coordinator(
     "python",
     "setup",
     "grace",
+    "lifetime",
     "reactor",
     "state",
     name="join",
@@ -168,6 +179,7 @@ def _serve_coordinator(
         "ampacity join 'host:8786#TOKEN'              as the coordinator printed it",
         "ampacity join --token-file worker.token      the line in a file",
         "ampacity join host:8786                      a later time: the credential is kept",
+        "ampacity join --lifetime 2h host:8786        gone after two hours, its jobs in order",
     ],
 )
 @click.argument("address", required=False, metavar="[ADDRESS[#TOKEN]]")
@@ -183,7 +195,8 @@ def join_command(
     """Offer this machine's processors to a coordinator.
 
     The token is needed once: the worker gets a credential of its own and keeps it. It connects
-    again by itself. SIGTERM lets what runs end within the grace, and gives the rest back.
+    again by itself. SIGTERM lets what runs end within the grace, and gives the rest back; a
+    second one ends the grace. With a lifetime it does the same by itself, in time to be gone.
     """
     from .hosting import destination
     from .reacting import install_reactor, react
@@ -194,33 +207,44 @@ def join_command(
     to = destination(settings, address)
     install_reactor(settings["reactor"])
 
-    async def main(reactor: Any) -> int:
-        return await _work(reactor, settings, to, ready_file, ready_fd)
+    hurry: list[Callable[[], object]] = []
 
-    return react(main, settings["log_level"], settings["log_format"], service=True)
+    async def main(reactor: Any) -> int:
+        return await _work(reactor, settings, to, (ready_file, ready_fd), hurry)
+
+    return react(main, settings["log_level"], settings["log_format"], service=True, hurry=hurry)
 
 
 async def _work(
-    reactor: Any, settings: Settings, to: Any, ready_file: Path | None, ready_fd: int | None
+    reactor: Any,
+    settings: Settings,
+    to: Any,
+    ready: tuple[Path | None, int | None],
+    hurry: list[Callable[[], object]],
 ) -> int:
     from shutil import rmtree
 
-    from .hosting import forget_tokens, make_agent
+    from .hosting import forget_tokens, make_agent, tell_of_agent
+    from .supervisor import Supervisor
 
     forget_tokens()
-    agent, folder = make_agent(reactor, settings, to)
+    supervisor = Supervisor.of_environment(reactor)
+    agent, pool, folder = make_agent(reactor, settings, to)
+    hurry.append(lambda: pool.stop(0))
+    tell_of_agent(supervisor, agent, str(to.address))
     agent.startService()
     try:
         name = await _joined(agent)
         click.echo(f"joined {to.address} as {name}")
         facts = {"ready": True, "pid": os.getpid(), "name": name, "address": str(to.address)}
-        announce(facts, ready_file, ready_fd)
+        announce(facts, *ready)
         await agent.done
     finally:
+        supervisor.stopping("finishes what runs, and gives back the rest")
         await agent.stopService()
         rmtree(folder, ignore_errors=True)
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
+        if ready[0] is not None:
+            ready[0].unlink(missing_ok=True)
     return Exit.DONE
 
 
@@ -246,7 +270,8 @@ async def _joined(agent: Any) -> str:
 def down_command(common: Common) -> int:
     """Stop the coordinator that runs here, and wait until it has stopped.
 
-    What it holds is gone with it: jobs that wait or run are ended, and their number is told.
+    Jobs that wait or run go on at its next start; of an ephemeral one they end with it. Their
+    number is told.
     """
     from ..protocol.errors import NoCoordinator
     from .connecting import access_folder, client
@@ -274,7 +299,7 @@ async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
     with contextlib.suppress(Disconnected, ConnectionClosed):  # it went before it could answer
         await link.shutdown()
     if elsewhere:
-        say(f"the coordinator is stopping{_ended_with(status)}")
+        say(f"the coordinator is stopping{ended_with(status)}")
         return Exit.DONE
     until = reactor.seconds() + STOPPING
     while access.holder() == pid or _lives(pid):
@@ -282,16 +307,24 @@ async def _down(reactor: Any, link: Any, access: Any, elsewhere: bool) -> int:
             say(f"process {pid} still has not stopped after {STOPPING:.0f} s; see {access.log}")
             return Exit.JOB_FAILED
         await deferLater(reactor, 0.05)
-    say(f"the coordinator has stopped{_ended_with(status)}")
+    say(f"the coordinator has stopped{ended_with(status)}")
     return Exit.DONE
 
 
-def _ended_with(status: dict[str, Any]) -> str:
-    """How many jobs, of whatever client, had not ended."""
-    count = sum(status[state] for state in ("queued", "sent", "running"))
-    if not count:
-        return ""
-    return f"; {count} {'job' if count == 1 else 'jobs'} had not ended, and will not"
+def ended_with(status: dict[str, Any]) -> str:
+    """What became of the jobs, of whatever client: how many had not ended, or wait to be read."""
+    durable = status.get("durable")
+    count = sum(status.get(state, 0) for state in ("queued", "sent", "running", "delayed"))
+    unread = status.get("unfetched", 0)
+    facts = []
+    if count:
+        what = f"{count} {'job' if count == 1 else 'jobs'} had not ended, and "
+        go_on = "goes on" if count == 1 else "go on"
+        facts.append(what + (f"{go_on} at its next start" if durable else "will not"))
+    if unread and durable:
+        results = "1 result waits" if unread == 1 else f"{unread} results wait"
+        facts.append(f"{results} to be fetched")
+    return "".join(f"; {fact}" for fact in facts)
 
 
 def _lives(pid: int | None) -> bool:

@@ -124,8 +124,15 @@ TABLE: tuple[Setting, ...] = (
     Setting("token-file", "FILE", _path, None, "A file that holds the token for ADDRESS."),
     Setting("token", "", _text, None, "The token itself.", secret=True, flag=False),
     Setting("access", "FOLDER", _path, None, "Where this machine's coordinator is found."),
-    Setting("state", "FOLDER", _path, None, "Where keys and credentials are kept."),
-    Setting("patience", "TIME", duration, 5.0, "How long to try to reach a coordinator."),
+    Setting("state", "FOLDER", _path, None, "Where jobs, keys and credentials are kept."),
+    Setting("ephemeral", "", _flag, False, "Keep jobs in memory only: they end with the process."),
+    Setting(
+        "patience",
+        "TIME",
+        duration,
+        None,
+        "How long to try to reach a coordinator; default: 5s, and 10m for one that went away.",
+    ),
     Setting("log-level", "LEVEL", _choice(*_LEVELS), "info", "debug, info, warn or error."),
     Setting("log-format", "FORMAT", _choice("text", "json"), "text", "text or json."),
     Setting("slots", "N", count, None, "Jobs that run at once; default: the usable processors."),
@@ -138,8 +145,26 @@ TABLE: tuple[Setting, ...] = (
     Setting("advertise", "HOST", _text, None, "The host name in the lines for other machines."),
     Setting("name", "NAME", _text, None, "What the worker is called; default: the host's name."),
     Setting("grace", "TIME", duration, 10.0, "How long running jobs may go on when it stops."),
+    Setting("lifetime", "TIME", duration, None, "Leave in time to be gone after this long."),
     Setting("reactor", "NAME", _text, None, "Twisted's reactor: epoll, poll, select, asyncio."),
     Setting("progress", "", _flag, None, "A progress bar, also where stderr is no terminal."),
+    # how much a coordinator keeps: for the files, and so without flags; the defaults are those of
+    # ``coordinator.settings``, told here so that nothing is imported for them
+    Setting(
+        "retain-age", "TIME", duration, 7 * 86400.0, "Ended jobs are kept this long.", flag=False
+    ),
+    Setting(
+        "retain-unfetched",
+        "TIME",
+        duration,
+        30 * 86400.0,
+        "The same, while nobody has fetched their results.",
+        flag=False,
+    ),
+    Setting("retain-jobs", "N", count, 1_000_000, "As many ended jobs are kept.", flag=False),
+    Setting("retain-bytes", "SIZE", size, 4 << 30, "As much of ended jobs is kept.", flag=False),
+    Setting("queue-jobs", "N", count, 10_000_000, "As many jobs may wait.", flag=False),
+    Setting("queue-bytes", "SIZE", size, 4 << 30, "As much may their arguments take.", flag=False),
 )
 
 BY_KEY = {setting.key: setting for setting in TABLE}

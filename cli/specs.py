@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -53,6 +55,28 @@ _OPTIONS = (
         "--env", metavar="NAME[=VALUE]", multiple=True, help="A variable; alone: as it is here."
     ),
     click.option(
+        "--retries",
+        type=click.IntRange(0),
+        default=0,
+        help="How often to run again what failed or timed out.",
+    ),
+    click.option(
+        "--retry-on",
+        metavar="ERROR",
+        multiple=True,
+        help="Only after this error, as ValueError or module.Error; default: any.",
+    ),
+    click.option(
+        "--backoff",
+        type=DURATION,
+        help="Before the first retry, then twice as long each time; default: 1s.",
+    ),
+    click.option(
+        "--max-losses",
+        type=click.IntRange(0),
+        help="How often to run again after the death of a process or a machine; default: 2.",
+    ),
+    click.option(
         "--ship", metavar="MODULE", multiple=True, help="Send a module of yours with the job."
     ),
 )
@@ -86,6 +110,7 @@ class Wanted:
         self._options = options
         self._environment = tuple(variable(text) for text in options["env"])
         self._checked = self._checked_options()
+        self._again = _again(options)
 
     def _checked_options(self) -> dict[str, Any]:
         from ..client.options import Options
@@ -116,7 +141,44 @@ class Wanted:
             ships=tuple(ships),
             attach=attach,
             **self._checked,
+            **self._again,
         )
+
+
+def _again(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec's fields that say when a job runs again."""
+    errors = tuple(error_name(text) for text in options["retry_on"])
+    if not options["retries"]:
+        for name in ("retry_on", "backoff"):
+            if options[name]:
+                flag = "--" + name.replace("_", "-")
+                raise click.UsageError(f"{flag} says how to retry: give --retries, too")
+    return {
+        "retries": options["retries"],
+        "retry_on": errors or None,
+        "backoff": 1.0 if options["backoff"] is None else options["backoff"],
+        "max_losses": options["max_losses"],
+    }
+
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def error_name(text: str) -> str:
+    """An error's class as specs name it, ``module.Class``; a built-in one needs no module.
+
+    Raises:
+        click.UsageError: it is no such name.
+    """
+    if _DOTTED.fullmatch(text):
+        return text
+    found = getattr(builtins, text, None)
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return f"{found.__module__}.{found.__qualname__}"
+    raise click.UsageError(
+        f"--retry-on {text!r:.60}: an error is written ValueError, if it is built in, else with "
+        "its module, as requests.exceptions.Timeout"
+    )
 
 
 def _here() -> str | None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import click
 from twisted.internet.error import ReactorNotRunning
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from ..protocol.errors import AmpacityError
-from .settings import Settings, twist_parameters
+from .failures import exit_code
+from .settings import BY_KEY, Settings, twist_parameters
 
 
 class SettingsOptions(usage.Options):
@@ -24,6 +29,11 @@ class SettingsOptions(usage.Options):
     def rows(*keys: str) -> list[list[Any]]:
         """``optParameters``."""
         return twist_parameters(*keys)
+
+    @staticmethod
+    def flags(*keys: str) -> list[list[Any]]:
+        """``optFlags``."""
+        return [[BY_KEY[key].name, None, BY_KEY[key].help] for key in keys]
 
     def postOptions(self) -> None:
         """Have every value read, so that a mistake is told as one of usage."""
@@ -38,7 +48,8 @@ class SettingsOptions(usage.Options):
 def settings_of(options: Any, keys: tuple[str, ...]) -> Settings:
     """The settings with these options as flags."""
     given = {key: options.get(key.replace("_", "-"), options.get(key)) for key in keys}
-    return Settings({key: value for key, value in given.items() if value not in (None, [])})
+    # Twisted's flags are 1, or 0 where they are not given
+    return Settings({key: value for key, value in given.items() if value not in (None, [], 0)})
 
 
 @contextlib.contextmanager
@@ -56,6 +67,29 @@ def stop_with(reactor: Any) -> None:
         reactor.stop()
     except ReactorNotRunning:
         reactor.callWhenRunning(reactor.stop)
+
+
+def end_in_order(reactor: Any) -> None:
+    """Stop the reactor, if that has not been asked for already."""
+    with contextlib.suppress(ReactorNotRunning):
+        reactor.stop()
+
+
+def end_with(reactor: Any, failure: Failure) -> None:
+    """Stop the reactor, and end the process with what tells the failure: twist itself ends with 0.
+
+    Whoever supervises a service starts it again after a failure only.
+    """
+    assert failure.value is not None
+    stop_with(reactor)
+    atexit.register(_exit, exit_code(failure.value))
+
+
+def _exit(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def end_well_at_sigterm(reactor: Any) -> None:

@@ -9,9 +9,20 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from .twisting import SettingsOptions, end_well_at_sigterm, settings_of, stop_with, told_by_exit
+from .supervisor import Supervisor
+from .twisting import (
+    SettingsOptions,
+    end_in_order,
+    end_well_at_sigterm,
+    end_with,
+    settings_of,
+    told_by_exit,
+)
 
-_KEYS = ("coordinator", "token_file", "slots", "name", "python", "setup", "grace", "state")
+_KEYS = (
+    *("coordinator", "token_file", "slots", "name"),
+    *("python", "setup", "grace", "lifetime", "state"),
+)
 
 
 class Options(SettingsOptions):
@@ -25,20 +36,23 @@ def makeService(options: usage.Options) -> IService:
     """The agent of this machine."""
     from twisted.internet import reactor
 
-    from .hosting import destination, forget_tokens, make_agent
+    from .hosting import destination, forget_tokens, make_agent, tell_of_agent
 
     settings = settings_of(options, _KEYS)
     with told_by_exit():
         to = destination(settings, None)
         forget_tokens()
-        agent, folder = make_agent(reactor, settings, to)
+        agent, _pool, folder = make_agent(reactor, settings, to)
     end_well_at_sigterm(reactor)
     reactor.addSystemEventTrigger("after", "shutdown", rmtree, folder, True)
     log = Logger()
+    supervisor = Supervisor.of_environment(reactor)
+    tell_of_agent(supervisor, agent, str(to.address))
+    reactor.addSystemEventTrigger("before", "shutdown", supervisor.stopping)
 
     def failed(failure: Failure) -> None:
         log.error("the worker cannot go on: {why}", why=failure.getErrorMessage())
-        stop_with(reactor)
+        end_with(reactor, failure)
 
-    agent.done.addErrback(failed)
+    agent.done.addCallbacks(lambda _: end_in_order(reactor), failed)
     return agent

@@ -104,7 +104,7 @@ class RemoteCoordinator:
         folder = await self._session.values.folder()
         await download(self.connection, ref, folder)
         self._reading[ref] += 1
-        return folder.path(ref)
+        return folder.file(ref)
 
     def release_blob(self, ref: BlobRef) -> None:
         """The file has been read; the last reader removes it."""

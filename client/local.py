@@ -46,7 +46,9 @@ class LocalCluster:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="ampacity-"))
         self._own_folder = folder is None
         self.defer_to_thread = threads_of(reactor)
-        self.blobs = BlobFolder(self.folder / "blobs", self.defer_to_thread)
+        self.blobs = BlobFolder(
+            self.folder / "blobs", self.defer_to_thread, durable=not self._own_folder
+        )
         self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
         self._reactor = reactor
         self._joining: IDelayedCall | None = None

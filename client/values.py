@@ -55,7 +55,9 @@ class Values:
 
         async with self._opening:
             if self._folder is None:
-                folder = BlobFolder(self._spool.folder / "fetched", self._defer_to_thread)
+                folder = BlobFolder(
+                    self._spool.folder / "fetched", self._defer_to_thread, durable=False
+                )
                 await folder.start()
                 self._folder = folder
         return self._folder

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
-import attrs
 import platformdirs
 
-from .errors import AlreadyRunning, InsecureFolder
+from .errors import InsecureFolder
+from .folderlock import FolderLock
+from .mounts import check_local
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_PROBES = 5  # a look at the lock, see ``holder``, takes it for a moment
-_PROBE_SECONDS = 0.01
 
 
 class AccessFolder:
@@ -29,7 +26,9 @@ class AccessFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
-        self._lock: int | None = None
+        self._lock = FolderLock(
+            self.path, "use it, end it (ampacity down), or name another folder (--access)"
+        )
 
     @classmethod
     def default(cls) -> AccessFolder:
@@ -49,10 +48,6 @@ class AccessFolder:
     @property
     def log(self) -> Path:
         return self.path / "coordinator.log"
-
-    @property
-    def _lock_file(self) -> Path:
-        return self.path / "lock"
 
     def create(self) -> None:
         """Make the folder, readable by its owner only, and check it."""
@@ -76,67 +71,33 @@ class AccessFolder:
         Raises:
             AlreadyRunning: another coordinator holds it.
         """
-        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            self._take(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._lock = descriptor
-
-    def _take(self, descriptor: int) -> None:
-        for probe in range(_PROBES):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if probe == _PROBES - 1:
-                    raise AlreadyRunning(self._who(descriptor)) from None
-                time.sleep(_PROBE_SECONDS)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-
-    def _who(self, descriptor: int) -> str:
-        pid = _pid_in(descriptor)
-        who = "another coordinator" if pid is None else f"the coordinator with pid {pid}"
-        return f"{who} holds {self.path}; use it, end it (ampacity down), or name another folder"
+        self._lock.take()
 
     def unlock(self) -> None:
-        if self._lock is not None:
-            os.ftruncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def holder(self) -> int | None:
-        """The process id of the living coordinator that holds this folder; 0 if it cannot be told.
-
-        It is found by trying the lock, shared and for a moment: a process that ended holds none.
-        """
-        try:
-            descriptor = os.open(self._lock_file, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _pid_in(descriptor) or 0
-        else:
-            return None
-        finally:
-            os.close(descriptor)
+        """The process id of the coordinator that holds this folder, see ``FolderLock``."""
+        return self._lock.holder()
 
 
-@attrs.frozen
 class StateFolder:
-    """What outlives a process: the coordinator's key, who it has let in, a worker's credentials."""
+    """What outlives a process: the coordinator's key, its store, whom it has let in; a worker's
+    credentials."""
 
-    path: Path
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).absolute()
+        self._lock = FolderLock(
+            self.path,
+            "use it, end it (ampacity down), name another folder (--state), "
+            "or keep nothing on disk (--ephemeral)",
+        )
 
     @classmethod
     def default(cls) -> StateFolder:
         """``AMPACITY_STATE``, or the platform's folder for the state of programs."""
         given = os.environ.get("AMPACITY_STATE")
-        return cls(Path(given or platformdirs.user_state_dir("ampacity")).absolute())
+        return cls(given or platformdirs.user_state_dir("ampacity"))
 
     @property
     def key(self) -> Path:
@@ -148,12 +109,40 @@ class StateFolder:
         """The hashes of what the coordinator has handed out."""
         return self.path / "credentials.json"
 
+    @property
+    def store(self) -> Path:
+        """The folder of the coordinator's store: jobs, and their large values."""
+        return self.path / "store"
+
     def joined(self, name: str) -> Path:
         """A worker's own credential, by a name of the worker's choice."""
         return self.path / "joined" / f"{name.replace('/', '_')}.token"
 
     def create(self) -> None:
         make_private(self.path)
+
+    def lock(self) -> None:
+        """Be the only coordinator that uses the store, until ``unlock`` or the process ends.
+
+        Raises:
+            AlreadyRunning: another one does.
+        """
+        self._lock.take()
+
+    def unlock(self) -> None:
+        self._lock.release()
+
+    def holder(self) -> int | None:
+        """The process id of the coordinator that uses the store, see ``FolderLock``."""
+        return self._lock.holder()
+
+    def check_store(self) -> None:
+        """Blocking: see that the store can be kept in its folder.
+
+        Raises:
+            StoreRefused: the folder is on a network file system.
+        """
+        check_local(self.store)
 
 
 def make_private(folder: Path) -> None:
@@ -208,8 +197,3 @@ def read_secret(path: Path) -> bytes:
     """
     check_private(path)
     return path.read_bytes()
-
-
-def _pid_in(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 20, 0).strip()
-    return int(text) if text.isdigit() else None

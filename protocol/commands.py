@@ -294,9 +294,13 @@ class Begun(_Command):
 
 
 class Finished(_Command):
-    """A frame of reports. The answer acknowledges it; the worker keeps them until then."""
+    """A frame of reports. The answer acknowledges it; the worker keeps them until then.
+
+    With ``STORAGE_FULL`` none of them is recorded: they come again, after a while.
+    """
 
     arguments = [(b"reports", Frame())]
+    errors = {**_ALWAYS, errors.StorageFull: b"STORAGE_FULL"}
 
 
 class Returned(_Command):
@@ -370,8 +374,15 @@ class PutChunk(_Command):
 
 
 class GetChunk(_Command):
-    """A piece of a blob, from ``offset``, at most ``CHUNK_SIZE`` bytes."""
+    """A piece of a blob, from ``offset``, at most ``CHUNK_SIZE`` bytes.
 
-    arguments = [(b"digest", amp.String()), (b"offset", amp.Integer())]
+    ``again``: what came before did not have the hash; the file is verified before it is served.
+    """
+
+    arguments = [
+        (b"digest", amp.String()),
+        (b"offset", amp.Integer()),
+        (b"again", amp.Boolean(optional=True)),
+    ]
     response = [(b"data", Frame())]
-    errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB"}
+    errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB", errors.Damaged: b"DAMAGED"}

@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost as TransportLost
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -26,6 +26,7 @@ from . import commands, limits
 from .boxes import BoxReader
 from .errors import AmpacityError, Disconnected, Malformed, TooLarge
 from .faults import cannot_read, error_in, own_error, remote_error, show, show_peer
+from .liveness import Liveness
 from .turns import Turn
 
 Lost = Callable[[Failure], None]
@@ -63,16 +64,14 @@ class Connection(amp.AMP):
         self.lost: Failure | None = None
         self._on_lost: list[Lost] = []
         self.closing = False
-        self._heard = 0.0
+        self.liveness = Liveness(clock, self._ping, self.drop)
         self._greeted = 0  # bytes received before admission
         self._boxes = BoxReader(limits.GREETING_BYTES)
         self._asks = self._ask_bytes = 0
         self._slowed = False  # not read from: too many of its questions are open
-        self._blocked: float | None = None  # not read from: it takes nothing, since then
         self._turn = None if clock is None else Turn.of(clock)
         self._rest: Boxes | None = None  # boxes for the next turn
         self._unread = b""  # what came after those
-        self._watch: IDelayedCall | None = None
 
     # -- for the sides that use it ----------------------------------------------------------------
 
@@ -81,8 +80,7 @@ class Connection(amp.AMP):
         self.locator = locator
         self.admitted = True
         self._boxes.most_bytes = limits.BOX_BYTES
-        self._heard = self._now()
-        self._watch_later()
+        self.liveness.begin()
 
     def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
         """Ask the peer. Never raises; the Deferred fails with one of ``errors``.
@@ -135,15 +133,14 @@ class Connection(amp.AMP):
         with contextlib.suppress(AttributeError, OSError):
             transport.setTcpNoDelay(True)  # only TCP has it; TLS passes it on
             transport.setTcpKeepAlive(True)
-        self._heard = self._now()
+        self.liveness.heard()
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._read_the_rest(in_turn=False)  # the connection is gone, what it brought is not
         self.closing = True
         self.lost = reason
-        if self._watch is not None and self._watch.active():
-            self._watch.cancel()
+        self.liveness.end()
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
         callbacks, self._on_lost = self._on_lost, []
@@ -159,7 +156,7 @@ class Connection(amp.AMP):
     def dataReceived(self, data: bytes) -> None:
         if self.closing:
             return
-        self._heard = self._now()
+        self.liveness.heard()
         if not self.admitted:
             self._greeted += len(data)
             if self._greeted > limits.GREETING_BYTES:
@@ -355,11 +352,11 @@ class Connection(amp.AMP):
         self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
-        self._blocked = self._now()
+        self.liveness.takes(False)
         self._read_or_not()
 
     def resumeProducing(self) -> None:
-        self._blocked = None
+        self.liveness.takes(True)
         self._read_or_not()
 
     def stopProducing(self) -> None:
@@ -368,31 +365,13 @@ class Connection(amp.AMP):
     def _read_or_not(self) -> None:
         if self.transport is None or self.closing:
             return
-        if self._slowed or self._blocked is not None or self._rest is not None:
+        self.liveness.deaf = self._slowed
+        if self._slowed or self.liveness.blocked is not None or self._rest is not None:
             self.transport.pauseProducing()
         else:
-            self._heard = self._now()  # it could not be heard meanwhile
+            self.liveness.heard()  # it could not be heard meanwhile
             self.transport.resumeProducing()
 
-    def _now(self) -> float:
-        return 0.0 if self.clock is None else self.clock.seconds()
-
-    def _watch_later(self) -> None:
-        if self.clock is not None and not self.closing:
-            self._watch = self.clock.callLater(limits.PING_INTERVAL, self._look)
-
-    def _look(self) -> None:
-        """Once an interval: is anybody there?"""
-        now = self._now()
-        if self._blocked is not None and now - self._blocked >= limits.BLOCKED_DEADLINE:
-            self.drop(f"it has taken nothing for {now - self._blocked:.0f} s")
-        elif self._blocked is None and not self._slowed:
-            self._ask_if_silent(now - self._heard)
-        self._watch_later()
-
-    def _ask_if_silent(self, silent: float) -> None:
-        if silent >= limits.PING_DEADLINE:
-            self.drop(f"nothing was heard of it for {silent:.0f} s")
-        elif silent >= limits.PING_INTERVAL:
-            # a loss is reported to whoever waits on the connection, not to the ping
-            self.call(commands.Ping).addErrback(lambda _: None)
+    def _ping(self) -> None:
+        # a loss is reported to whoever waits on the connection, not to the ping
+        self.call(commands.Ping).addErrback(lambda _: None)

@@ -26,7 +26,7 @@ from .access import AccessFolder
 from .addresses import Address, parse_address
 from .commands import PROTOCOL_VERSIONS, Authenticate, Hello
 from .connection import Connection
-from .errors import Disconnected, NoCoordinator, TokenRefused
+from .errors import Disconnected, NoCoordinator, TokenRefused, VersionMismatch
 from .tls import ClientTLS, check_key
 from .tokens import Role, Token, parse_token
 
@@ -45,6 +45,8 @@ class Greeted:
     """Who we are to it."""
     software: str
     """Its version of ampacity."""
+    version: int = PROTOCOL_VERSIONS[-1]
+    """The version of the protocol that both sides speak."""
     credential: Token | None = None
     """For a worker that came with a join token: what to show from now on, to be kept."""
 
@@ -158,6 +160,7 @@ async def _greet(
     hello = await connection.call(
         Hello, versions=list(PROTOCOL_VERSIONS), role=role, software=software()
     )
+    _check_version(hello)
     proof: dict[str, Any] = {"client": "local", "credential": None}
     if not hello["open"]:
         if token is None:
@@ -171,8 +174,18 @@ async def _greet(
         term=hello["term"],
         client=proof["client"],
         software=hello["software"],
+        version=hello["version"],
         credential=None if credential is None else parse_token(credential),
     )
+
+
+def _check_version(hello: dict[str, Any]) -> None:
+    if hello["version"] not in PROTOCOL_VERSIONS:
+        ours = ", ".join(map(str, PROTOCOL_VERSIONS))
+        raise VersionMismatch(
+            f"the coordinator runs ampacity {hello['software']:.40} and answered with version "
+            f"{hello['version']} of the protocol; ampacity {software()} here speaks version {ours}"
+        )
 
 
 @implementer(IHandshakeListener)

@@ -136,7 +136,7 @@ class InsecureFolder(Refused):
 
 
 class AlreadyRunning(Refused):
-    """Another coordinator holds this access folder."""
+    """Another coordinator holds this folder."""
 
 
 class QueueFull(Refused):

@@ -3,7 +3,8 @@
 A transfer holds at most ``CHUNKS_IN_FLIGHT`` chunks in memory, whatever the size of the value.
 Requests for the same blob on the same connection share one transfer, which ends early only when
 the last of them is cancelled. A transfer that failed can be asked for again, on this connection
-or on the next. The receiving ``BlobFolder`` verifies the hash.
+or on the next. The receiving ``BlobFolder`` verifies the hash; who has served a file that is
+damaged looks at it again, and drops it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from .blobfiles import WrongBytes, damage
 from .commands import GetChunk, PutChunk
-from .errors import Malformed, NoSuchBlob
+from .errors import Damaged, Malformed, NoSuchBlob
 from .jobs import BlobRef, blob_ref
 from .limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 
@@ -42,7 +44,7 @@ def upload(
     """Send a file as a blob; nothing is sent of what the other side has already.
 
     Fails with ``Malformed`` where the file's bytes are not those of the reference, ``OSError``
-    where it cannot be read, ``QueueFull`` where the other side has no room.
+    where it cannot be read, ``StorageFull`` where the other side has no room.
     """
     return _shared(
         connection, ("put", ref.digest), lambda: _upload(connection, ref, path, defer_to_thread)
@@ -50,7 +52,11 @@ def upload(
 
 
 def download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> Deferred[None]:
-    """Fetch a blob into a folder, unless it is there. Fails with ``NoSuchBlob``, ``Malformed``."""
+    """Fetch a blob into a folder, unless it is there.
+
+    Fails with ``NoSuchBlob``; with ``Damaged`` where its bytes do not have its hash; with
+    ``Malformed`` and, for want of room here, ``StorageFull``.
+    """
     return _shared(connection, ("get", ref.digest), lambda: _download(connection, ref, blobs))
 
 
@@ -83,6 +89,17 @@ async def _upload(
 async def _download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> None:
     if blobs.has(ref.digest):
         return
+    try:
+        await _receive(connection, ref, blobs, again=False)
+    except WrongBytes:
+        # the other side has its file verified now, so that nobody is given these bytes again
+        try:
+            await _receive(connection, ref, blobs, again=True)
+        except WrongBytes:
+            raise Damaged(damage(ref.digest)) from None
+
+
+async def _receive(connection: Connection, ref: BlobRef, blobs: BlobFolder, again: bool) -> None:
     asked: deque[tuple[int, Deferred[dict[str, Any]]]] = deque()
     offsets = _offsets(ref)
     complete = False
@@ -90,7 +107,9 @@ async def _download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> 
     def ask() -> None:
         offset = next(offsets, None)
         if offset is not None:
-            asked.append((offset, connection.call(GetChunk, digest=ref.digest, offset=offset)))
+            doubt = {"again": True} if again and offset == 0 else {}
+            answer = connection.call(GetChunk, digest=ref.digest, offset=offset, **doubt)
+            asked.append((offset, answer))
 
     try:
         for _ in range(CHUNKS_IN_FLIGHT):
@@ -157,9 +176,13 @@ class BlobResponder(amp.CommandLocator):
         return {"have": have}
 
     @GetChunk.responder
-    async def _get_chunk(self, digest: bytes, offset: int) -> dict[str, bytes]:
+    async def _get_chunk(
+        self, digest: bytes, offset: int, again: bool | None = None
+    ) -> dict[str, bytes]:
         if offset < 0 or not self.may_get(digest):
             raise NoSuchBlob
+        if again:
+            self.blobs.doubt(digest)
         return {"data": await self.blobs.read(digest, offset, CHUNK_SIZE)}
 
 

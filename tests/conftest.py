@@ -15,6 +15,7 @@ import inspect
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -80,6 +81,25 @@ def access_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ampacity_command() -> list[str]:
     """The words that start the command line with this interpreter."""
     return [str(Path(sys.executable).with_name("ampacity"))]
+
+
+@pytest.fixture
+def sized_tmpfs(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts small file systems, by their size in bytes: disks that can be filled."""
+    mounted: list[Path] = []
+
+    def mount(size: int) -> Path:
+        folder = tmp_path / f"tmpfs-{len(mounted)}"
+        folder.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(words, check=False).returncode:
+            pytest.skip("needs the right to mount a tmpfs")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 # -- failures in the log --------------------------------------------------------------------------

@@ -121,7 +121,8 @@ class Agent(Service):
         self._in_thread: DeferToThread = defer_to_thread or partial(
             threads.deferToThreadPool, reactor, reactor.getThreadPool()
         )
-        self._cache = BlobCache(BlobFolder(folder / "values", self._in_thread), cache_bytes)
+        values = BlobFolder(folder / "values", self._in_thread, durable=False)
+        self._cache = BlobCache(values, cache_bytes)
         self._uplink = Uplink(reactor, self._cache, self._in_thread)
         self._backoff = Backoff(random or SystemRandom())
         self._telling = LoopingCall(self._tell_state, Load(self._lag))

@@ -56,7 +56,7 @@ class BlobCache:
         Raises:
             NoSuchBlob: it is not there.
         """
-        path = self.blobs.path(ref)
+        path = self.blobs.file(ref)
         if ref.digest not in self._sizes:
             self._sizes[ref.digest] = ref.size
             self.size += ref.size

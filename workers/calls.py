@@ -17,6 +17,7 @@ from ..protocol.jobs import BlobRef, JobSpec, unpack_spec
 from ..protocol.outcomes import Ending, Outcome, Shown, pack_outcome
 from ..protocol.packing import pack, unpack_arguments
 from .results import Sink, describe, pickle_error, pickle_into, plain, show
+from .retrying import worth_retrying
 
 KEPT_CALLS = 256
 """Specs whose function is kept ready in a child."""
@@ -38,6 +39,8 @@ class Ended(NamedTuple):
     ending: int
     body: bytes
     blobs: list[Any]
+    again: bool = True
+    """Whether a failure is worth another attempt."""
 
 
 class Place(NamedTuple):
@@ -102,13 +105,23 @@ class Calls:
         except Interrupted:
             raise
         except BaseException as e:  # noqa: BLE001  # SystemExit is an ending like others
-            return self.failed(e, spec.kind == "value")
+            return self._failed(e, spec, spec.kind == "value")
         return self._succeeded(spec, value)
 
-    def failed(self, error: BaseException, by_value: bool) -> Ended:
+    def not_run(self, error: BaseException, packed: bytes) -> Ended:
+        """The ending of a job, with this spec, that could not even be called."""
+        ready = self._ready.get(packed)
+        try:
+            spec = unpack_spec(packed) if ready is None else ready[0]
+        except Malformed:
+            return self._failed(error, _UNKNOWN, False)
+        return self._failed(error, spec, False)
+
+    def _failed(self, error: BaseException, spec: JobSpec, by_value: bool) -> Ended:
         """The ending for an exception, which travels pickled where that works, always as text."""
         value = pickle_error(error, by_value, self._place.files)
-        return Ended(Ending.FAILED, pack_outcome(Outcome(value=value, error=describe(error))), [])
+        body = pack_outcome(Outcome(value=value, error=describe(error)))
+        return Ended(Ending.FAILED, body, [], worth_retrying(type(error), spec.retry_on))
 
     def _succeeded(self, spec: JobSpec, value: Any) -> Ended:
         if value is None:
@@ -126,7 +139,7 @@ class Calls:
             raise
         except Exception as e:  # noqa: BLE001  # pickling runs code of the user's
             sink.discard()
-            return self._unpicklable(value, e)
+            return self._unpicklable(spec, value, e)
         pickled, path = sink.close()
         if path is None:
             return Ended(Ending.SUCCEEDED, pack((pickled, shown, None, None, None, b"")), [])
@@ -135,14 +148,17 @@ class Calls:
         body = pack((pickled, shown, None, None, None, b""))
         return Ended(Ending.SUCCEEDED, body, [[*pickled, str(kept)]])
 
-    def _unpicklable(self, value: Any, cause: Exception) -> Ended:
+    def _unpicklable(self, spec: JobSpec, value: Any, cause: Exception) -> Ended:
         kind = type(value)
         error = TypeError(
             f"the result, a {kind.__module__}.{kind.__qualname__}, cannot be pickled, so it "
             f"cannot be sent back: {type(cause).__name__}: {cause}"
         )
-        return self.failed(error, False)
+        return self._failed(error, spec, False)
 
+
+_UNKNOWN = JobSpec(kind="import", target="", retry_on=())
+"""In the place of a spec that cannot be read: another attempt could not read it either."""
 
 _NONE = Ended(
     Ending.SUCCEEDED,

@@ -155,7 +155,7 @@ class Batches:
                 self._mode = _CLOSING
         except BaseException as e:  # noqa: BLE001  # a report must be made, whatever it is
             self._mode = _CLOSING
-            ended = self._calls.failed(e, False)
+            ended = self._calls.not_run(e, spec)
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that a job has made, and forgotten to end
         if self._freshness is not None:
@@ -176,7 +176,7 @@ class Batches:
         except Interrupted:
             raise
         except BaseException as e:  # noqa: BLE001  # a module may raise anything at its import
-            ended = self._calls.failed(e, False)
+            ended = self._calls.not_run(e, spec)
         else:
             self._surroundings.set(job, attempt, unpacked.env)
             began = time.monotonic()

@@ -28,10 +28,17 @@ class Dispatch:
         self._given = given
         self._timer: Any = None
         self._stopped = False
+        self._held_back = False
+
+    def hold_back(self, held_back: bool) -> None:
+        """Give nothing until it is allowed again."""
+        self._held_back = held_back
+        self.arm()
 
     def arm(self) -> None:
         """There may be something to give: look at the end of this turn."""
-        if self._timer is None and len(self._waiting) and not self._stopped:
+        idle = self._timer is None and not self._stopped and not self._held_back
+        if idle and len(self._waiting):
             self._timer = self._reactor.callLater(0, self._run)
 
     def stop(self) -> None:
@@ -43,6 +50,8 @@ class Dispatch:
 
     def _run(self) -> None:
         self._timer = None
+        if self._held_back:
+            return
         free = [child for child in self._crew.children() if child.free]
         late = self._reactor.seconds() - SWITCH_AFTER
         for context in self._waiting.contexts():

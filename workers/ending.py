@@ -6,7 +6,9 @@ import signal
 from collections.abc import Callable
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+
+from .patience import Patience
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +32,7 @@ class Ladder:
             (signal.SIGKILL, 0.0),
         ]
         self._send = send
-        self._timer: IDelayedCall | None = None
+        self._timer: Patience | None = None
         self.last: signal.Signals | None = None
 
     def climb(self) -> None:
@@ -38,11 +40,11 @@ class Ladder:
         self._timer = None
         self.last, grace = self._rungs.pop(0)
         if self._rungs:
-            self._timer = self._reactor.callLater(grace, self.climb)
+            self._timer = Patience(self._reactor, grace, self.climb)
         self._send(self.last)
 
     def stop(self) -> None:
         """The process has ended: no more signals."""
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer.stop()
             self._timer = None

@@ -56,6 +56,8 @@ class Done(NamedTuple):
     body: bytes
     blobs: list[list[Any]]
     """``[digest, size, path]`` of what the body refers to."""
+    again: bool
+    """Whether a failure is worth another attempt."""
     signal: int
     """The signal that interrupted it, or 0."""
 

@@ -15,11 +15,13 @@ from .held import Held, Plan, State
 
 
 class Fetching:
-    """``fetched(held)`` or ``failed(held, message)`` follows each ``add``; no message means that
+    """``fetched(held)`` or ``failed(held, error)`` follows each ``add``; no error means that
     the connection went and the attempt may be given back."""
 
     def __init__(
-        self, fetched: Callable[[Held], None], failed: Callable[[Held, str | None], None]
+        self,
+        fetched: Callable[[Held], None],
+        failed: Callable[[Held, AmpacityError | None], None],
     ) -> None:
         self._fetched = fetched
         self._failed = failed
@@ -70,7 +72,7 @@ class Fetching:
     def _plan_failed(self, plan: Plan, failure: Failure) -> None:
         waiting, plan.fetching = plan.fetching or [], None
         for held in waiting:
-            self._failed(held, _message(failure))
+            self._failed(held, _lasting(failure))
 
     def _fetch_payload(self, held: Held) -> None:
         payload = held.payload
@@ -84,17 +86,22 @@ class Fetching:
             self._fetched(held)
 
         self._fetch([payload]).addCallbacks(
-            here, lambda failure: self._failed(held, _message(failure))
+            here, lambda failure: self._failed(held, _lasting(failure))
         )
 
 
-def _message(failure: Failure) -> str | None:
-    """What to say of a blob that is not there; nothing where the connection is to blame."""
+def _lasting(failure: Failure) -> AmpacityError | None:
+    """Why a blob cannot be had; nothing where the connection is to blame."""
     error = failure.value
     if isinstance(error, FirstError):
         error = error.subFailure.value
+    if isinstance(error, AmpacityError) and not isinstance(error, CoordinatorLost):
+        return error
+    return None
+
+
+def message(error: AmpacityError) -> str:
+    """What to say of a job whose blob cannot be had."""
     if isinstance(error, NoSuchBlob):
         return f"the function or an argument of the job is not stored any more: {error}"
-    if isinstance(error, AmpacityError) and not isinstance(error, CoordinatorLost):
-        return f"the function or an argument of the job cannot be fetched: {error}"
-    return None
+    return f"the function or an argument of the job cannot be fetched: {error}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from ..protocol.ports import Beginning
 from .crew import Crew
 from .held import Held
+from .patience import LATE
 from .process import Child
 from .reports import wall_clock
 from .waiting import Waiting
@@ -21,6 +23,7 @@ RELIEVED_AFTER: Final = 0.025
 RETURNED_AFTER: Final = 0.05
 """Seconds that a job waits behind longer ones before it is given back."""
 _SAMPLED_EACH = 10
+_KEPT_PAUSES = 64
 
 
 class LookoutOwner(Protocol):
@@ -59,11 +62,14 @@ class Lookout:
         self._clock = clock
         self._timer: Any = None
         self._ticks = 0
+        self._due = 0.0
+        self._pauses: deque[tuple[float, float]] = deque(maxlen=_KEPT_PAUSES)
 
     def see_to_it(self) -> None:
         """Tick, if there is something to look at."""
         if self._timer is None and any(child.busy for child in self._crew.children()):
             self._timer = self._reactor.callLater(TICK, self._tick)
+            self._due = self._clock() + TICK
 
     def stop(self) -> None:
         """No more ticks."""
@@ -75,6 +81,8 @@ class Lookout:
         self._timer = None
         self._ticks += 1
         now = self._clock()
+        if now - self._due > LATE:
+            self._pauses.append((now, now - self._due))
         begun: list[Beginning] = []
         behind = 0
         for child in list(self._crew.children()):
@@ -100,7 +108,11 @@ class Lookout:
         if elapsed > RELIEVED_AFTER and child.unbegun():
             self._owner.relieve(child)
         timeout = held.plan.spec.timeout
-        if timeout is not None and elapsed > timeout and held.why is None:
+        if timeout is not None and elapsed - self._asleep(mark) > timeout and held.why is None:
             self._owner.time_out(held)
         if self._ticks % _SAMPLED_EACH == 0:
             child.sample_memory()
+
+    def _asleep(self, mark: float) -> float:
+        """Seconds since then in which this process was stopped, and maybe the job with it."""
+        return sum(seconds for at, seconds in self._pauses if at > mark)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, maybeDeferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from ..protocol.errors import CoordinatorLost, Disconnected
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome
 from ..protocol.ports import Holding, WorkerEvents
+from .reports import discard
 
 Files = Sequence[tuple[BlobRef, Path]]
 
@@ -32,7 +33,7 @@ class Reporting:
         self._numbers = itertools.count()
         self._sent: dict[int, list[Report]] = {}
         self._fresh: list[Report] = []
-        self._storing: dict[int, tuple[Report, Files]] = {}
+        self._storing: dict[int, tuple[Report, Files, Deferred[Any] | None]] = {}
         self._armed: Any = None
         self._when_stored: Deferred[None] | None = None
 
@@ -45,7 +46,7 @@ class Reporting:
         self._sent.clear()
         self._fresh = again + self._fresh
         storing, self._storing = self._storing, {}
-        for report, files in storing.values():
+        for report, files, _ in storing.values():
             self.add(report, files)
         if self._fresh:
             self._arm()
@@ -57,27 +58,29 @@ class Reporting:
             self._arm()
             return
         number = next(self._numbers)
-        self._storing[number] = (report, files)
+        self._storing[number] = (report, files, None)
         events = self._events
         if events is not None:
             calls = [maybeDeferred(events.store, ref, path) for ref, path in files]
             stored: Deferred[Any] = DeferredList(calls, fireOnOneErrback=True, consumeErrors=True)
+            self._storing[number] = (report, files, stored)
             stored.addCallbacks(
                 lambda _: self._stored(number), lambda failure: self._not_stored(number, failure)
             )
 
     def _stored(self, number: int) -> None:
-        report, _ = self._storing.pop(number, (None, ()))
+        report, *_ = self._storing.pop(number, (None,))
         if report is not None:
             self.add(report)
         self._tell_when_stored()
 
     def _not_stored(self, number: int, failure: Failure) -> None:
         """Refused: the job has failed. A connection that went: tried again at the next one."""
-        error = failure.value.subFailure.value  # type: ignore[union-attr]
-        if isinstance(error, CoordinatorLost | Disconnected):
+        first = failure.value
+        error = first.subFailure.value if isinstance(first, FirstError) else first
+        if isinstance(error, CoordinatorLost | Disconnected | CancelledError):
             return
-        report, files = self._storing.pop(number, (None, ()))
+        report, files, _ = self._storing.pop(number, (None, (), None))
         if report is not None:
             for _, path in files:
                 path.unlink(missing_ok=True)
@@ -124,7 +127,7 @@ class Reporting:
 
     def _each(self) -> list[Report]:
         sent = [report for reports in self._sent.values() for report in reports]
-        return [*sent, *self._fresh, *(report for report, _ in self._storing.values())]
+        return [*sent, *self._fresh, *(report for report, *_ in self._storing.values())]
 
     def holdings(self) -> list[Holding]:
         """The attempts whose report is not acknowledged."""
@@ -138,9 +141,10 @@ class Reporting:
 
         self._fresh = keep(self._fresh)
         self._sent = {number: keep(reports) for number, reports in self._sent.items()}
-        self._storing = {
-            number: (report, files)
-            for number, (report, files) in self._storing.items()
-            if not unwanted(Holding(report.job, report.attempt))
-        }
+        for number, (report, files, stored) in list(self._storing.items()):
+            if unwanted(Holding(report.job, report.attempt)):
+                del self._storing[number]
+                if stored is not None:
+                    stored.cancel()
+                discard(files)
         self._tell_when_stored()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from ..protocol.errors import AmpacityError, Malformed
 from ..protocol.ids import Attempt, JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import (
@@ -21,6 +22,7 @@ from ..protocol.outcomes import (
     unpack_outcome,
 )  # fmt: skip
 from .held import Held
+from .retrying import worth_retrying
 
 
 def discard(files: Iterable[tuple[BlobRef, Path]]) -> None:
@@ -50,6 +52,7 @@ def succeeded_or_failed(held: Held) -> Report:
         body,
         tuple(BlobRef(digest, size) for digest, size, _ in done.blobs),
         held.packed_log(),
+        done.again,
     )
 
 
@@ -57,7 +60,8 @@ def ended(held: Held, evidence: Evidence | None, began: float | None, seconds: f
     """Cancelled or timed out, as asked for; ``began`` is UNIX time, none if it had not."""
     ending = Ending.CANCELLED if held.why == "cancelled" else Ending.TIMED_OUT
     outcome = Outcome(evidence=evidence, tail=held.tail())
-    return _report(held, ending, outcome, began, seconds)
+    report = _report(held, ending, outcome, began, seconds)
+    return report if held.why == "timed out" else report._replace(again=False)
 
 
 def lost(held: Held, evidence: Evidence, began: float, seconds: float) -> Report:
@@ -65,17 +69,21 @@ def lost(held: Held, evidence: Evidence, began: float, seconds: float) -> Report
     return _report(held, Ending.LOST, Outcome(evidence=evidence, tail=held.tail()), began, seconds)
 
 
-def refused(held: Held, type_name: str, message: str) -> Report:
+def refused(held: Held, kind: type[AmpacityError], message: str) -> Report:
     """It could not be run at all."""
-    error = ErrorText(type_name, message, f"{type_name}: {message}\n")
-    return _report(held, Ending.FAILED, Outcome(error=error), None, 0.0)
+    report = _report(held, Ending.FAILED, Outcome(error=_error(kind, message)), None, 0.0)
+    return report._replace(again=worth_retrying(kind, held.plan.spec.retry_on))
 
 
 def malformed(job: JobId, attempt: Attempt) -> Report:
     """Its spec cannot be read: nothing is known of it but its name."""
-    message = "what the job is to do cannot be read on this worker"
-    error = ErrorText("Malformed", message, f"Malformed: {message}\n")
-    return Report(job, attempt, Ending.FAILED, None, 0.0, pack_outcome(Outcome(error=error)))
+    error = _error(Malformed, "what the job is to do cannot be read on this worker")
+    body = pack_outcome(Outcome(error=error))
+    return Report(job, attempt, Ending.FAILED, None, 0.0, body, again=False)
+
+
+def _error(kind: type[AmpacityError], message: str) -> ErrorText:
+    return ErrorText(kind.__name__, message, f"{kind.__name__}: {message}\n")
 
 
 def _report(

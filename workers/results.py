@@ -19,7 +19,7 @@ from ..protocol.outcomes import ErrorText, Shown
 
 _PLAIN = frozenset({type(None), bool, int, float})
 _OWN_FILES = frozenset(
-    str(Path(__file__).with_name(name)) for name in ("results.py", "calls.py", "child.py")
+    str(Path(__file__).with_name(f"{name}.py")) for name in ("results", "calls", "child", "stage")
 )
 
 

@@ -17,13 +17,14 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from .. import __version__
-from ..protocol.errors import CannotStart, NoSuchJob
+from ..protocol.errors import AmpacityError, CannotStart, NoSuchJob
 from ..protocol.ids import JobId
 from ..protocol.jobs import Assignment
 from ..protocol.limits import OUTPUT_CHUNK
-from ..protocol.outcomes import Evidence, JobLog
+from ..protocol.outcomes import JobLog
 from ..protocol.ports import Beginning, Ended, Holding, WorkerEvents, WorkerInfo
 from . import reports
+from .accounts import Accounts
 from .attached import Attached
 from .calls import blob
 from .crew import Crew
@@ -31,15 +32,15 @@ from .dispatch import Dispatch
 from .ending import Grace
 from .errands import STALE
 from .evidence import evidence_of
-from .fetching import Fetching
+from .fetching import Fetching, message
 from .guard import Guard
-from .held import UNBEGUN, Held, Plans, State, holdings
+from .held import UNBEGUN, Held, Plans, State
 from .launch import ChildOptions, interpreter, make_folders
 from .lookout import Lookout
 from .machine import identity
+from .patience import Patience
 from .process import Child
 from .reaping import Reaper
-from .reporting import Reporting
 from .waiting import Durations, Waiting
 
 STORE_SECONDS = 10.0
@@ -79,16 +80,18 @@ class SlotPool:
         self._crew = Crew(reactor, slots, self._options, self._guard, self)
         self._durations = Durations()
         self._waiting = Waiting(self._durations)
-        self._reporting = Reporting(reactor)
+        self._accounts = Accounts(reactor, self._waiting)
         self._fetching = Fetching(self._fetched, self._not_fetched)
         self._events: WorkerEvents | None = None
-        self._held: dict[tuple[JobId, Any], Held] = {}
+        self._held = self._accounts.held
         self._plans = Plans(identity())
         self._dispatch = Dispatch(reactor, self._crew, self._waiting, self._given)
         self._lookout = Lookout(reactor, slots, self._crew, self._waiting, self)
         self._stopped: Deferred[None] | None = None
-        self._end_timer: Any = None
+        self._patience: Patience | None = None
         self.on_given_up: Callable[[], None] = lambda: None
+        self.on_drain: Callable[[], None] = lambda: None
+        """Called by ``drain``: who made the slots knows how to leave."""
 
     # -- the worker as a whole --------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class SlotPool:
         """Tell this one from now on, and again what the one before did not acknowledge."""
         self._events = events
         self._fetching.bind(events)
-        self._reporting.bind(events)
+        self._accounts.bind(events)
         self._dispatch.arm()
 
     def start(self) -> Deferred[None]:
@@ -128,38 +131,37 @@ class SlotPool:
 
     def held(self) -> list[Holding]:
         """Every attempt that is here, those with an unacknowledged report included."""
-        return [*holdings(list(self._held.values())), *self._reporting.holdings()]
+        return self._accounts.holdings()
 
     def drop(self, unwanted: Iterable[Holding]) -> None:
         """End these without a word, and forget their reports."""
-        gone = set(unwanted)
-        self._reporting.drop(gone.__contains__)
-        self.end([Ended(job, attempt, "superseded") for job, attempt in gone])
+        self.end([Ended(job, attempt, "superseded") for job, attempt in set(unwanted)])
 
     def stop(self, grace: float = 0.0) -> Deferred[None]:
         """Give back what has not begun, let the rest run for ``grace`` seconds, then end it by
-        signals and give it back, too. Fires when no child is left and the reports are sent."""
+        signals and give it back, too. Fires when no child is left and the reports are sent.
+
+        Asked again with less patience, the rest of the grace is shortened.
+        """
         if self._stopped is None:
-            self._end_timer = self._reactor.callLater(grace, self._end_all)
-            self._stopped = Deferred.fromCoroutine(self._stop())
-        elif self._end_timer.active() and grace < self._end_timer.getTime() - self._now():
-            self._end_timer.reset(grace)  # asked again, with less patience
+            self._patience = Patience(self._reactor, grace, self._end_all)
+            self._stopped = Deferred.fromCoroutine(self._stop(self._patience))
+        elif self._patience is not None:
+            self._patience.shorten(grace)
         return self._stopped
 
-    async def _stop(self) -> None:
+    async def _stop(self, patience: Patience) -> None:
         self._crew.close()
         self._dispatch.stop()
         for child in self._crew.children():
             self._waiting.put_back(child.take_back())
-        self.give_back([held for held in self._held.values() if held.state in UNBEGUN])
+        self.give_back(self._accounts.unbegun())
         for child in self._crew.all() - {c for c in self._crew.children() if c.busy}:
             self._crew.dismiss(child)
         await self._crew.when_all_gone()
-        if self._end_timer.active():
-            self._end_timer.cancel()
+        patience.stop()
         self._lookout.stop()
-        await self._reporting.when_stored(STORE_SECONDS)  # before their folder goes
-        self._reporting.flush()
+        await self._accounts.close(STORE_SECONDS)  # before their folder goes
         await self._guard.stop()
         self._reaper.stop()
         await self._in_thread(lambda: shutil.rmtree(self._options.folder, ignore_errors=True))
@@ -182,7 +184,7 @@ class SlotPool:
                 plan, of = self._plans.of(client, spec), (client, spec)
             if plan is None:
                 self._log.error("the spec of job {job} is malformed", job=job)
-                self._reporting.add(reports.malformed(job, attempt))
+                self._accounts.unreadable(job, attempt)
                 continue
             held = self._held[job, attempt] = Held(job, attempt, plan, payload)
             if plan.ready and type(payload) is bytes:
@@ -190,7 +192,7 @@ class SlotPool:
             else:
                 self._fetching.add(held)
         if self._stopped is not None:
-            self.give_back([held for held in self._held.values() if held.state in UNBEGUN])
+            self.give_back(self._accounts.unbegun())
         self._arm()
 
     def _arm(self) -> None:
@@ -203,14 +205,14 @@ class SlotPool:
             self._waiting.add(held, self._now())
             self._arm()
 
-    def _not_fetched(self, held: Held, message: str | None) -> None:
-        """It has failed; or, with no message, it is given back: the connection is to blame."""
+    def _not_fetched(self, held: Held, error: AmpacityError | None) -> None:
+        """It has failed; or, with no error, it is given back: the connection is to blame."""
         if held.state is not State.FETCHING:
             return
-        if message is None:
+        if error is None:
             self.give_back([held])
         else:
-            self._report(held, reports.refused(held, "NoSuchBlob", message))
+            self._accounts.report(held, reports.refused(held, type(error), message(error)))
 
     def retract(self, attempts: Sequence[Holding]) -> None:
         """Give back those of these that have not begun."""
@@ -219,23 +221,24 @@ class SlotPool:
         self.give_back([held for held in wanted if held.state in UNBEGUN and held.why is None])
 
     def end(self, attempts: Sequence[Ended]) -> None:
-        """End attempts; those that run, by signals."""
+        """End attempts; those that run, by signals. What is superseded is killed, and not told."""
         asked = []
         for job, attempt, why in attempts:
             held = self._held.get((job, attempt))
-            if held is not None and held.why is None:
+            if held is not None and (held.why is None or why == "superseded" != held.why):
                 held.why = why
                 asked.append(held)
+        self._accounts.unwanted({Holding(*of[:2]) for of in attempts if of.why == "superseded"})
         self._free_from_children(asked)
         unbegun = [held for held in asked if held.state in UNBEGUN]
         self._waiting.remove(held for held in unbegun if held.state is State.WAITING)
         for held in unbegun:
-            self._report_ended(held, None, None, 0.0)
+            self._accounts.ended(held, None, None, 0.0)
         running = {child.running(): child for child in self._crew.children() if child.busy}
         for held in asked:
             child = running.get(held)
             if child is not None and held.state is State.GIVEN:
-                child.end_running()
+                (child.kill if held.why == "superseded" else child.end_running)()
 
     def _free_from_children(self, wanted: Sequence[Held]) -> None:
         """Take back what has not begun from the children that have one of these."""
@@ -277,6 +280,17 @@ class SlotPool:
             else:
                 self._crew.replace(child)
 
+    def drain(self) -> None:
+        """Leave for good: its maker does what ``stop`` does, and says goodbye."""
+        self.on_drain()
+
+    def hold_back(self, held_back: bool) -> None:
+        """Begin nothing for a while; what runs goes on."""
+        self._dispatch.hold_back(held_back)
+        if held_back:
+            for child in self._crew.children():
+                self.relieve(child)
+
     def given_up(self) -> None:
         """Forget everything; who made the slots may join again."""
         self.drop(self.held())
@@ -316,11 +330,11 @@ class SlotPool:
         self._durations.note(held.plan.key, seconds)
         if not done.signal:
             files = [blob(ref) for ref in done.blobs] if done.blobs else ()
-            self._report(held, reports.succeeded_or_failed(held), files)
+            self._accounts.report(held, reports.succeeded_or_failed(held), files)
             return
         reports.discard(blob(ref) for ref in done.blobs)
         evidence = evidence_of(self.info, child, held.why, done.signal)
-        self._report_ended(held, evidence, done.began, seconds)
+        self._accounts.ended(held, evidence, done.began, seconds)
 
     def batch_ended(self, child: Child, stop: str) -> None:
         """A child is idle again, or wants to be replaced."""
@@ -341,7 +355,7 @@ class SlotPool:
             since = child.mark
             seconds = max(0.0, time.monotonic() - since)
             evidence = evidence_of(self.info, child, running.why)
-            self._report_ended(running, evidence, since, seconds)
+            self._accounts.ended(running, evidence, since, seconds)
         self._crew.gone(child)
         self._in_thread(functools.partial(shutil.rmtree, child.folder, ignore_errors=True))
         self._dispatch.arm()
@@ -352,49 +366,18 @@ class SlotPool:
         waiting = list(self._waiting)
         self._waiting.remove(waiting)
         for held in waiting:
-            self._report(held, reports.refused(held, "CannotStart", str(error)))
+            self._accounts.report(held, reports.refused(held, CannotStart, str(error)))
 
     # -- telling the coordinator ------------------------------------------------------------------
 
     def begun(self, beginnings: Sequence[Beginning]) -> None:
         """These have been running for a while."""
-        if self._events is not None:
-            self._events.begun(beginnings)
+        self._accounts.begun(beginnings)
 
     def time_out(self, held: Held) -> None:
         """This one has run for longer than it may."""
         self.end([Ended(held.job, held.attempt, "timed out")])
 
-    def _report(self, held: Held, report: Any, files: Any = ()) -> None:
-        attached = held.attached
-        if attached is not None and not attached.over(lambda: self._report(held, report, files)):
-            return
-        self._forget(held)
-        if held.why != "superseded":
-            self._reporting.add(report, files)
-        else:
-            reports.discard(files)
-
-    def _forget(self, held: Held) -> None:
-        held.state = State.GONE
-        self._held.pop((held.job, held.attempt), None)
-
-    def _report_ended(
-        self, held: Held, evidence: Evidence | None, since: float | None, seconds: float
-    ) -> None:
-        """It was ended, as somebody asked for; or else its child died under it."""
-        began = None if since is None else reports.wall_clock(since)
-        if held.why == "stopped":
-            self.give_back([held])
-        elif held.why is None and evidence is not None and began is not None:
-            self._report(held, reports.lost(held, evidence, began, seconds))
-        else:
-            self._report(held, reports.ended(held, evidence, began, seconds))
-
     def give_back(self, given_back: Sequence[Held]) -> None:
         """These will not run here."""
-        self._waiting.remove(held for held in given_back if held.state is State.WAITING)
-        for held in given_back:
-            self._forget(held)
-        if given_back and self._events is not None:
-            self._events.returned(holdings(given_back))
+        self._accounts.give_back(given_back)

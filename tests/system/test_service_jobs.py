@@ -245,7 +245,7 @@ async def test_blobs_go_up_and_down(cluster: Cluster, tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path / "worker", defer)
     await blobs.start()
     await download(worker.connection, ref, blobs)
-    assert blobs.path(ref).read_bytes() == path.read_bytes()
+    assert blobs.file(ref).read_bytes() == path.read_bytes()
 
 
 @pytest_twisted.ensureDeferred
@@ -302,7 +302,7 @@ async def test_a_client_that_does_not_read_is_not_read(
     asked = [connection.call(commands.Query, question="x", details=details) for _ in range(8)]
     big = {"after": None, "limit": 500, "state": None, "name": None, "group": None, "newest": False}
     await submit_quietly(connection, big)
-    await until(lambda: served._blocked is not None)
+    await until(lambda: served.liveness.blocked is not None)
     _friend, other = await cluster.client(tcp=False, session=b"f" * 16)
     assert await other.call(commands.Query, question="status", details={})
     connection.abort()

@@ -334,11 +334,38 @@ def test_a_silent_peer_is_asked_and_then_left(peer_of: Any, clock: Any) -> None:
     peer = peer_of()
     clock.advance(limits.PING_INTERVAL)
     assert [box[b"_command"] for box in peer.heard()] == [b"Ping"]
-    clock.advance(limits.PING_DEADLINE - limits.PING_INTERVAL - 0.1)
+    clock.advance(limits.PING_INTERVAL)
+    clock.advance(limits.PING_INTERVAL - 0.1)
+    assert not peer.aborted
+    clock.advance(0.1)
+    assert peer.aborted
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_peer_is_not_left_for_a_pause_of_our_own(peer_of: Any, clock: Any) -> None:
+    peer = peer_of()
+    clock.advance(limits.PING_INTERVAL)
+    clock.advance(3600)  # SIGSTOP, SIGCONT: the timer comes before what waits in the socket
+    assert not peer.aborted
+    assert [box[b"_command"] for box in peer.heard()] == [b"Ping", b"Ping"]
+    clock.advance(limits.PING_INTERVAL)
     assert not peer.aborted
     clock.advance(limits.PING_INTERVAL)
     assert peer.aborted
-    assert clock.getDelayedCalls() == []
+
+
+def test_a_pause_of_our_own_does_not_count_for_one_that_takes_nothing(
+    peer_of: Any, clock: Any
+) -> None:
+    peer = peer_of()
+    peer.connection.throttle()
+    peer.connection.pauseProducing()
+    clock.advance(3600)
+    assert not peer.aborted
+    for _ in range(11):
+        assert not peer.aborted
+        clock.advance(limits.PING_INTERVAL)
+    assert peer.aborted
 
 
 def test_any_byte_is_a_sign_of_life(peer_of: Any, clock: Any) -> None:
@@ -372,7 +399,8 @@ def test_a_peer_that_takes_nothing_is_not_read_and_then_left(peer_of: Any, clock
     assert peer.transport.producer is peer.connection
     peer.connection.pauseProducing()
     assert peer.transport.producerState == "paused"
-    clock.advance(limits.PING_DEADLINE + limits.PING_INTERVAL)
+    for _ in range(4):
+        clock.advance(limits.PING_INTERVAL)
     assert not peer.aborted
     peer.connection.resumeProducing()
     assert peer.transport.producerState == "producing"

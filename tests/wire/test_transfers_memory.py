@@ -131,7 +131,7 @@ async def test_a_large_value_up_and_down_again(ends: Ends, value: tuple[BlobRef,
         await upload(ends.ours, ref, path)
         assert ends.their_blobs.has(ref.digest)
         await gatherResults([download(ends.ours, ref, ends.blobs) for _ in range(3)])
-    assert ends.blobs.path(ref).stat().st_size == SIZE
+    assert ends.blobs.file(ref).stat().st_size == SIZE
     assert peak.growth < BOUND
 
 

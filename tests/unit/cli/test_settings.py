@@ -61,7 +61,7 @@ def settings(folder: Path, flags: dict[str, str], **environ: str) -> Settings:
 
 def test_the_order_of_the_sources(tmp_path: Path) -> None:
     found = settings(tmp_path, {})
-    assert found.resolve("patience")[1:] == (5.0, "default")
+    assert found.resolve("patience")[1:] == (None, "default")
     (tmp_path / "system.toml").write_text('patience = "1m"\nslots = 3\n')
     found = settings(tmp_path, {})
     assert found.resolve("patience")[1:] == (60.0, str(tmp_path / "system.toml"))

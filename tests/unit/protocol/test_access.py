@@ -123,6 +123,26 @@ def test_the_lock_goes_with_its_process(folder: AccessFolder) -> None:
     folder.unlock()
 
 
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [(AccessFolder, ["--access", "ampacity down"]), (StateFolder, ["--state", "--ephemeral"])],
+)
+def test_who_is_refused_is_told_what_to_do(
+    tmp_path: Path, kind: type[AccessFolder | StateFolder], advice: list[str]
+) -> None:
+    first, second = kind(tmp_path / "folder"), kind(tmp_path / "folder")
+    first.create()
+    first.lock()
+    with pytest.raises(AlreadyRunning) as refused:
+        second.lock()
+    for words in (str(first.path), f"pid {os.getpid()}", *advice):
+        assert words in str(refused.value)
+    assert second.holder() == os.getpid()
+    first.unlock()
+    second.lock()
+    second.unlock()
+
+
 def test_the_lock_is_no_link_to_elsewhere(folder: AccessFolder, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
     (folder.path / "lock").symlink_to(tmp_path / "precious")

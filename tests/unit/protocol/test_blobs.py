@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import stat
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
+from ampacity.protocol.blobfiles import SyncFailed
 from ampacity.protocol.blobs import BlobFolder
-from ampacity.protocol.errors import Malformed, NoSuchBlob, QueueFull
+from ampacity.protocol.errors import Damaged, Malformed, NoSuchBlob, StorageFull
 from ampacity.protocol.jobs import BlobRef
 from twisted.internet import threads
 from twisted.internet.defer import Deferred, gatherResults
@@ -33,8 +37,8 @@ def in_thread() -> Any:
     return partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
 
 
-async def opened(folder: Path) -> BlobFolder:
-    blobs = BlobFolder(folder / "blobs", in_thread())
+async def opened(folder: Path, durable: bool = True) -> BlobFolder:
+    blobs = BlobFolder(folder / "blobs", in_thread(), durable=durable)
     await blobs.start()
     return blobs
 
@@ -51,7 +55,7 @@ async def test_chunks_make_a_blob(tmp_path: Path) -> None:
     assert not blobs.has(REF.digest)
     assert await blobs.write(REF, 1000, DATA[1000:]) is True
     assert blobs.has(REF.digest)
-    assert blobs.path(REF).read_bytes() == DATA
+    assert blobs.file(REF).read_bytes() == DATA
     assert await blobs.read(REF.digest, 1000, 10) == DATA[1000:1010]
     assert await blobs.read(REF.digest, len(DATA), 10) == b""
     assert await blobs.write(REF, 0, b"again") is True
@@ -73,14 +77,14 @@ async def test_two_may_send_the_same_blob_at_once(tmp_path: Path) -> None:
     await blobs.write(REF, 0, DATA[:600])
     await blobs.write(REF, 600, DATA[600:1200])
     assert await blobs.write(REF, 1000, DATA[1000:]) is True
-    assert blobs.path(REF).read_bytes() == DATA
+    assert blobs.file(REF).read_bytes() == DATA
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_empty_blob(tmp_path: Path) -> None:
     blobs = await opened(tmp_path)
     assert await blobs.write(ref_of(b""), 0, b"") is True
-    assert blobs.path(ref_of(b"")).read_bytes() == b""
+    assert blobs.file(ref_of(b"")).read_bytes() == b""
 
 
 @pytest_twisted.ensureDeferred
@@ -120,7 +124,7 @@ async def test_a_copy_leaves_the_file_and_is_verified(tmp_path: Path) -> None:
     await fails_with(Malformed, blobs.adopt(ref_of(b"other"), source, move=False))
     await blobs.adopt(REF, source, move=False)
     assert source.read_bytes() == DATA
-    assert blobs.path(REF).read_bytes() == DATA
+    assert blobs.file(REF).read_bytes() == DATA
     assert await blobs.hash_file(source) == REF
 
 
@@ -140,11 +144,13 @@ async def test_a_moved_file_is_taken_even_if_the_blob_is_there(tmp_path: Path) -
 async def test_what_is_not_there(tmp_path: Path) -> None:
     blobs = await opened(tmp_path)
     await fails_with(NoSuchBlob, blobs.read(REF.digest, 0, 10))
+    await fails_with(NoSuchBlob, blobs.path(REF))
     with pytest.raises(NoSuchBlob):
-        blobs.path(REF)
+        blobs.file(REF)
     await blobs.write(REF, 0, DATA)
+    await fails_with(NoSuchBlob, blobs.path(BlobRef(REF.digest, 1)))
     with pytest.raises(NoSuchBlob):
-        blobs.path(BlobRef(REF.digest, 1))
+        blobs.file(BlobRef(REF.digest, 1))
 
 
 @pytest_twisted.ensureDeferred
@@ -155,7 +161,7 @@ async def test_a_removed_blob_is_gone_at_once_and_may_come_back(tmp_path: Path) 
     assert not blobs.has(REF.digest)
     assert await blobs.write(REF, 0, DATA) is True
     await removed
-    assert blobs.path(REF).read_bytes() == DATA
+    assert blobs.file(REF).read_bytes() == DATA
     await blobs.remove(REF.digest)
     assert list(blobs.folder.iterdir()) == []
     await blobs.remove(REF.digest)
@@ -185,9 +191,238 @@ async def test_an_upload_that_does_not_go_on_is_removed(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_files_that_are_no_blobs_are_left_alone(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    strangers = [blobs.folder / ("x" * 64), blobs.folder / "notes.txt", blobs.folder / ("AB" * 32)]
+    for path in strangers:
+        path.write_text("kept")
+    again = await opened(tmp_path)
+    assert list(again.digests()) == []
+    assert all(path.exists() for path in strangers)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_half_upload_and_a_whole_file_do_not_mix(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA[:1000])
+    other = tmp_path / "other"
+    other.write_bytes(bytes(len(DATA)))
+    await fails_with(Malformed, blobs.adopt(REF, other, move=False))
+    await fails_with(Malformed, blobs.write(REF, 1000, DATA[1000:]))
+    assert list(blobs.folder.iterdir()) == []
+    assert await blobs.write(REF, 0, DATA) is True
+
+
+# -- durable --------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Recorder:
+    """The calls that decide what a power cut leaves, in their order."""
+
+    calls: list[str] = attrs.field(factory=list)
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        sync, rename = os.fsync, Path.replace
+
+        def fsync(descriptor: int) -> None:
+            name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+            self.calls.append(f"sync {Path(name).suffix or name[:6]}")
+            sync(descriptor)
+
+        def replace(path: Path, to: Path) -> Path:
+            self.calls.append("rename")
+            return rename(path, to)
+
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(Path, "replace", replace)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc")
+    recorder = Recorder()
+    recorder.watch(monkeypatch)
+    return recorder.calls
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_blob_is_on_the_disk_before_it_is_said_to_be_here(
+    tmp_path: Path, recorded: list[str]
+) -> None:
+    blobs = await opened(tmp_path)
+    assert recorded == [f"sync {tmp_path.name[:6]}"]  # the new folder's own name
+    recorded.clear()
+    await blobs.write(REF, 0, DATA)
+    assert recorded == ["sync .part", "rename", "sync blobs"]
+    source = tmp_path / "source"
+    for move in (False, True):
+        await blobs.remove(REF.digest)
+        recorded.clear()
+        source.write_bytes(DATA)
+        await blobs.adopt(REF, source, move=move)
+        assert recorded == [f"sync {'source' if move else '.part'}", "rename", "sync blobs"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_temporary_folder_is_not_synced(tmp_path: Path, recorded: list[str]) -> None:
+    blobs = await opened(tmp_path, durable=False)
+    await blobs.write(REF, 0, DATA)
+    assert recorded == ["rename"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_sync_that_fails_is_told_and_the_blob_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = await opened(tmp_path)
+    broken: list[SyncFailed] = []
+    blobs.on_broken = broken.append
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+    monkeypatch.setattr(os, "fsync", failing)
+    await fails_with(SyncFailed, blobs.write(REF, 0, DATA))
+    await fails_with(SyncFailed, blobs.adopt(REF, source, move=True))
+    await fails_with(SyncFailed, blobs.adopt(REF, source, move=False))
+    assert len(broken) == 3
+    assert not blobs.has(REF.digest)
+    assert source.read_bytes() == DATA
+    assert list(blobs.folder.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_of_another_file_system_is_copied_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = await opened(tmp_path)
+    source = tmp_path / "source"
+    source.write_bytes(DATA)
+    rename = Path.replace
+
+    def replace(path: Path, to: Path) -> Path:
+        if path == source:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    await blobs.adopt(REF, source, move=True)
+    assert not source.exists()
+    assert blobs.file(REF).read_bytes() == DATA
+
+
+# -- damage ---------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    """Change one bit, and not the times of the file."""
+    about, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+async def damaged(folder: Path) -> BlobFolder:
+    """A folder as a new process finds it, after a bit has flipped."""
+    blobs = await opened(folder)
+    await blobs.write(REF, 0, DATA)
+    flip(blobs.file(REF))
+    return await opened(folder)
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("how", ["path", "read"])
+async def test_a_damaged_file_is_named_and_dropped(tmp_path: Path, how: str) -> None:
+    blobs = await damaged(tmp_path)
+    assert blobs.has(REF.digest)
+    with pytest.raises(Damaged, match=REF.digest.hex()):
+        await (blobs.path(REF) if how == "path" else blobs.read(REF.digest, 0, 10))
+    assert not blobs.has(REF.digest)
+    assert list(blobs.folder.iterdir()) == []
+    await fails_with(NoSuchBlob, blobs.path(REF))
+    assert await blobs.write(REF, 0, DATA) is True
+    assert (await blobs.path(REF)).read_bytes() == DATA
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_was_cut_is_damaged(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA)
+    os.truncate(blobs.file(REF), 100)
+    blobs = await opened(tmp_path)
+    await fails_with(Damaged, blobs.path(REF))
+    assert not blobs.has(REF.digest)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_is_verified_once_and_again_when_it_was_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA)
+    blobs = await opened(tmp_path)
+    hashed: list[str] = []
+    file_digest = hashlib.file_digest
+
+    def counting(file: Any, name: str) -> Any:
+        hashed.append(file.name)
+        return file_digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counting)
+    paths = await gatherResults([blobs.path(REF) for _ in range(5)])
+    assert paths == [blobs.file(REF)] * 5
+    await blobs.read(REF.digest, 0, 10)
+    assert len(hashed) == 1
+    blobs.file(REF).write_bytes(bytes(len(DATA)))
+    await fails_with(Damaged, blobs.path(REF))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_in_doubt_is_verified_again(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA)
+    flip(blobs.file(REF))  # nobody can see it from the file's times
+    assert await blobs.path(REF)
+    blobs.doubt(REF.digest)
+    await fails_with(Damaged, blobs.path(REF))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_is_gone_is_not_there(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA)
+    blobs.file(REF).unlink()
+    await fails_with(NoSuchBlob, blobs.path(REF))
+    assert not blobs.has(REF.digest)
+
+
+# -- a full disk ----------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_full_disk_is_named(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     blobs = await opened(tmp_path)
     (blobs.folder / REF.digest.hex()).with_suffix(".part").symlink_to("/dev/full")
-    await fails_with(QueueFull, blobs.write(REF, 0, DATA))
+    await fails_with(StorageFull, blobs.write(REF, 0, DATA))
+    assert list(blobs.folder.iterdir()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_keeps_what_was_to_be_taken(tmp_path: Path, sized_tmpfs: Any) -> None:
+    blobs = BlobFolder(sized_tmpfs(256 * 1024) / "blobs", in_thread())
+    await blobs.start()
+    data = os.urandom(1024 * 1024)
+    ref, source = ref_of(data), tmp_path / "source"
+    source.write_bytes(data)
+    for move in (True, False):
+        await fails_with(StorageFull, blobs.adopt(ref, source, move=move))
+        assert source.read_bytes() == data
+    await fails_with(StorageFull, blobs.write(ref, 0, data))
+    assert list(blobs.folder.iterdir()) == []
+    assert await blobs.write(REF, 0, DATA) is True

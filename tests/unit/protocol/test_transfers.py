@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ampacity.protocol.blobfiles import WrongBytes
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.commands import GetChunk, PutChunk
 from ampacity.protocol.connection import Connection
-from ampacity.protocol.errors import Disconnected, Malformed, NoSuchBlob
+from ampacity.protocol.errors import Damaged, Disconnected, Malformed, NoSuchBlob
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 from ampacity.protocol.transfers import BlobResponder, download, upload
@@ -58,7 +59,7 @@ class Folder(BlobFolder):
         if len(before) + len(data) < ref.size:
             return succeed(False)
         if hashlib.sha256(self.parts[ref.digest]).digest() != ref.digest:
-            return fail(Malformed("the bytes do not have this hash"))
+            return fail(WrongBytes())
         self.whole[ref.digest] = self.parts.pop(ref.digest)
         return succeed(True)
 
@@ -224,12 +225,32 @@ def test_a_short_chunk_fails_the_download() -> None:
         peer.questions[place][2].errback(Disconnected())
 
 
-def test_bytes_with_another_hash_are_not_kept() -> None:
+def give(peer: Asked, first: int, right: bool) -> None:
+    """Answer ten questions, from this one on, with all bytes of the value, or of another one."""
+    for place in range(10):
+        data = chunk(place * CHUNK_SIZE)
+        peer.answer(first + place, data=data if right else bytes(len(data)))
+
+
+def test_bytes_with_another_hash_are_asked_for_once_more() -> None:
     peer, folder = Asked(), Folder()
     done = download(peer, REF, folder)
-    for place in range(10):
-        peer.answer(place, data=bytes(len(chunk(place * CHUNK_SIZE))))
-    assert isinstance(error_of(done), Malformed)
+    give(peer, 0, right=False)
+    assert peer.questions[10][1] == {"digest": REF.digest, "offset": 0, "again": True}
+    assert all("again" not in arguments for _, arguments, _ in peer.questions[11:])
+    give(peer, 10, right=True)
+    assert value_of(done) is None
+    assert folder.whole == {REF.digest: BYTES}
+
+
+def test_bytes_that_have_another_hash_twice_are_not_kept() -> None:
+    peer, folder = Asked(), Folder()
+    done = download(peer, REF, folder)
+    give(peer, 0, right=False)
+    give(peer, 10, right=False)
+    error = error_of(done)
+    assert isinstance(error, Damaged)
+    assert REF.digest.hex() in str(error)
     assert not folder.has(REF.digest)
 
 
@@ -306,3 +327,19 @@ def test_an_offset_below_the_start_is_no_place() -> None:
     folder.whole[REF.digest] = BYTES
     error = error_of(Serving(folder).ask(GetChunk, digest=REF.digest, offset=-1))
     assert error.errorCode == b"NO_SUCH_BLOB"
+
+
+def test_what_is_in_doubt_is_verified_before_it_is_served() -> None:
+    doubts: list[bytes] = []
+
+    class Doubted(Folder):
+        def doubt(self, digest: bytes) -> None:
+            doubts.append(digest)
+
+        def read(self, digest: bytes, offset: int, size: int) -> Deferred[bytes]:
+            return fail(Damaged("it is"))
+
+    serving = Serving(Doubted())
+    error = error_of(serving.ask(GetChunk, digest=REF.digest, offset=0, again=True))
+    assert error.errorCode == b"DAMAGED"
+    assert doubts == [REF.digest]

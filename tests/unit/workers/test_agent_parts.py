@@ -120,7 +120,7 @@ class Folder(BlobFolder):
     def has(self, digest: bytes) -> bool:
         return digest in self.there
 
-    def path(self, ref: BlobRef) -> Path:
+    def file(self, ref: BlobRef) -> Path:
         if ref.digest not in self.there:
             raise NoSuchBlob
         return Path(ref.digest.hex())

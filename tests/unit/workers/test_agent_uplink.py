@@ -70,7 +70,7 @@ class Blobs(BlobFolder):
     def has(self, digest: bytes) -> bool:
         return digest in self.there
 
-    def path(self, ref: BlobRef) -> Path:
+    def file(self, ref: BlobRef) -> Path:
         return Path("/blobs") / ref.digest.hex()
 
     def write(self, ref: BlobRef, offset: int, data: bytes) -> Deferred[bool]:

@@ -12,7 +12,7 @@ from twisted.protocols.amp import AmpBox, parseString
 
 
 def done(number, body):
-    return Done(number, 1.0, 2.0, 1, body, [], 0)
+    return Done(number, 1.0, 2.0, 1, body, [], True, 0)
 
 
 @given(

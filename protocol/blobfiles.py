@@ -1,0 +1,263 @@
+"""The files of blobs: written whole or not at all, synced, and verified. All of it blocks.
+
+What is durable is written under a temporary name, synced, renamed, and the folder synced; only
+then it may be said to be there. After a sync that failed nobody knows what is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import Damaged, Malformed, NoSuchBlob, StorageFull
+from .jobs import BlobRef
+
+PART = ".part"
+_COPY_BYTES = 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class SyncFailed(OSError):
+    """The disk did not keep what it was given: nothing that was written of late is certain."""
+
+
+class WrongBytes(Malformed):
+    """The bytes of a value do not have its hash."""
+
+
+class Stamp(NamedTuple):
+    """By what a file is known not to have been written to since it was verified."""
+
+    size: int
+    modified: int
+    """Nanoseconds."""
+
+
+class Upload:
+    """The beginning of a blob: what is hashed so far is in the file."""
+
+    __slots__ = ("hash", "touched", "written")
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.written = 0
+        self.touched = True
+
+
+def scan(folder: Path, durable: bool) -> dict[bytes, int]:
+    """Make the folder, remove half uploads; the sizes of the blobs that are there, by digest."""
+    _make(folder, durable)
+    folder.chmod(0o700)
+    sizes = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(PART):
+                Path(entry.path).unlink(missing_ok=True)
+            elif (digest := _digest_of(entry.name)) is not None:
+                sizes[digest] = entry.stat().st_size
+    return sizes
+
+
+def _digest_of(name: str) -> bytes | None:
+    with contextlib.suppress(ValueError):
+        digest = bytes.fromhex(name)
+        return digest if len(digest) == 32 and digest.hex() == name else None
+    return None
+
+
+def _make(folder: Path, durable: bool) -> None:
+    for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        if durable:
+            sync_folder(missing.parent)
+
+
+# -- what comes ------------------------------------------------------------------------------------
+
+
+def append(upload: Upload, path: Path, ref: BlobRef, data: bytes, durable: bool) -> Stamp | None:
+    """Add a chunk to a half upload; not None when that completes the blob.
+
+    Raises:
+        WrongBytes: it is complete, and is another value.
+        StorageFull: the disk is. What was there of it is removed, as after any error.
+    """
+    part = path.with_suffix(PART)
+    try:
+        with room(), _open(part, "ab" if upload.written else "wb") as file:
+            if os.fstat(file.fileno()).st_size != upload.written:
+                raise WrongBytes  # somebody else has been at it
+            _write_all(file, data)
+            upload.hash.update(data)
+            upload.written += len(data)
+            if upload.written < ref.size:
+                return None
+            _verify(upload.hash.digest(), upload.written, ref)
+            return _complete(file, path, durable)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def take(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
+    """Move a file here that was hashed when it was written. It stays there if that fails."""
+    size = source.stat().st_size
+    if size != ref.size:
+        raise Malformed(f"a value of {ref.size} bytes has {size}")
+    try:
+        source.chmod(0o600)
+        with room(), FileIO(os.fspath(source), "rb+") as file:
+            return _complete(file, path, durable)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    stamp = copy(source, path, ref, durable)  # from another file system
+    source.unlink()
+    return stamp
+
+
+def copy(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
+    """Copy a file here, and verify what it holds."""
+    upload = Upload()
+    part = path.with_suffix(PART)
+    try:
+        with source.open("rb", buffering=0) as file, room(), _open(part, "wb") as to:
+            while data := file.read(_COPY_BYTES):
+                upload.hash.update(data)
+                upload.written += len(data)
+                _write_all(to, data)
+            _verify(upload.hash.digest(), upload.written, ref)
+            return _complete(to, path, durable)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _complete(file: FileIO, path: Path, durable: bool) -> Stamp:
+    """Give a file that holds the whole value its name."""
+    if durable:
+        sync(file.fileno())
+    Path(os.fsdecode(file.name)).replace(path)
+    if durable:
+        sync_folder(path.parent)
+    return _stamp(os.fstat(file.fileno()))
+
+
+def _open(path: Path, mode: str) -> FileIO:
+    return FileIO(os.fspath(path), mode, opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _verify(digest: bytes, size: int, ref: BlobRef) -> None:
+    if digest != ref.digest or size != ref.size:
+        raise WrongBytes
+
+
+@contextlib.contextmanager
+def room() -> Iterator[None]:
+    """Turns a full disk into ``StorageFull``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(f"there is no room for a value: {error}") from error
+        raise
+
+
+def sync(descriptor: int) -> None:
+    """Have what was written on the disk itself.
+
+    Raises:
+        SyncFailed: it is not known what is there; a second try would tell nothing.
+    """
+    try:
+        if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync stops at the disk's own memory
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise SyncFailed(*error.args) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk itself. Raises as ``sync``."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# -- what is read ----------------------------------------------------------------------------------
+
+
+def read(path: Path, offset: int, size: int) -> bytes:
+    """Part of a file."""
+    with _readable(path), path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def check(path: Path, digest: bytes, known: Stamp | None) -> Stamp:
+    """Read a file whole, unless it is as it was when it was ``known`` to be right.
+
+    Raises:
+        Damaged: its bytes do not have the hash, or cannot be read; the file is removed.
+        NoSuchBlob: it is not there.
+    """
+    with _readable(path):
+        try:
+            with path.open("rb", buffering=0) as file:
+                stamp = _stamp(os.fstat(file.fileno()))
+                if stamp != known and hashlib.file_digest(file, "sha256").digest() != digest:
+                    raise Damaged(damage(digest))
+                return stamp
+        except Damaged:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def damage(digest: bytes) -> str:
+    """What is said of a value that is not what it was."""
+    return f"the value {digest.hex()} is damaged: its bytes do not have its hash any more"
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NoSuchBlob from None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Damaged(f"the value {path.name} is damaged: {error}") from error
+
+
+def hash_file(path: Path) -> BlobRef:
+    """What a file would be as a blob."""
+    with path.open("rb", buffering=0) as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return BlobRef(digest.digest(), file.tell())
+
+
+def _stamp(about: os.stat_result) -> Stamp:
+    return Stamp(about.st_size, about.st_mtime_ns)

@@ -1,0 +1,40 @@
+"""Time that only goes forward, whatever somebody does to the wall clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.base import ReactorBase
+from twisted.internet.interfaces import IReactorTime
+
+PAUSE = 1.0
+"""Seconds by which a timer comes late where this process itself was stopped: by SIGSTOP, by a
+debugger, by a machine without time for it. What it then believes of others, it did not see."""
+
+
+def monotonic_of(reactor: IReactorTime) -> Callable[[], float]:
+    """The clock to measure durations with: a real reactor's own is the wall clock.
+
+    Anything else, as a test's, has one time for everything.
+    """
+    return time.monotonic if isinstance(reactor, ReactorBase) else reactor.seconds
+
+
+def make_steady(reactor: Any) -> None:
+    """Have a reactor's delayed calls follow the monotonic clock, from now on.
+
+    By the wall clock, as Twisted has it, an hour back makes every timer an hour late, and an hour
+    forward makes all of them due. For processes of our own, at their start; calls that wait
+    already keep their distance. ``reactor.seconds()`` is no time of day then; of Twisted's own
+    parts, only the access log of ``twisted.web`` takes it for one.
+    """
+    if not isinstance(reactor, ReactorBase) or reactor.seconds is time.monotonic:
+        return
+    ahead = time.monotonic() - reactor.seconds()
+    reactor.seconds = time.monotonic
+    # cancelled ones, too, which getDelayedCalls leaves out: they stand in the same heap
+    for call in [*reactor._pendingTimedCalls, *reactor._newTimedCalls]:
+        call.time += ahead
+        call.seconds = time.monotonic
