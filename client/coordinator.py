@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.protocols import amp
 
 from ..protocol import commands
 from ..protocol.connection import Connection
+from ..protocol.errors import VersionMismatch
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import BlobRef, Submission, pack_submissions
 from ..protocol.outcomes import JobLog, unpack_deliveries, unpack_log
@@ -41,8 +42,15 @@ class Ears(amp.CommandLocator):
 class RemoteCoordinator:
     """Asks over a connection; every call fails with ``Disconnected`` when it is lost."""
 
-    def __init__(self, connection: Connection, session: Session) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        session: Session,
+        version: int = commands.PROTOCOL_VERSIONS[-1],
+    ) -> None:
         self.connection = connection
+        self.version = version
+        """Of the protocol, as both sides speak it."""
         self._session = session
         self._reading: Counter[BlobRef] = Counter()
 
@@ -53,6 +61,17 @@ class RemoteCoordinator:
 
     def _ask(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
         return self.connection.call(command, **arguments)
+
+    def _ask_newer(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
+        """What version 1 of the protocol does not know."""
+        if self.version < 2:
+            return fail(
+                VersionMismatch(
+                    "this coordinator speaks version 1 of the protocol, which does not know "
+                    f"{command.__name__}: upgrade ampacity on its machine"
+                )
+            )
+        return self._ask(command, **arguments)
 
     def submit(
         self, sequence: int, submissions: Sequence[Submission], group: int | None
@@ -71,6 +90,9 @@ class RemoteCoordinator:
     def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
         return self._ask(commands.Retry, jobs=list(jobs)).addCallback(_part, "ids")
 
+    def forget(self, jobs: Sequence[JobId]) -> Deferred[dict[int, str]]:
+        return self._ask_newer(commands.Forget, jobs=list(jobs)).addCallback(_part, "states")
+
     def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
         return self._ask(commands.Watch, jobs=list(jobs)).addCallback(_part, "unknown")
 
@@ -87,6 +109,12 @@ class RemoteCoordinator:
 
     def reload_workers(self) -> Deferred[int]:
         return self._ask(commands.ReloadWorkers).addCallback(_part, "workers")
+
+    def drain_worker(self, worker: str) -> Deferred[None]:
+        return self._ask_newer(commands.DrainWorker, worker=worker).addCallback(_nothing)
+
+    def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
+        return self._ask_newer(commands.Backup, folder=str(folder)).addCallback(_part, "report")
 
     def shutdown(self) -> Deferred[None]:
         return self._ask(commands.Shutdown).addCallback(_nothing)

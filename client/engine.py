@@ -19,7 +19,7 @@ from .session import Session
 from .spool import threads_of
 
 FLUSH_SECONDS = 5.0
-"""For which the close of a pool waits until its jobs are accepted."""
+"""For which the close of a pool waits at least until a coordinator has accepted its jobs."""
 
 
 class Link(Protocol):
@@ -27,6 +27,9 @@ class Link(Protocol):
 
     local: bool
     """Whether the coordinator ends with the pool, and its jobs with it."""
+
+    on_given_up: Callable[[Failure], object] | None
+    """Called when a connection is lost for good; ``open`` may be called again."""
 
     def open(self, session: Session) -> Deferred[None]:
         """Fires when the session is connected for the first time; it then may come and go."""
@@ -60,6 +63,11 @@ class Engine:
     def closed(self) -> bool:
         """Whether no more jobs are taken."""
         return self._closing is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether nobody is asked any more, until the next use tries it anew."""
+        return self._failed is not None
 
     # -- use --------------------------------------------------------------------------------------
 
@@ -117,6 +125,7 @@ class Engine:
     def _open_link(self, session: Session) -> Deferred[None]:
         if self._link is None:
             self._link = self._make_link(self.reactor)
+            self._link.on_given_up = self._not_opened
         return self._link.open(session)
 
     def _opened(self, _: None) -> None:
@@ -124,7 +133,7 @@ class Engine:
         self._tell_ready(None)
 
     def _not_opened(self, failure: Failure) -> None:
-        self._opening = None
+        self._opening, self._open = None, False
         if self._closing is not None or self._session is None:
             return
         self._failed = failure
@@ -187,7 +196,7 @@ class Engine:
         self._tell_ready(Failure(PoolClosed()))
         for group in [*self.groups]:
             group.stop()
-        session.fail_all(self._why())
+        session.end_all(self._why(), self._why_not_accepted())
         if self._opening is not None:
             self._opening.cancel()
         if self._link is not None:
@@ -202,7 +211,7 @@ class Engine:
         elif local:
             return
         quiet = session.when_quiet(results=local)
-        seconds = grace if local else max(grace or 0.0, FLUSH_SECONDS)
+        seconds = grace if local or grace is None else max(grace, FLUSH_SECONDS)
         if seconds is not None:
             quiet.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda _, __: None)
         await quiet
@@ -211,3 +220,8 @@ class Engine:
         if self._link is None or self._link.local:
             return JobCancelled("the pool was closed before the job ended")
         return PoolClosed("the pool was closed before the result arrived; the job goes on")
+
+    def _why_not_accepted(self) -> Exception:
+        if self._link is None or self._link.local:
+            return self._why()
+        return PoolClosed("the pool was closed before the coordinator had said that it has the job")

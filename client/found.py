@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..protocol.ids import GroupId, JobId
+from ..protocol.ids import GroupId, JobId, each_id
 from .job import Job
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def fill(session: Session, group: Group[Any], number: GroupId, reactor: IR
                 session, "select", what="group", group=number, first=None, last=None,
                 after=after, limit=_IDS,
             )  # fmt: skip
-            await _expect(session, group, _each(page["ids"]), reactor)
+            await _expect(session, group, each_id(page["ids"]), reactor)
             after = page["next"]
             if after is None:
                 break
@@ -77,8 +77,3 @@ async def _expect(
         session.expect(job, item)
         if count % _EXPECTED_AT_ONCE == 0:
             await deferLater(reactor, 0)
-
-
-def _each(runs: list[list[int]]) -> Iterator[JobId]:
-    for first, count in runs:
-        yield from map(JobId, range(first, first + count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Container
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,10 @@ from ..protocol.outcomes import Ending
 
 if TYPE_CHECKING:
     from .tallies import GroupTally
+
+
+NUMBERS_AHEAD = 512
+"""Frames that are sent beyond one without an answer. (A coordinator remembers twice as many.)"""
 
 
 class Entry(Protocol):
@@ -33,23 +38,29 @@ class Frame:
 
     __slots__ = (
         "blobs",
+        "done",
         "entries",
-        "in_flight",
+        "order",
+        "refused",
         "sequence",
         "size",
         "submissions",
         "tally",
     )
 
-    def __init__(self, tally: GroupTally | None) -> None:
+    def __init__(self, tally: GroupTally | None, order: int = 0) -> None:
         self.tally = tally
+        self.order = order
         self.entries: list[Entry] = []
         self.submissions: list[Submission] = []
         self.blobs: set[BlobRef] = set()
         """What must be stored before; each one is kept once in the spool for this frame."""
         self.size = 0
         self.sequence: int | None = None
-        self.in_flight = False
+        """Once sent, it keeps its number, and all that went under it: either may have arrived."""
+        self.refused = False
+        """The last answer was that there is no room now."""
+        self.done = False
 
     def drop(self, unwanted: Container[Entry]) -> list[Entry]:
         """Leave out, and return, what was cancelled before the frame was sent."""
@@ -66,16 +77,25 @@ class Frame:
 
 
 class Frames:
-    """The frames that are not answered yet, in order; the last one may still be open."""
+    """The frames that are not answered yet, in order; the last one may still be open.
 
-    __slots__ = ("_closed", "_open")
+    One is waiting to be sent, in flight, or held: a map's, while the coordinator has no room.
+    """
+
+    __slots__ = ("_count", "_flying", "_held", "_next", "_numbered", "_open", "_waiting")
 
     def __init__(self) -> None:
         self._open: Frame | None = None
-        self._closed: deque[Frame] = deque()
+        self._waiting: deque[Frame] = deque()
+        self._held: deque[Frame] = deque()
+        self._flying: set[Frame] = set()
+        self._numbered: dict[int, Frame] = {}
+        self._next: int | None = None
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._closed) + (self._open is not None)
+        closed = len(self._waiting) + len(self._held) + len(self._flying)
+        return closed + (self._open is not None)
 
     def add(
         self,
@@ -100,7 +120,8 @@ class Frames:
 
     def _begin(self, tally: GroupTally | None) -> Frame:
         self.close()
-        self._open = Frame(tally)
+        self._count += 1
+        self._open = Frame(tally, self._count)
         if tally is not None:
             tally.pending += 1
         return self._open
@@ -108,34 +129,122 @@ class Frames:
     def close(self) -> None:
         """Nothing more goes into the open frame."""
         if self._open is not None:
-            self._closed.append(self._open)
+            self._waiting.append(self._open)
             self._open = None
 
-    def next_to_send(self) -> Frame | None:
-        """The first frame that is not in flight, unless enough are."""
-        for place, frame in enumerate(self._closed):
-            if not frame.in_flight:
-                return frame
-            if place + 1 >= FRAMES_IN_FLIGHT:
-                return None
+    # -- numbers ----------------------------------------------------------------------------------
+
+    @property
+    def oldest(self) -> int | None:
+        """The lowest number without an answer; None before a number is known."""
+        return next(iter(self._numbered), self._next)
+
+    def number_from(self, first: int) -> None:
+        """What is sent from here on counts from this number."""
+        self._next = first
+        self._numbered.clear()
+
+    @property
+    def last(self) -> int:
+        """The highest number that was given."""
+        return 0 if self._next is None else self._next - 1
+
+    def _give_number(self, frame: Frame) -> int:
+        assert self._next is not None
+        frame.sequence = self._next
+        self._numbered[self._next] = frame
+        self._next += 1
+        return frame.sequence
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def first(self, full: bool) -> Frame | None:
+        """The next one to be sent, unless enough are in flight; of maps none, if it is full."""
+        if len(self._flying) >= FRAMES_IN_FLIGHT:
+            return None
+        while self._waiting:
+            frame = self._waiting[0]
+            if not full or frame.tally is None:
+                return frame if self._may_have_number(frame) else None
+            self._held.append(self._waiting.popleft())
         return None
+
+    def _may_have_number(self, frame: Frame) -> bool:
+        """A coordinator remembers so many numbers beyond one that it has not accepted."""
+        oldest = self.oldest
+        if frame.sequence is not None or oldest is None or self._next is None:
+            return True
+        return self._next - oldest < NUMBERS_AHEAD
+
+    def first_held(self) -> Frame | None:
+        """What has waited longest for room."""
+        if not self._held or len(self._flying) >= FRAMES_IN_FLIGHT:
+            return None
+        return self._held[0]
+
+    def sent(self, frame: Frame) -> int:
+        """It is in flight now, under the number that is returned."""
+        self._take_out(frame)
+        self._flying.add(frame)
+        frame.refused = False
+        return self._give_number(frame) if frame.sequence is None else frame.sequence
+
+    def again(self, frame: Frame) -> None:
+        """It is to be sent once more, before all others."""
+        self._take_out(frame)
+        self._waiting.appendleft(frame)
+
+    def hold(self, frame: Frame) -> None:
+        """There is no room for it now."""
+        self._take_out(frame)
+        frame.refused = True
+        if self._held and frame.order < self._held[0].order:
+            self._held.appendleft(frame)
+        else:
+            self._held.append(frame)
+
+    def let_go(self) -> None:
+        """There is room again for what is held."""
+        if self._held:
+            self._waiting = deque(sorted((*self._held, *self._waiting), key=_order))
+            self._held.clear()
 
     def land(self) -> None:
         """No answer will come to what is in flight: it is to be sent again."""
-        for frame in self._closed:
-            frame.in_flight = False
-
-    def __contains__(self, frame: Frame) -> bool:
-        return frame in self._closed
+        frames = (*self._flying, *self._held, *self._waiting)
+        self._waiting = deque(sorted(frames, key=_order))
+        self._held.clear()
+        self._flying.clear()
 
     def answered(self, frame: Frame) -> None:
-        if self._closed and self._closed[0] is frame:
-            self._closed.popleft()
-        else:
-            self._closed.remove(frame)
+        """It has its answer, or needs none."""
+        self._take_out(frame)
+        frame.done = True
+        if frame.sequence is not None:
+            self._numbered.pop(frame.sequence, None)
+
+    def _take_out(self, frame: Frame) -> None:
+        if frame in self._flying:
+            self._flying.remove(frame)
+            return
+        for frames in (self._waiting, self._held):
+            if frames and frames[0] is frame:
+                frames.popleft()
+                return
+        for frames in (self._waiting, self._held):  # one before it is sent again
+            with contextlib.suppress(ValueError):
+                frames.remove(frame)
 
     def take_all(self) -> list[Frame]:
         """Every frame; none is left."""
         self.close()
-        frames, self._closed = list(self._closed), deque()
+        self.land()
+        frames, self._waiting = list(self._waiting), deque()
+        for frame in frames:
+            frame.done = True
+        self._numbered.clear()
         return frames
+
+
+def _order(frame: Frame) -> int:
+    return frame.order

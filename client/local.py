@@ -103,6 +103,8 @@ class LocalLink:
     """A session with a cluster of its own."""
 
     local = True
+    on_given_up: Any = None
+    """Never called: no connection can be lost."""
 
     def __init__(self, reactor: Any, **options: Any) -> None:
         self._reactor = reactor

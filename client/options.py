@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
+from ..protocol import errors
 from ..protocol.errors import BadOption
 from ..protocol.limits import NAME_LENGTH
 
@@ -21,6 +23,53 @@ def _seconds(name: str, value: Any) -> float | None:
     if not number or not math.isfinite(value) or value <= 0:
         raise BadOption(f"{name} is a number of seconds above 0, or None, not {value!r:.80}")
     return float(value)
+
+
+def _times(name: str, value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise BadOption(f"{name} is a number of times, 0 or more, not {value!r:.80}")
+    return value
+
+
+def _times_or_default(name: str, value: Any) -> int | None:
+    return None if value is None else _times(name, value)
+
+
+def _pause(name: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:
+        raise BadOption(f"{name} is a number of seconds, 0 or more, not {value!r:.80}")
+    return float(value)
+
+
+def _error_names(name: str, value: Any) -> tuple[str, ...] | None:
+    """Each as ``module.Class``, where the class was made."""
+    if value is None:
+        return None
+    several = isinstance(value, Iterable) and not isinstance(value, str | type)
+    names = [_error_name(name, one) for one in (value if several else (value,))]
+    if not names:
+        raise BadOption(f"{name} is empty: no error would be worth another attempt")
+    return tuple(dict.fromkeys(names))
+
+
+def _error_name(name: str, value: Any) -> str:
+    if isinstance(value, type) and issubclass(value, Exception):
+        return f"{value.__module__}.{value.__qualname__}"
+    if not isinstance(value, str):
+        raise BadOption(
+            f"{name} takes exception classes, or their names as module.Class, not {value!r:.80}"
+        )
+    home, _, own = value.rpartition(".")
+    if home in ("", "ampacity"):
+        # as people write what they need not import, or have imported from there
+        known = getattr(errors if home else builtins, own, None)
+        if not (isinstance(known, type) and issubclass(known, Exception)):
+            raise BadOption(f"{name} names an exception as module.Class, not {value!r:.80}")
+        return _error_name(name, known)
+    if not all(part.isidentifier() for part in value.replace(".<locals>.", ".").split(".")):
+        raise BadOption(f"{name} names an exception as module.Class, not {value!r:.80}")
+    return value
 
 
 def _short_text(name: str, value: Any) -> str | None:
@@ -66,6 +115,10 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "cwd": _folder,
     "env": _variables,
     "orphans": _keep_or_cancel,
+    "retries": _times,
+    "retry_on": _error_names,
+    "backoff": _pause,
+    "max_losses": _times_or_default,
 }
 
 
@@ -80,6 +133,10 @@ class Options:
     cwd: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     orphans: Literal["keep", "cancel"] = "keep"
+    retries: int = 0
+    retry_on: tuple[str, ...] | None = None
+    backoff: float = 1.0
+    max_losses: int | None = None
 
     def with_(self, changes: Mapping[str, Any]) -> Options:
         """These options with some changed.

@@ -76,21 +76,24 @@ class Pool(Service):
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         wait: float = CONNECT_SECONDS,
+        patience: float | None = None,
         reactor: Any = None,
     ) -> Pool:
         """A pool of the coordinator at an address (``host:8786``, ``host:8786#TOKEN``,
         ``unix:/path``), or of the one that runs here.
 
         The first connection is tried for ``wait`` seconds; ``ready()`` and the jobs fail with
-        ``NoCoordinator`` then. A connection that was lost later is made again, for as long as it
-        takes. ``AMPACITY_COORDINATOR`` and ``AMPACITY_TOKEN_FILE`` stand in for what is not given.
+        ``NoCoordinator`` then. A connection that was lost later is made again for ``patience``
+        seconds, without one for as long as it takes; the coordinator may be another process by
+        then, over the same store. ``AMPACITY_COORDINATOR`` and ``AMPACITY_TOKEN_FILE`` stand in
+        for what is not given.
         """
         from .remote import RemoteLink, Target
 
         target = Target.of(address, token, token_file)
 
         def make_link(reactor: Any) -> Any:
-            return RemoteLink(reactor, target, wait)
+            return RemoteLink(reactor, target, wait, patience)
 
         return cls._over(make_link, reactor)
 
@@ -110,8 +113,11 @@ class Pool(Service):
 
     def options(self, **options: Any) -> Pool:
         """This pool with other options for its jobs: ``timeout`` (seconds an attempt may run),
-        ``deadline`` (seconds until the end, queueing included), ``name``, ``key``, ``cwd``,
-        ``env``, ``orphans="cancel"``.
+        ``deadline`` (seconds until the end: queueing, all attempts and the pauses between them),
+        ``retries`` (attempts more after one that failed or timed out), ``retry_on`` (the errors
+        that are worth one), ``backoff`` (seconds before the first, then twice as long each time),
+        ``max_losses`` (deaths of its process or worker that it survives; 0: it never runs twice),
+        ``name``, ``key``, ``cwd``, ``env``, ``orphans="cancel"``.
 
         Raises:
             BadOption: there is no such option, or its value does not fit.
@@ -245,6 +251,10 @@ class Pool(Service):
                 orphans=options.orphans,
                 python=PYTHON if by_value or way.kind == "value" else None,
                 path=import_folders(),
+                retries=options.retries,
+                retry_on=options.retry_on,
+                backoff=options.backoff,
+                max_losses=options.max_losses,
             )
         )
 

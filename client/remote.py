@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -16,15 +17,24 @@ from twisted.python.failure import Failure
 from ..protocol.access import AccessFolder
 from ..protocol.addresses import Address, parse_address
 from ..protocol.commands import Goodbye, OpenSession
-from ..protocol.dialing import Greeted, dial
-from ..protocol.errors import AmpacityError, BadOption, Disconnected, NoCoordinator, Refused
+from ..protocol.dialing import CONNECT_TIMEOUT, Greeted, dial
+from ..protocol.errors import (
+    AmpacityError,
+    BadOption,
+    Disconnected,
+    NoCoordinator,
+    QueueFull,
+    Refused,
+    StorageFull,
+)
+from ..protocol.steady import monotonic_of
 from ..protocol.tokens import Token, parse_token
 from .awaiting import error_in
 from .coordinator import Ears, RemoteCoordinator
 from .session import Session
 
 _FIRST_WAIT = 0.1
-_LONGEST_WAIT = 10.0
+_LONGEST_WAIT = 5.0
 _GOODBYE_SECONDS = 2.0
 
 
@@ -72,15 +82,23 @@ def _token_in(text: str) -> Token:
 
 class RemoteLink:
     """Keeps a session connected. The first connection is tried for ``wait`` seconds, a lost one
-    is made again for as long as it takes, with growing and random pauses."""
+    is made again for ``patience`` seconds (None: for as long as it takes), with growing and random
+    pauses."""
 
     local = False
     _log = Logger()
 
-    def __init__(self, reactor: Any, target: Target, wait: float) -> None:
+    def __init__(
+        self, reactor: Any, target: Target, wait: float, patience: float | None = None
+    ) -> None:
         self._reactor = reactor
+        self._now = monotonic_of(reactor)
         self._target = target
         self._wait = wait
+        self._patience = patience
+        self.on_given_up: Callable[[Failure], object] | None = None
+        """Called when a lost connection is not tried any more; ``open`` may be, again. Without
+        it, all that the session waits for fails."""
         self._random = SystemRandom()
         self._coordinator: RemoteCoordinator | None = None
         self._again: Deferred[None] | None = None
@@ -94,14 +112,14 @@ class RemoteLink:
         return Deferred.fromCoroutine(self._open(session))
 
     async def _open(self, session: Session) -> None:
-        until = self._reactor.seconds() + self._wait
+        until = self._now() + self._wait
         pause = _FIRST_WAIT
         while True:
-            left = until - self._reactor.seconds()
+            left = until - self._now()
             try:
                 return await self._connect(session, max(left, _FIRST_WAIT))
             except (NoCoordinator, Disconnected) as e:
-                if self._reactor.seconds() + pause >= until:
+                if self._now() + pause >= until:
                     raise _plain(e) from None
             await deferLater(self._reactor, pause)
             pause = min(pause * 1.5, 1.0)
@@ -122,7 +140,7 @@ class RemoteLink:
         if self._closed:
             connection.abort()
             raise CancelledError
-        self._coordinator = RemoteCoordinator(connection, session)
+        self._coordinator = RemoteCoordinator(connection, session, greeted.version)
         connection.on_lost(lambda reason: self._lost(session, reason))
         if connection.lost is None:
             session.connected(self._coordinator, opened["next_sequence"])
@@ -137,27 +155,41 @@ class RemoteLink:
             address=str(self._target.address),
             reason=reason.getErrorMessage(),
         )
-        self._again = Deferred.fromCoroutine(self._reconnect(session))
+        self._again = Deferred.fromCoroutine(self._reconnect(session, reason.getErrorMessage()))
         self._again.addErrback(self._give_up, session)
 
-    async def _reconnect(self, session: Session) -> None:
-        """Try until it works; a refusal is final."""
+    async def _reconnect(self, session: Session, why: str) -> None:
+        """Try until it works; a refusal is final.
+
+        Raises:
+            NoCoordinator: it was tried for as long as it may be.
+        """
         bound = _FIRST_WAIT
-        while True:
-            await deferLater(self._reactor, self._random.uniform(0, bound))
+        until = None if self._patience is None else self._now() + self._patience
+        while until is None or self._now() < until:
+            left = bound if until is None else min(bound, until - self._now())
+            await deferLater(self._reactor, self._random.uniform(0, left))
             try:
-                await self._connect(session, self._wait)
+                await self._connect(session, CONNECT_TIMEOUT)
                 return
-            except Refused:
-                raise
-            except AmpacityError:
+            except AmpacityError as e:
+                if isinstance(e, Refused) and not isinstance(e, QueueFull | StorageFull):
+                    raise
+                why = str(e)
                 bound = min(bound * 2, _LONGEST_WAIT)
+        raise NoCoordinator(
+            f"the coordinator at {self._target.address} went away, and did not come back within "
+            f"{self._patience:g} s ({why}); what it had accepted goes on when it runs again"
+        )
 
     def _give_up(self, failure: Failure, session: Session) -> None:
         if failure.check(CancelledError):
             return
-        self._log.warn("the coordinator refuses us now: {why}", why=failure.getErrorMessage())
-        session.fail_all(error_in(failure))
+        self._log.warn("no connection is tried any more: {why}", why=failure.getErrorMessage())
+        if self.on_given_up is not None:
+            self.on_given_up(failure)
+        else:
+            session.fail_all(error_in(failure))
 
     def close(self) -> Deferred[None]:
         """Say goodbye and hang up: jobs with ``orphans="cancel"`` end now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -31,16 +31,20 @@ class Requests:
         self._coordinator: Coordinator | None = None
         self._waiting: dict[Deferred[Any], Callable[[Coordinator], None]] = {}
         """Who waits for a connection, and how to ask then."""
+        self._everywhere: set[Deferred[Any]] = set()
+        """Who may be answered by another store as well."""
         self._hopeless: Exception | None = None
         self._cancels: dict[JobId, list[Deferred[str]]] = {}
         self._watches: list[JobId] = []
-        self._watched: set[JobId] = set()
+        self.watched: set[JobId] = set()
+        """Jobs that are waited for, and that the session was perhaps not the one to submit: what
+        is delivered without being asked for ends with each connection."""
 
     def connected(self, coordinator: Coordinator) -> None:
         """Ask what waited, and again what may have been lost."""
         self._coordinator = coordinator
         self._hopeless = None
-        self._watches = [*self._watched]
+        self._watches = [*self.watched]
         waiting, self._waiting = self._waiting, {}
         for ask in waiting.values():
             ask(coordinator)
@@ -48,12 +52,29 @@ class Requests:
     def disconnected(self) -> None:
         self._coordinator = None
 
-    def call(self, ask: Callable[[Coordinator], Deferred[T]], again: bool = True) -> Deferred[T]:
+    def another_store(self, error: Exception) -> None:
+        """Another coordinator will be asked: what is about jobs of the one before is not for it."""
+        for answer in [one for one in self._waiting if one not in self._everywhere]:
+            del self._waiting[answer]
+            if not answer.called:
+                answer.errback(error)
+
+    def call(
+        self,
+        ask: Callable[[Coordinator], Deferred[T]],
+        again: bool = True,
+        everywhere: bool = False,
+    ) -> Deferred[T]:
         """Ask now, or once a connection is there; ``again`` if it went before the answer came.
 
-        Who has answered that it is gone is not asked again: the next one is waited for.
+        Who has answered that it is gone is not asked again: the next one is waited for. If that
+        has another store, the question fails with ``CoordinatorLost``, unless it is one that may
+        be asked ``everywhere``: about no job, group or worker in particular.
         """
         answer: Deferred[T] = Deferred(self._forget)
+        if everywhere:
+            self._everywhere.add(answer)
+            answer.addBoth(self._answered, answer)
 
         def start(coordinator: Coordinator) -> None:
             if not answer.called:
@@ -71,6 +92,10 @@ class Requests:
 
         self._when_connected(answer, start)
         return answer
+
+    def _answered(self, result: T, answer: Deferred[Any]) -> T:
+        self._everywhere.discard(answer)
+        return result
 
     def _forget(self, answer: Deferred[Any]) -> None:
         """Nobody waits for this answer any more."""
@@ -102,12 +127,13 @@ class Requests:
 
     def watch(self, job: JobId) -> None:
         """Have the outcome of a job delivered that was submitted elsewhere."""
-        self._watched.add(job)
+        self.watched.add(job)
         self._watches.append(job)
         self._session.wake()
 
-    def unwatch(self, job: JobId) -> None:
-        self._watched.discard(job)
+    def keep_watching(self, jobs: Iterable[JobId]) -> None:
+        """These are delivered as it is; after a reconnection, they are asked for."""
+        self.watched.update(jobs)
 
     def flush(self) -> None:
         """Send what the turn has brought."""
@@ -138,19 +164,21 @@ class Requests:
             self._watch(batch)
 
     def _watch(self, jobs: list[JobId]) -> None:
-        watching = self.call(lambda coordinator: coordinator.watch(jobs))
+        watching = self.call(lambda coordinator: coordinator.watch(jobs), again=False)
         watching.addCallbacks(self._not_known, lambda failure: self._refused(jobs, failure))
 
     def _not_known(self, unknown: list[int]) -> None:
         for job in unknown:
-            self.unwatch(JobId(job))
+            self.watched.discard(JobId(job))
             self._session.unknown(
                 JobId(job), NoSuchJob(f"there is no job {job}, or it was forgotten")
             )
 
     def _refused(self, batch: list[JobId], failure: Failure) -> None:
+        if failure.check(Disconnected):
+            return  # all are asked for again, over the next connection
         for job in batch:
-            self.unwatch(job)
+            self.watched.discard(job)
             self._session.unknown(job, error_in(failure))
 
     # -- without an answer ------------------------------------------------------------------------
@@ -181,7 +209,7 @@ class Requests:
         """No answer will come about jobs that were submitted."""
         cancels, self._cancels = self._cancels, {}
         self._watches.clear()
-        self._watched.clear()
+        self.watched.clear()
         for waiters in cancels.values():
             for waiter in waiters:
                 _errback(waiter, error)

@@ -9,7 +9,7 @@ coordinator knows it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -17,20 +17,23 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..protocol.errors import CoordinatorLost, Disconnected
-from ..protocol.ids import JobId, SessionId
+from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
+from ..protocol.ids import JobId, SessionId, each_id
 from ..protocol.jobs import BlobRef
-from ..protocol.outcomes import Delivery, Ending
+from ..protocol.outcomes import Delivery
 from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
-from .followed import Follow, Followed
+from .early import Early
+from .followed import Followed
 from .frames import Entry, Frame, Frames
+from .pressure import Pressure
 from .quiet import Quiet
-from .requests import Requests, same
+from .requests import Requests
 from .spool import Spool
 from .tallies import GroupTally
 from .values import Values
+from .withdrawn import Withdrawn
 
 
 class Session:
@@ -43,24 +46,24 @@ class Session:
         self.spool = Spool(defer_to_thread)
         self.requests = Requests(self)
         self.values = Values(self.requests, self.spool, defer_to_thread)
-        self.following: dict[JobId, Follow] = {}
+        self.following = Followed()
         """Who is called with the output of a job (its stream, the bytes)."""
         self.last_warning: str | None = None
-        self._followed = Followed()
         self._reactor = reactor
         self.defer_to_thread = defer_to_thread
         self._coordinator: Coordinator | None = None
         self._store: bytes | None = None
         self._stored: set[bytes] = set()
         self._storing = False
+        self._numbered = False
         self._frames = Frames()
-        self._next_sequence: int | None = None
+        self._pressure = Pressure(reactor, self.wake)
         self._armed = False
         self._spooling = 0
         self._groups = 0
-        self._jobs: dict[int, Entry | list[Entry]] = {}
-        self._early: dict[int, Delivery] = {}
-        self._unwanted: dict[Entry, Deferred[str] | None] = {}
+        self._jobs: dict[JobId, Entry | list[Entry]] = {}
+        self._early = Early()
+        self._withdrawn = Withdrawn(self.requests)
         self._quiet = Quiet(self._is_quiet)
 
     # -- the link ---------------------------------------------------------------------------------
@@ -68,15 +71,20 @@ class Session:
     def meet(self, store: bytes) -> None:
         """A coordinator answers. With another store, it knows nothing of what was submitted."""
         if self._store not in (None, store):
-            self._fail_jobs(CoordinatorLost())
+            self._fail_jobs(CoordinatorLost(), CoordinatorLost())
+            self.requests.another_store(CoordinatorLost())
             self.id = SessionId(os.urandom(16))
-            self._next_sequence = None
+            self._numbered = False
         self._store = store
 
     def connected(self, coordinator: Coordinator, next_sequence: int) -> None:
         """The session is open; ``next_sequence`` is the first number not seen there."""
-        if self._next_sequence is None:
-            self._next_sequence = next_sequence
+        if not self._numbered:
+            self._numbered = True
+            self._frames.number_from(next_sequence)
+        elif next_sequence < (self._frames.oldest or 0):
+            # it was away for so long that the session was given up there: not the jobs
+            self.requests.keep_watching(self._jobs)
         self._coordinator = coordinator
         self._stored.clear()
         self._storing = False
@@ -86,7 +94,9 @@ class Session:
     def disconnected(self) -> None:
         """What was in flight is sent again when the next connection is there."""
         self._coordinator = None
+        self._pressure.stop()
         self._frames.land()
+        self._early.disconnected()
         self.requests.disconnected()
 
     # -- submitting -------------------------------------------------------------------------------
@@ -121,8 +131,7 @@ class Session:
         """The same for a payload that travels as a blob; fires when it is on its way."""
 
         def spooled(ref: BlobRef) -> None:
-            if entry in self._unwanted:
-                self._tell_cancelled(entry)
+            if self._withdrawn.was_spooled(entry):
                 self.spool.release(ref)
                 return
             frame = self._frames.add(entry, spec, ref, key, tally, place)
@@ -148,7 +157,7 @@ class Session:
                 self.spool.keep(ref, data)
 
     def wake(self) -> None:
-        """All that this turn of the reactor brings goes out together at its end."""
+        """All that one turn of the reactor brings goes out together."""
         if not self._armed:
             self._armed = True
             self._reactor.callLater(0, self._flush)
@@ -161,26 +170,27 @@ class Session:
 
     def _send(self) -> None:
         while self._coordinator is not None and not self._storing:
-            frame = self._frames.next_to_send()
+            frame = self._frames.first(self._pressure.full)
+            if frame is None and self._pressure.may_ask():
+                frame = self._frames.first_held()
             if frame is None:
                 return
-            self._leave_out_unwanted(frame)
-            if frame not in self._frames:
+            self._withdrawn.leave_out(frame)
+            if not frame.entries and frame.sequence is None:
+                self._accept(Accepted(), frame)
                 continue
             missing = [ref for ref in frame.blobs if ref.digest not in self._stored]
+            if frame.tally is not None:
+                self._pressure.asked()
             if missing:
                 self._store_blobs(self._coordinator, missing, frame)
             else:
                 self._send_frame(self._coordinator, frame)
 
     def _send_frame(self, coordinator: Coordinator, frame: Frame) -> None:
-        if frame.sequence is None:
-            assert self._next_sequence is not None
-            frame.sequence = self._next_sequence
-            self._next_sequence += 1
-        frame.in_flight = True
         group = None if frame.tally is None else frame.tally.number
-        coordinator.submit(frame.sequence, frame.submissions, group).addCallbacks(
+        sequence = self._frames.sent(frame)
+        coordinator.submit(sequence, frame.submissions, group).addCallbacks(
             self._answered,
             self._not_answered,
             callbackArgs=(coordinator, frame),
@@ -204,32 +214,47 @@ class Session:
         storing.addCallbacks(stored, self._not_answered, errbackArgs=(coordinator, frame))
         storing.addBoth(ended)
 
-    # -- answers ----------------------------------------------------------------------------------
-
     def _answered(self, accepted: Accepted, coordinator: Coordinator, frame: Frame) -> None:
         if accepted.warning and accepted.warning != self.last_warning:
             self.last_warning = accepted.warning
             self._log.warn("{warning}", warning=accepted.warning)
+        if frame.done:
+            return
         if accepted.missing:
-            frame.in_flight = False
             self._stored.difference_update(accepted.missing)
-        elif frame in self._frames:
+            self._frames.again(frame)
+        else:
             self._accept(accepted, frame)
+            if self._pressure.over():
+                self._frames.let_go()
         self._send()
 
     def _accept(self, accepted: Accepted, frame: Frame) -> None:
         self._frames.answered(frame)
+        ids = list(each_id(accepted.ids))
+        if not frame.submissions:  # all have been given up since, and had arrived before
+            self._withdrawn.cancel_unknown(ids)
+            frame.entries, ids = [], []
         if frame.tally is not None:
-            frame.tally.accepted(accepted.group, len(frame.entries), self.requests)
-        early = self._early
-        for entry, job in zip(frame.entries, _each(accepted.ids), strict=True):
+            frame.tally.accepted(accepted.group, len(ids), self.requests)
+        for entry, submission, job in zip(frame.entries, frame.submissions, ids, strict=True):
             entry.frame = None
             self._enter(job, entry)
             entry.was_accepted(job)
-            if early and job in early:
-                self.delivered([early.pop(job)])
-        self._cancel_unwanted(frame)
+            if submission.key is not None:  # it may be another session's
+                self.requests.keep_watching([job])
+            if self._early:
+                self._catch_up(job)
+        self._withdrawn.cancel_accepted(frame)
         self._let_go(frame)
+
+    def _catch_up(self, job: JobId) -> None:
+        """What came before we knew that it was for us."""
+        pieces, delivery = self._early.take(job)
+        for stream, offset, data, taken in pieces:
+            self.following.output(job, stream, offset, data).chainDeferred(taken)
+        if delivery is not None:
+            self.delivered([delivery])
 
     def _enter(self, job: JobId, entry: Entry) -> None:
         """Who is told of a job's end; two, where two submissions with one key are one job."""
@@ -244,15 +269,19 @@ class Session:
     def _let_go(self, frame: Frame) -> None:
         for ref in frame.blobs:
             self.spool.release(ref)
-        if not self._frames:
-            self._early.clear()
+        if self._early:
+            self._early.answered(self._frames.oldest or 0)
         self._quiet.look()
 
     def _not_answered(self, failure: Failure, coordinator: Coordinator, frame: Frame) -> None:
         if coordinator is not self._coordinator or failure.check(Disconnected, CancelledError):
             return  # it is sent again, over the next connection
-        frame.in_flight = False
-        if frame in self._frames:
+        if frame.done:
+            return
+        if failure.check(QueueFull) and frame.tally is not None:
+            self._pressure.refused()
+            self._frames.hold(frame)
+        else:
             self._refuse(frame, error_in(failure))
         self._send()
 
@@ -261,37 +290,35 @@ class Session:
         blobs, frame.blobs = frame.blobs, set()
         for ref in blobs:
             self.spool.release(ref)
+        waiting = self._withdrawn.give_up(frame)
         if not frame.entries or frame.sequence is None:
             self._frames.answered(frame)
-        for entry in self._still_waiting(frame):
-            entry.has_failed(error)
+            if frame.tally is not None:
+                frame.tally.accepted(None, 0, self.requests)
+        else:
+            self._frames.again(frame)
         frame.entries, frame.submissions = [], []
+        if self._pressure.over():
+            self._frames.let_go()
+        for entry in waiting:
+            entry.has_failed(error)
         self._quiet.look()
-
-    def _still_waiting(self, frame: Frame) -> list[Entry]:
-        """Who is to be told that nothing comes of a frame; not who cancelled before it was sent."""
-        waiting = []
-        for entry in frame.entries:
-            entry.frame = None
-            told = entry in self._unwanted and frame.sequence is None
-            state = self._unwanted.pop(entry, None)
-            if state is not None:
-                state.callback("unknown")
-            if not told:
-                waiting.append(entry)
-        return waiting
 
     # -- deliveries: ports.ClientPort -------------------------------------------------------------
 
     def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
-        jobs = self._jobs
+        """A job's end is told once; what is not ours (any more) is taken, and dropped."""
+        jobs, watched = self._jobs, self.requests.watched
         for delivery in outcomes:
             job, ending, body = delivery
             entry = jobs.pop(job, None)
             if entry is None:
                 if self._frames:  # the answer with the job's id may be on its way
-                    self._early[job] = delivery
-            elif isinstance(entry, list):
+                    self._early.outcome(delivery, self._frames.last)
+                continue
+            if watched:
+                watched.discard(job)
+            if isinstance(entry, list):
                 for one in entry:
                     one.has_ended(ending, body)
             else:
@@ -300,50 +327,21 @@ class Session:
         return succeed(None)
 
     def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
-        return self._followed.output(self.following.get(job), job, stream, offset, data)
+        """Fires when who follows the job has it; with False where nobody does."""
+        if job not in self.following and job not in self._jobs and self._frames:
+            return self._early.output(job, stream, offset, data, self._frames.last)
+        return self.following.output(job, stream, offset, data)
 
     # -- cancelling -------------------------------------------------------------------------------
 
     def cancel(self, entry: Entry) -> Deferred[str]:
         """End a job; fires with the state that it had."""
-        if entry.id is not None:
-            return self.requests.cancel(entry.id)
-        if entry.frame is not None and entry.frame.sequence is None:
-            self._unwanted[entry] = None
-            self._tell_cancelled(entry, forget=False)
-            return succeed("queued")
-        state = self._unwanted.get(entry)
-        if state is None:
-            state = self._unwanted[entry] = Deferred()
-        return same(state)
-
-    def _tell_cancelled(self, entry: Entry, forget: bool = True) -> None:
-        state = self._unwanted.pop(entry, None) if forget else None
-        entry.has_ended(Ending.CANCELLED, b"")
-        if state is not None:
-            state.callback("queued")
-
-    def _leave_out_unwanted(self, frame: Frame) -> None:
-        if self._unwanted and frame.sequence is None:
-            for entry in frame.drop(self._unwanted):
-                del self._unwanted[entry]
-            if not frame.entries:
-                self._accept(Accepted(), frame)
-
-    def _cancel_unwanted(self, frame: Frame) -> None:
-        if not self._unwanted:
-            return
-        for entry in frame.entries:
-            state = self._unwanted.pop(entry, None)
-            if state is not None and entry.id is not None:
-                self.requests.cancel(entry.id).chainDeferred(state)
+        return self._withdrawn.cancel(entry) if entry.id is None else self.requests.cancel(entry.id)
 
     def withdraw(self, entry: Entry) -> None:
         """Do not submit it, if that has not been done yet."""
-        if entry.frame is not None and entry.frame.sequence is None:
+        if entry.frame is not None and (entry.frame.sequence is None or entry.frame.refused):
             self.cancel(entry)
-
-    # -- the rest ---------------------------------------------------------------------------------
 
     def new_group_number(self) -> int:
         """The session's own number of a new group, from 1."""
@@ -372,28 +370,30 @@ class Session:
 
     def fail_all(self, error: Exception) -> None:
         """No outcome will come of anything that was submitted, and no answer to any question."""
-        self._fail_jobs(error)
+        self.end_all(error, error)
+
+    def end_all(self, error: Exception, not_accepted: Exception) -> None:
+        """The same, with an error of their own for jobs that nobody has accepted, as is known."""
+        self._fail_jobs(error, not_accepted)
         self.requests.give_up(error)
 
-    def _fail_jobs(self, error: Exception) -> None:
-        entries: list[Entry] = []
+    def _fail_jobs(self, error: Exception, not_accepted: Exception) -> None:
+        self._pressure.stop()
+        failed: list[tuple[Entry, Exception]] = []
         for frame in self._frames.take_all():
-            entries.extend(self._still_waiting(frame))
+            failed.extend((entry, not_accepted) for entry in self._withdrawn.give_up(frame))
         jobs, self._jobs = self._jobs, {}
         for entry in jobs.values():
-            entries.extend(entry if isinstance(entry, list) else [entry])
+            entries = entry if isinstance(entry, list) else [entry]
+            failed.extend((one, error) for one in entries)
         self._early.clear()
-        for one in entries:
-            one.has_failed(error)
+        for one, why in failed:
+            one.has_failed(why)
         self.requests.fail_all(error)
         self._quiet.look()
 
     def close(self) -> Deferred[None]:
         """Forget the link, and remove what was spooled."""
         self._coordinator = None
+        self._pressure.stop()
         return self.spool.close()
-
-
-def _each(runs: Sequence[tuple[int, int]]) -> Iterator[JobId]:
-    for first, count in runs:
-        yield from map(JobId, range(first, first + count))

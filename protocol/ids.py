@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, NewType
 
 JobId = NewType("JobId", int)
@@ -47,3 +48,9 @@ def parse_group(text: str) -> GroupId:
     if found is None:
         raise ValueError(f"{text!r} is no group: a group is written like g3")
     return GroupId(int(found.group(1)))
+
+
+def each_id(runs: Iterable[Sequence[int]]) -> Iterator[JobId]:
+    """The ids of runs ``(first, count)``, in their order."""
+    for first, count in runs:
+        yield from map(JobId, range(first, first + count))

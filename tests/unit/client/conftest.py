@@ -194,6 +194,7 @@ def pool(clock: Reactor, coordinator: Any, monkeypatch: pytest.MonkeyPatch) -> A
 
     class Link:
         local = True
+        on_given_up: Any = None
 
         def open(self, session: Session) -> Deferred[None]:
             coordinator.port = session

@@ -1,0 +1,251 @@
+"""A whole cluster in one thread and under one seed: real code, virtual time, faults, an account."""
+
+from __future__ import annotations
+
+import os
+import random as system_random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+import attrs
+from ampacity.coordinator.settings import Settings
+from ampacity.coordinator.transitions import ENDED, STATE_NAMES
+from ampacity.workers import agent as agents
+from twisted.logger import LogEvent, globalLogPublisher
+
+from .faults import Faults
+from .history import History
+from .processes import ClientProcess, CoordinatorProcess, WorkerProcess, name_of
+from .schedule import Plan, plan
+from .stores import Stores
+from .timeline import START, Machine, Process, Timeline
+from .wire import Network
+
+DRAIN_SECONDS = 400.0
+"""Virtual time in which everything has to be over once all faults are healed."""
+
+STATE_SECONDS = 10.0
+"""Agents tell of their load less often than in truth: it costs time, and says nothing here."""
+
+
+class QuietLoad:
+    """The load of the machine on which this runs is no part of a seed."""
+
+    def __init__(self, lag: Any) -> None:
+        self.now = dict[str, Any]
+
+
+@attrs.define(eq=False)
+class Account:
+    """What became of one seed."""
+
+    seed: int
+    wrong: list[str]
+    history: History
+    steps: int
+    seconds: float
+    """Virtual."""
+
+    @property
+    def trace(self) -> str:
+        return "\n".join(self.history.trace)
+
+    def told(self) -> str:
+        """For people: the faults of the run, what is wrong, and how to see it again."""
+        return "\n".join(
+            [
+                f"seed {self.seed}:",
+                *(f"  {line}" for line in self.wrong[:20]),
+                "see it again, with its trace:",
+                f"  python -m ampacity.tests.virtual --seed {self.seed}",
+            ]
+        )
+
+
+class Cluster:
+    """One run of a plan."""
+
+    def __init__(self, seed: int, made: Plan, folder: Path, stores: Stores) -> None:
+        self.seed = seed
+        self.plan = made
+        self.random = Random(f"run {seed}")
+        self.timeline = Timeline()
+        self.history = History(self.timeline)
+        self.network = Network(self.timeline, Random(f"wire {seed}"))
+        self.settings = Settings()
+        self.stores = stores
+        self._folder = folder
+        self._door = folder / "door" / "coordinator.socket"
+        self._lives: dict[Machine, int] = {}
+        self.desk = Machine(self.timeline, "coordinator")
+        self.worker_machines = [Machine(self.timeline, f"w{n}") for n in range(len(made.workers))]
+        self.client_machines = [Machine(self.timeline, f"c{n}") for n in range(made.clients)]
+        self.coordinator: CoordinatorProcess
+        self.workers: dict[Machine, WorkerProcess] = {}
+        self.clients: dict[Machine, ClientProcess] = {}
+        self.faults = Faults(self)
+
+    # -- lives ------------------------------------------------------------------------------------
+
+    def _process(self, machine: Machine) -> Process:
+        life = self._lives[machine] = self._lives.get(machine, 0) + 1
+        process = Process(machine, name_of(machine, life))
+        process.connect = self.network.connect
+        self.history.note("starts", process.name)
+        return process
+
+    def start_coordinator(self) -> None:
+        process = self._process(self.desk)
+        store = self.stores.open(process)
+        self.coordinator = CoordinatorProcess(
+            process, self.network, self._door, self._folder, self.settings, store
+        )
+
+    def start_worker(self, machine: Machine) -> None:
+        slots = self.plan.workers[self.worker_machines.index(machine)]
+        random = Random(self.random.random())
+        self.workers[machine] = WorkerProcess(
+            self._process(machine),
+            self._door,
+            self._folder,
+            slots,
+            self.plan.scripts,
+            self.history,
+            random,
+        )
+
+    def start_client(self, machine: Machine) -> None:
+        """A program; one that lived before waits for what it had been told is accepted."""
+        before = self.clients.get(machine)
+        random = Random(self.random.random())
+        client = self.clients[machine] = ClientProcess(
+            self._process(machine), self._door, self.history, random, 0
+        )
+        for ticket in before.tickets if before is not None else ():
+            if ticket.given_up and ticket.id is not None:
+                client.expect(ticket.script, ticket.id)
+
+    # -- the run ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        made, after = self.plan, self.timeline.after
+        self.start_coordinator()
+        for machine in self.worker_machines:
+            self.start_worker(machine)
+        for machine in self.client_machines:
+            self.start_client(machine)
+        for at, client, numbers in made.submissions:
+            after(at, self._submit, self.client_machines[client], numbers)
+        for fault in made.faults:
+            after(fault.at, self.faults.strike, fault)
+        self._look()
+        self.timeline.run_until(START + made.seconds)
+        self.faults.heal()
+        end = self.timeline.now + DRAIN_SECONDS
+        while self._unfinished() and self.timeline.now < end:
+            self.timeline.run_until(self.timeline.now + 1.0)
+        self.timeline.run_until(self.timeline.now + 2.0)  # acknowledgements
+        self._check_the_end()
+
+    def _submit(self, machine: Machine, numbers: tuple[int, ...]) -> None:
+        """By the program that lives on the machine at that time, or by its next life."""
+        client, scripts = self.clients[machine], [self.plan.scripts[n] for n in numbers]
+        if not client.process.alive or client.process.paused:
+            self.timeline.after(0.5, self._submit, machine, numbers)
+        elif len(scripts) == 1:
+            client.submit(scripts[0])
+        else:
+            client.submit_group(scripts)
+
+    def _look(self) -> None:
+        """Now and then, at the scheduler's own books."""
+        self.check_invariants()
+        self.timeline.after(1.7, self._look)
+
+    def check_invariants(self) -> None:
+        if self.coordinator.process.alive:
+            try:
+                self.coordinator.driver.scheduler.check_invariants()
+            except AssertionError as e:
+                self.history.wrong.append(f"the scheduler's books: {e!r:.500}")
+
+    def _unfinished(self) -> bool:
+        return (
+            any(client.waits() for client in self.clients.values())
+            or bool(self._submitted_less())
+            or sum(self._states()[:ENDED]) > 0
+        )
+
+    def _submitted_less(self) -> int:
+        submitted = {ticket.script.number for ticket in self.history.tickets}
+        return len(self.plan.scripts) - len(submitted)
+
+    def _states(self) -> list[int]:
+        return list(self.coordinator.driver.scheduler.state.counts)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _check_the_end(self) -> None:
+        wrong = self.history.wrong
+        self.check_invariants()
+        states = self._states()
+        if any(states[:ENDED]):
+            left = {STATE_NAMES[n]: states[n] for n in range(ENDED) if states[n]}
+            wrong.append(f"jobs are left: {left}")
+        driver = self.coordinator.driver
+        if driver._asks:
+            wrong.append(f"{len(driver._asks)} questions have no answer")
+        for client in self.clients.values():
+            if client.session._frames or client.session._jobs or client.session._early:
+                wrong.append(f"{client.process.name} keeps something of jobs that are over")
+        for worker in self.workers.values():
+            held, uplink = worker.slots.held(), worker.agent._uplink
+            if held or uplink.reported():
+                wrong.append(f"{worker.process.name} holds {held or uplink.reported()}")
+        wrong.extend(self.stores.left(driver))
+
+
+@contextmanager
+def _determined(seed: int) -> Iterator[None]:
+    """Nothing of this machine comes in: no chance but the seed's, no load."""
+    chance = Random(f"system {seed}")
+    with (
+        mock.patch.object(os, "urandom", chance.randbytes),
+        mock.patch.object(system_random, "_urandom", chance.randbytes),
+        mock.patch.object(agents, "Load", QuietLoad),
+        mock.patch.object(agents, "STATE_SECONDS", STATE_SECONDS),
+    ):
+        yield
+
+
+def run_seed(seed: int, folder: Path, stores: Callable[[int, Plan], Stores] = Stores) -> Account:
+    """Run one seed. ``folder`` is empty, or was used by another seed."""
+    (folder / "door").mkdir(mode=0o700, exist_ok=True)
+    made = plan(seed, durable=Stores.durable, retries=Stores.retries)
+    cluster = Cluster(seed, made, folder, stores(seed, made))
+    history = cluster.history
+
+    def logged(event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is not None and not cluster.stores.expects(failure):
+            history.wrong.append(f"logged: {failure.type.__name__}: {failure.value}")
+            history.trace.append(failure.getTraceback())
+
+    globalLogPublisher.addObserver(logged)
+    try:
+        with _determined(seed):
+            cluster.run()
+    except Exception as e:  # a mistake inside, or in here
+        import traceback
+
+        history.wrong.append(f"raised: {e!r}")
+        history.trace.append(traceback.format_exc())
+    finally:
+        globalLogPublisher.removeObserver(logged)
+    wrong = history.check(max_losses=3)
+    seconds = cluster.timeline.now - START
+    return Account(seed, wrong, history, cluster.timeline.steps, seconds)
