@@ -141,7 +141,7 @@ class Gathering:
         if jobs:
             self._batch.specs[digest].jobs += jobs
 
-    # -- one write ----------------------------------------------------------------------------------
+    # -- one write --------------------------------------------------------------------------------
 
     def _jobs_added(self, write: JobsAdded) -> None:
         for job in write.jobs:

@@ -39,7 +39,8 @@ def migrate(connection: sqlite3.Connection) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     try:
         _upgrade(connection, version)
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -62,6 +63,7 @@ def _upgrade(connection: sqlite3.Connection, version: str | None) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import StaticPool
 
     settings = config()
@@ -71,8 +73,19 @@ def _upgrade(connection: sqlite3.Connection, version: str | None) -> None:
             f"this store has the schema {version}, and this ampacity knows {VERSION} and older "
             "ones: a newer ampacity has written it; upgrade this one, or use a backup from before"
         )
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    # the transaction is begun and ended by who calls this, over the driver's own connection
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as upgraded:
-        settings.attributes["connection"] = upgraded
-        command.upgrade(settings, "head")
+    # the transaction was begun over the driver's own connection, and holds all of the versions
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connection,
+        poolclass=StaticPool,
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
+        skip_autocommit_rollback=True,
+    )
+    try:
+        with engine.connect() as upgraded:
+            settings.attributes["connection"] = upgraded
+            command.upgrade(settings, "head")
+            upgraded.commit()
+    except DBAPIError as error:
+        raise error.orig or error from None

@@ -63,9 +63,7 @@ _TALLY: Final = _statement(
 )
 _GROUPS: Final = _statement(selected(GROUPS).order_by(GROUPS.c.id))
 _SESSIONS: Final = _statement(selected(SESSIONS))
-_ANSWERS: Final = _statement(
-    selected(ANSWERS).order_by(ANSWERS.c.session, ANSWERS.c.sequence)
-)
+_ANSWERS: Final = _statement(selected(ANSWERS).order_by(ANSWERS.c.session, ANSWERS.c.sequence))
 _WORKERS: Final = _statement(selected(WORKERS))
 _BLOBS: Final = _statement(selected(BLOBS))
 META_ROW: Final = _statement(selected(META))
@@ -123,7 +121,7 @@ class Remembering:
             blobs=self._read_blobs(),
         )
 
-    # -- jobs ---------------------------------------------------------------------------------------
+    # -- jobs -------------------------------------------------------------------------------------
 
     def _queued(self) -> Iterator[QueuedRun]:
         last: QueuedRun | None = None
@@ -199,7 +197,7 @@ class Remembering:
         if group is not None:
             self._groups[GroupId(group)].add(state, jobs, first, last, latest)
 
-    # -- the rest -----------------------------------------------------------------------------------
+    # -- the rest ---------------------------------------------------------------------------------
 
     def _sound(self, statement: Statement, what: str) -> Iterator[Row]:
         for row in self._file.rows(statement):
@@ -243,7 +241,7 @@ class Remembering:
         return KeptGroup(
             number,
             job.client,
-            None,
+            job.session or SessionId(b""),
             0,
             None,
             sum(tally.counts),

@@ -20,19 +20,16 @@ from ..protocol.ports import Accepted, WorkerInfo
 from .kept import KeptJob, KeptWorker, Stored, StoryEvent
 from .records import GroupRecord, JobRecord, SessionRecord, WorkerRecord
 from .schema import JOBS
-from .transitions import STATE_NAMES
+from .transitions import END, STATE_NAMES
 
 Row = tuple[Any, ...]
 
-_COLUMNS = [column.name for column in JOBS.c]
-_TAKEN = _COLUMNS.index("taken")
-FIXED: Final = tuple(_COLUMNS[:_TAKEN])
-CHANGING: Final = ("id", *_COLUMNS[_TAKEN + 1 :], "taken")
-ADDED: Final = FIXED + CHANGING[1:]
-"""The columns of a job's rows, in the order of the rows made here."""
+ADDED: Final = tuple(column.name for column in JOBS.c)
+"""The columns of a whole job, in the order of the rows made here."""
 
-_FIXED_SEAL = len(FIXED) - 1
-_TAKEN_LAST = len(ADDED) - 1
+_TAKEN: Final = ADDED.index("taken")
+CHANGING: Final = ("id", *ADDED[_TAKEN:])
+"""The columns of an update."""
 
 ORPHANED: Final = 1
 
@@ -66,7 +63,7 @@ class Rows:
 
     def fits(self, row: Row) -> bool:
         """Whether a row's last value is the seal of the others."""
-        return crc32(self._pack(row[:-1])) == row[-1]
+        return self._sound(row[:-1], row[-1])
 
     # -- jobs: what is written --------------------------------------------------------------------
 
@@ -113,25 +110,24 @@ class Rows:
             self._pack(job.blobs) if job.blobs else None,
             self._pack(job.story) if job.story else None,
         )
-        return (*values, crc32(self._pack(values)), job.id if job.taken else None)
+        taken = job.id if job.taken else None
+        return (job.id, taken, *values[1:], crc32(self._pack(values)))
 
     # -- jobs: what is read -----------------------------------------------------------------------
 
     def damage(self, row: Row) -> str:
         """What is wrong with a job's row, by ``ADDED``; nothing, where it is sound."""
-        fixed = row[:_FIXED_SEAL]
-        if not self._sound(fixed, row[_FIXED_SEAL]):
+        if not self._sound(row[: _TAKEN - 1], row[_TAKEN - 1]):
             return "what was submitted does not fit its checksum"
-        changing = (row[0], *row[_FIXED_SEAL + 1 : _TAKEN_LAST - 1])
-        if not self._sound(changing, row[_TAKEN_LAST - 1]):
+        if not self._sound((row[0], *row[_TAKEN + 1 : -1]), row[-1]):
             return "its state does not fit its checksum"
-        if row[_TAKEN_LAST] not in (None, row[0]):
+        if row[_TAKEN] not in (None, row[0]):
             return "the mark of its delivery is damaged"
         return ""
 
     def _sound(self, values: Row, seal: Any) -> bool:
         try:
-            return crc32(self._pack(values)) == seal
+            return bool(crc32(self._pack(values)) == seal)
         except (ValueError, TypeError, OverflowError):  # a number beyond 64 bits, say
             return False
 
@@ -188,28 +184,9 @@ class Rows:
 
 
 def _job(row: Row, known: Known, payload: Payload) -> KeptJob:
-    (number, client, session, _, key, group, place, submitted, _, _, _, _, retry_of, _) = row[
-        : _FIXED_SEAL + 1
-    ]
-    (
-        state,
-        term,
-        attempt,
-        worker,
-        losses,
-        failures,
-        why,
-        resume,
-        began,
-        ended,
-        seconds,
-        kept,
-        retried,
-        blobs,
-        story,
-        _,
-        taken,
-    ) = row[_FIXED_SEAL + 1 :]
+    number, client, session, _, key, group, place, submitted = row[:8]
+    retry_of, _, taken, state, term, attempt, worker, losses, failures = row[12:21]
+    why, resume, began, ended, seconds, kept, retried, blobs, story, _ = row[21:]
     deadline = known.spec.deadline
     return KeptJob(
         id=JobId(number),
@@ -278,7 +255,7 @@ def _damaged(row: Row, damage: str) -> KeptJob:
         began=None,
         ended=value("ended", float, None),
         seconds=0.0,
-        taken=row[_TAKEN_LAST] is not None,
+        taken=row[_TAKEN] is not None,
         blobs=(),
         kept=value("kept", int, 0),
         retried=value("retried", int, None),
@@ -288,7 +265,7 @@ def _damaged(row: Row, damage: str) -> KeptJob:
     )
 
 
-# -- payloads and outcomes --------------------------------------------------------------------------
+# -- payloads and outcomes ------------------------------------------------------------------------
 
 
 def payload_seal(job: int, body: bytes) -> int:
@@ -302,7 +279,7 @@ def outcome_seal(job: int, ending: int, body: bytes, log: bytes) -> int:
 
 
 def stored(job: int, state: int, row: Row) -> Stored:
-    """An outcome from its row ``(ending, body, log, seal)``; one that says so, where it is damaged."""
+    """An outcome from its row ``(ending, body, log, seal)``, or one that says it is damaged."""
     ending, body, log, seal = row
     if ending is None:
         return _lost(job, "is missing")
@@ -310,6 +287,8 @@ def stored(job: int, state: int, row: Row) -> Stored:
         return _lost(job, "is damaged")
     if outcome_seal(job, ending, body, log) != seal:
         return _lost(job, "does not fit its checksum")
+    if ending != state - END:
+        return _lost(job, "and its state contradict each other")
     return Stored(ENDINGS[ending], body, log)
 
 
@@ -319,7 +298,7 @@ def _lost(job: int, what: str) -> Stored:
     return Stored(Ending.CRASHED, pack_outcome(Outcome(evidence=evidence)), b"")
 
 
-# -- the rest: what is read -------------------------------------------------------------------------
+# -- the rest: what is read -----------------------------------------------------------------------
 
 
 def accepted(packed: bytes) -> Accepted:

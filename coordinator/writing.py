@@ -78,7 +78,6 @@ class Writes:
         self.save_blob = upserted(BLOBS)
         self.forget_blob = one(deleted(BLOBS, "digest"))
         self.term = one(selected(META, "term"))
-        self.save_meta = upserted(META)
 
 
 class Writer:
@@ -116,7 +115,7 @@ class Writer:
         if (next_job, next_group) == self._meta[3:5]:
             return self._meta
         meta = self._rows.sealed(number, store, term, next_job, next_group)
-        self._file.write(self._writes.save_meta, [meta])
+        write_meta(self._file, meta)
         return meta
 
     # -- jobs -------------------------------------------------------------------------------------
@@ -202,7 +201,7 @@ class Writer:
     def _keep_answers(self, batch: Batch) -> None:
         if batch.answers:
             self._file.write(self._writes.save_answer, batch.answers.values())
-            last = dict(sorted(batch.answers))
+            last = dict(sorted(batch.answers))  # of each session, the highest number
             self._file.write(self._writes.trim_answers, _before(last.items()))
 
     def _count_blob(self, digest: bytes, more: int) -> None:
@@ -226,3 +225,11 @@ _GROUP = ADDED.index("group_id")
 def _before(last: Iterable[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
     """The sequence numbers of sessions that need no answer any more."""
     return [(session, sequence - ANSWERS_KEPT) for session, sequence in last]
+
+
+_META = Statement(schema.upsert(META), DIALECT)
+
+
+def write_meta(file: SqliteFile, row: Row) -> None:
+    """The one row of ``meta``."""
+    file.write(_META, [row])

@@ -148,6 +148,4 @@ def _indexes() -> None:
 
 def _index(name: str, *columns: str, where: str) -> None:
     condition = sa.text(where)
-    op.create_index(
-        name, "jobs", list(columns), sqlite_where=condition, postgresql_where=condition
-    )
+    op.create_index(name, "jobs", list(columns), sqlite_where=condition, postgresql_where=condition)
