@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -21,6 +21,9 @@ from ..workers.slots import SlotPool
 from .session import Session
 from .spool import threads_of
 
+if TYPE_CHECKING:
+    from ..coordinator.diskroom import DiskRoom
+
 REJOIN_SECONDS = 1.0
 """From an internal error between the driver and the slots to a fresh start."""
 
@@ -29,7 +32,8 @@ class LocalCluster:
     """A driver with slots of its own. A ``CoordinatorService`` may listen on the same driver.
 
     Without a ``folder``, a temporary one is made, and removed in the end. With ``slots=0`` there
-    is the driver alone.
+    is the driver alone. With a ``store`` folder, jobs and values are kept there; whoever names it
+    sees to it that nobody else uses it.
     """
 
     def __init__(
@@ -42,14 +46,20 @@ class LocalCluster:
         settings: Settings | None = None,
         lag: LagMeter | None = None,
         name: str | None = None,
+        store: Path | None = None,
     ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="ampacity-"))
         self._own_folder = folder is None
         self.defer_to_thread = threads_of(reactor)
-        self.blobs = BlobFolder(
-            self.folder / "blobs", self.defer_to_thread, durable=not self._own_folder
-        )
-        self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
+        values = self.folder / "blobs" if store is None else store / "values"
+        self.blobs = BlobFolder(values, self.defer_to_thread, durable=store is not None)
+        self._settings = settings or Settings()
+        self._lag = lag
+        self._store = store
+        self._driver: Driver | None = None
+        self._room: DiskRoom | None = None
+        if store is None:
+            self._driver = Driver(reactor, self.blobs, self._settings, lag)
         self._reactor = reactor
         self._joining: IDelayedCall | None = None
         self.events: WorkerEvents | None = None
@@ -65,14 +75,40 @@ class LocalCluster:
                 name=name,
             )
 
+    @property
+    def driver(self) -> Driver:
+        """The coordinator; one with a store is there when that is open."""
+        assert self._driver is not None, "the store is not open"
+        return self._driver
+
+    async def open(self) -> None:
+        """Have the driver ready to be listened to; before ``start``.
+
+        Raises:
+            StoreRefused: the store cannot be used.
+        """
+        await self.blobs.start()
+        if self._store is not None:
+            self._driver = await self._over(self._store)
+        self.driver.start()
+
+    async def _over(self, folder: Path) -> Driver:
+        """A driver over the store in a folder."""
+        # only a durable coordinator pays for the import of the database's tools
+        from ..coordinator.diskroom import DiskRoom
+        from ..coordinator.sqlite import SqliteStore
+
+        self._room = DiskRoom(self._reactor, folder, self.defer_to_thread)
+        await self._room.start()
+        store = await SqliteStore.open(self._reactor, folder, self.defer_to_thread, room=self._room)
+        return Driver(self._reactor, self.blobs, self._settings, self._lag, store)
+
     async def start(self) -> None:
         """Return once the first child is ready, and the slots have joined.
 
         Raises:
             CannotStart: no child can be started.
         """
-        await self.blobs.start()
-        self.driver.start()
         if self.slots is not None:
             await self.slots.start()
             self.slots.on_given_up = self._join_again
@@ -81,7 +117,7 @@ class LocalCluster:
     def _join(self) -> None:
         assert self.slots is not None
         info, held = self.slots.info, self.slots.held()
-        _name, self.events, _drop = self.driver.join(info, held, self.slots)
+        _name, self.events, _drop = self.driver.join(info, held, self.slots, local=True)
         self.slots.bind(self.events)
 
     def _join_again(self) -> None:
@@ -94,7 +130,10 @@ class LocalCluster:
             self._joining.cancel()
         if self.slots is not None:
             await self.slots.stop(grace)
-        await self.driver.stop()
+        if self._driver is not None:
+            await self._driver.stop()
+        if self._room is not None:
+            await self._room.stop()
         if self._own_folder:
             await self.defer_to_thread(shutil.rmtree, self.folder, True)
 
@@ -117,6 +156,7 @@ class LocalLink:
     async def _open(self, session: Session) -> None:
         cluster = self._cluster = LocalCluster(self._reactor, **self._options)
         try:
+            await cluster.open()
             await cluster.start()
         except BaseException:
             await self._stop()

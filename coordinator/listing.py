@@ -151,7 +151,10 @@ class _PlaceWalk:
             .limit(WINDOW // 4),
             DIALECT,
         )
-        wanted = _narrowed(select(_job.id).where(one_of(_job.id)), JOBS, listing)
+        # they are of the group; asked for it again, the database would go through all of it
+        wanted = _narrowed(
+            select(_job.id).where(one_of(_job.id)), JOBS, listing._replace(group=None)
+        )
         self.wanted = Statement(wanted, DIALECT)
         self.conditions = self.wanted.with_values(**dict.fromkeys(self.wanted.names[:IDS]))[IDS:]
 

@@ -82,6 +82,7 @@ class Reader:
 
     def answer(self, question: Question) -> Slices[Found]:
         """What the scheduler asks for."""
+        ids: Sequence[JobId]
         if isinstance(question, ByKeys):
             ids = yield from self._by_keys(question)
         else:
