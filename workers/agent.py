@@ -7,11 +7,12 @@ one is ended and forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Protocol
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.application.service import Service
@@ -19,6 +20,7 @@ from twisted.internet import threads
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,14 +32,17 @@ from ..protocol.addresses import Address, parse_address
 from ..protocol.blobs import BlobFolder
 from ..protocol.commands import Goodbye, Join
 from ..protocol.dialing import Greeted, dial
-from ..protocol.ports import Holding, WorkerEvents, WorkerInfo, WorkerPort
+from ..protocol.steady import monotonic_of
 from ..protocol.tokens import Token
+from .agentslots import AgentSlots
+from .backlog import Backlog
 from .backoff import Backoff
 from .blobcache import BlobCache
 from .credentials import KeptCredentials
 from .load import Load
 from .orders import Orders, holding, records
-from .uplink import Uplink
+from .patience import Patience
+from .uplink import KEPT_BYTES, Uplink
 
 if TYPE_CHECKING:
     from random import Random
@@ -53,6 +58,9 @@ FLUSH_SECONDS = 5.0
 
 GOODBYE_SECONDS = 2.0
 
+STEADY_SECONDS = 5.0
+"""How long a connection has lasted where a fault after it is a new one."""
+
 CACHE_BYTES = 4 * 1024**3
 
 FATAL = (
@@ -66,23 +74,6 @@ FATAL = (
 """What the next try cannot mend."""
 
 _RETRIED = (errors.AmpacityError, ConnectError, ConnectionClosed, OSError, TimedOut)
-
-
-class AgentSlots(WorkerPort, Protocol):
-    """What an agent needs of its slots, see ``slots.SlotPool``."""
-
-    @property
-    def info(self) -> WorkerInfo: ...
-
-    def bind(self, events: WorkerEvents) -> None: ...
-
-    def start(self) -> Deferred[Any]: ...
-
-    def held(self) -> list[Holding]: ...
-
-    def drop(self, unwanted: Iterable[Holding]) -> None: ...
-
-    def stop(self, grace: float) -> Deferred[Any]: ...
 
 
 class Agent(Service):
@@ -104,34 +95,51 @@ class Agent(Service):
         token: Token | None = None,
         state: StateFolder | None = None,
         grace: float = 10.0,
+        lifetime: float | None = None,
         cache_bytes: int = CACHE_BYTES,
+        kept_bytes: int = KEPT_BYTES,
         lag: LagMeter | None = None,
         random: Random | None = None,
         defer_to_thread: DeferToThread | None = None,
     ) -> None:
-        """Of these, ``folder`` is where this agent alone keeps the values that it fetches."""
+        """Of these:
+
+        folder: where this agent alone keeps values that it fetched, and reports that wait.
+        grace: seconds that jobs which run have to end when it leaves.
+        lifetime: seconds after which it has left by itself, the grace included.
+        kept_bytes: of reports and results that wait for the coordinator, on disk.
+        """
         self._reactor = reactor
         self._address = parse_address(address) if isinstance(address, str) else address
         self._given = token or self._address.token
         self._token: Token | None = None
         self._slots = slots
         self._grace = grace
+        self._lifetime = lifetime
+        self._expiry: IDelayedCall | None = None
+        self._now = monotonic_of(reactor)
         self._lag = lag or LagMeter(reactor)
         self._kept = KeptCredentials(state or StateFolder.default())
         self._in_thread: DeferToThread = defer_to_thread or partial(
             threads.deferToThreadPool, reactor, reactor.getThreadPool()
         )
-        values = BlobFolder(folder / "values", self._in_thread, durable=False)
-        self._cache = BlobCache(values, cache_bytes)
-        self._uplink = Uplink(reactor, self._cache, self._in_thread)
-        self._backoff = Backoff(random or SystemRandom())
+        random = random or SystemRandom()
+        self._cache = BlobCache(BlobFolder(folder / "values", self._in_thread), cache_bytes)
+        self._spool = folder / "reports"
+        backlog = Backlog(self._spool, self._in_thread)
+        self._uplink = Uplink(reactor, self._cache, self._in_thread, backlog, random, kept_bytes)
+        self._backoff = Backoff(random)
         self._telling = LoopingCall(self._tell_state, Load(self._lag))
         self._telling.clock = reactor
         self._store: bytes | None = None
         self._connection: Connection | None = None
         self._orders: Orders | None = None
-        self._said = ""
+        self._said: set[str] = set()
+        self._faults: set[str] = set()
         self._leaving = False
+        self._left: Deferred[None] | None = None
+        self._until = 0.0  # when the grace of the leaving ends
+        self._flushing: Patience | None = None
         self._running: Deferred[None] | None = None
         self.worker_name = ""
         """What the coordinator calls this worker."""
@@ -143,20 +151,55 @@ class Agent(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
         self._slots.bind(self._uplink)
+        self._slots.on_drain = self.drain
+        self._uplink.on_full = self._hold_back
         self._lag.start()
+        if self._lifetime is not None:
+            seconds = max(0.0, self._lifetime - self._grace)
+            self._expiry = self._reactor.callLater(seconds, self._expire)
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(self._ended)
 
     def stopService(self, grace: float | None = None) -> Deferred[None]:
-        """Leave: nothing new, back with what has not begun, the rest within the grace."""
-        if not self.running:
-            return Deferred.fromCoroutine(_nothing())
-        super().stopService()  # type: ignore[no-untyped-call]  # as above
-        return Deferred.fromCoroutine(self._leave(self._grace if grace is None else grace))
+        """Leave: nothing new, back with what has not begun, and with what does not end within the
+        grace. Fires when it has left.
+
+        Asked again with less patience, the rest of the grace is shortened.
+        """
+        grace = self._grace if grace is None else grace
+        if self._left is not None:
+            self._hurry(grace)
+        elif self.running:
+            super().stopService()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
+            self._left = Deferred.fromCoroutine(self._leave(grace))
+        left: Deferred[None] = Deferred()
+        if self._left is None:
+            left.callback(None)
+        else:
+            self._left.addBoth(_passed_to, left)
+        return left
+
+    def drain(self) -> None:
+        """Leave, as ``stopService`` does; the coordinator has asked for it, or the time is over."""
+        self.stopService()
+
+    def _expire(self) -> None:
+        self._expiry = None
+        self.log.info("its lifetime is over")
+        self.drain()
+
+    def _hold_back(self, full: bool) -> None:
+        """Too much waits for the coordinator, or no longer so."""
+        if full:
+            self.log.warn("begins nothing more: too much waits for the coordinator")  # noqa: G010
+        else:
+            self.log.info("begins jobs again")
+        self._slots.hold_back(full)
 
     async def _run(self) -> None:
         await self._slots.start()
         await self._cache.start()
+        await self._in_thread(rmtree, self._spool, True)
         self._token = await self._in_thread(self._kept.find, self._address, self._given)
         self._telling.start(STATE_SECONDS, now=False).addErrback(self._log_mistake)
         while True:
@@ -182,11 +225,16 @@ class Agent(Service):
         self.done.errback(failure)
 
     async def _leave(self, grace: float) -> None:
+        """No step takes for ever: neither without a connection, nor without an answer."""
         self._leaving = True
+        self._until = self._now() + grace
         if self._orders is not None:
             self._orders.leaving = True
-        await self._offer_nothing()
+        if self._connection is not None:
+            withdrawn = Deferred.fromCoroutine(self._offer(self._connection))
+            withdrawn.addTimeout(GOODBYE_SECONDS, self._reactor).addErrback(self._not_answered)
         await self._slots.stop(grace)
+        await self._flush()
         await self._say_goodbye()
         if self._running is not None:
             self._running.cancel()
@@ -194,9 +242,18 @@ class Agent(Service):
         if not self.done.called:
             self.done.callback(None)
 
+    def _hurry(self, grace: float) -> None:
+        self._until = min(self._until, self._now() + grace)
+        self._slots.stop(grace)
+        if self._flushing is not None:
+            self._flushing.shorten(self._flush_seconds())
+
     async def _close(self, grace: float | None) -> None:
         if self._telling.running:
             self._telling.stop()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
         self._lag.stop()
         if self._connection is not None:
             self._connection.close()
@@ -211,6 +268,7 @@ class Agent(Service):
         greeted = await self._dial()
         connection = greeted.connection
         lost: Deferred[str] = Deferred()
+        since = self._now()
         try:
             await self._join(greeted)
             connection.on_lost(lambda reason: lost.callback(str(reason.value)))
@@ -219,6 +277,9 @@ class Agent(Service):
             self._connection = None
             self._uplink.disconnected()
             connection.abort()
+            if self._now() - since >= STEADY_SECONDS:
+                self._backoff.reset()
+                self._said.clear()
         self._say(f"the connection to {self._address} is lost: {why}")
 
     async def _dial(self) -> Greeted:
@@ -236,7 +297,7 @@ class Agent(Service):
         return greeted
 
     def _dial_with(self, token: Token | None) -> Deferred[Greeted]:
-        self._orders = Orders(self._slots, self._uplink, self._leaving)
+        self._orders = Orders(self._slots, self._uplink, self._leaving, self._faults)
         return Deferred.fromCoroutine(
             dial(self._reactor, self._address, "worker", token, self._orders)
         )
@@ -251,7 +312,6 @@ class Agent(Service):
         self._store = greeted.store
         await self._offer(connection)
         self._connection = connection
-        self._backoff.reset()
         self._say(f"joined {self._address} as {self.worker_name}")
         self._uplink.connected(connection)
         if not self.ready.called:
@@ -270,46 +330,56 @@ class Agent(Service):
         unwanted = records(answer["drop"], holding)
         self._slots.drop(unwanted)
         self._uplink.drop(unwanted)
+        if not info.slots and self._orders is not None:
+            self._orders.give_back()
 
     # -- leaving ----------------------------------------------------------------------------------
 
-    async def _offer_nothing(self) -> None:
-        """Join once more, with no slots: what is given back does not come here again."""
-        if self._connection is not None:
-            await self._at_most(GOODBYE_SECONDS, self._offer(self._connection))
+    def _flush_seconds(self) -> float:
+        return max(FLUSH_SECONDS, self._until - self._now())
+
+    async def _flush(self) -> None:
+        """Hand over what is known; a connection that comes back within the grace is waited for."""
+        if self._orders is not None:
+            self._orders.give_back()
+        flushed = self._uplink.flushed()
+        self._flushing = Patience(self._reactor, self._flush_seconds(), flushed.cancel)
+        with contextlib.suppress(CancelledError):
+            await flushed
+        self._flushing.stop()
+        left = self._uplink.waiting()["reports"]
+        if left:
+            what = "leaves with {n} reports that the coordinator did not take"
+            self.log.warn(what, n=left)  # noqa: G010 -- Twisted's knows no "warning"
 
     async def _say_goodbye(self) -> None:
-        if self._connection is None or self._orders is None:
-            return
-        self._orders.give_back()
-        await self._at_most(FLUSH_SECONDS, self._uplink.flushed())
         if self._connection is not None:
-            await self._at_most(GOODBYE_SECONDS, self._connection.call(Goodbye))
+            said = self._connection.call(Goodbye).addTimeout(GOODBYE_SECONDS, self._reactor)
+            await said.addErrback(self._not_answered)
 
-    async def _at_most(self, seconds: float, work: Any) -> None:
-        """Wait for it, not too long, and go on when it fails: the connection may be gone."""
-        waiting: Deferred[Any] = (
-            work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
-        )
-        try:
-            await waiting.addTimeout(seconds, self._reactor)
-        except _RETRIED as e:
-            self.log.info("left without an answer: {why}", why=str(e))
+    def _not_answered(self, failure: Failure) -> None:
+        """The connection may be gone, or the coordinator busy: it is left all the same."""
+        failure.trap(*_RETRIED)
+        self.log.info("left without an answer: {why}", why=str(failure.value))
 
     # -- words ------------------------------------------------------------------------------------
 
     def _tell_state(self, load: Load) -> None:
-        self._uplink.state(load.now())
+        self._uplink.state({**load.now(), "waiting": self._uplink.waiting()})
 
     def _say(self, what: str) -> None:
-        """Once a change, however often it is tried."""
-        if what != self._said:
+        """Once, however often it is tried, until a connection has lasted."""
+        if what not in self._said:
             self.log.info("{what}", what=what)
-            self._said = what
+            self._said.add(what)
 
     def _log_mistake(self, failure: Failure) -> None:
         self.log.failure("the load of this machine cannot be told", failure)
 
 
-async def _nothing() -> None:
-    pass
+def _passed_to(result: object, waiter: Deferred[None]) -> object:
+    if isinstance(result, Failure):
+        waiter.errback(result)
+        return None
+    waiter.callback(None)
+    return result

@@ -11,7 +11,8 @@ from random import Random
 FIRST_SECONDS = 1.0
 """The bound of the first wait; well below a lease, so that a short fault costs no attempt."""
 
-LONGEST_SECONDS = 15.0
+LONGEST_SECONDS = 5.0
+"""A coordinator that has been started again sees all of its workers after this time."""
 
 
 class Backoff:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from ..protocol.ports import Beginning
+from ..protocol.steady import PAUSE
 from .crew import Crew
 from .held import Held
-from .patience import LATE
 from .process import Child
 from .reports import wall_clock
 from .waiting import Waiting
@@ -81,7 +81,7 @@ class Lookout:
         self._timer = None
         self._ticks += 1
         now = self._clock()
-        if now - self._due > LATE:
+        if now - self._due > PAUSE:
             self._pauses.append((now, now - self._due))
         begun: list[Beginning] = []
         behind = 0

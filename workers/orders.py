@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.protocols import amp
 
-from ..protocol.commands import Assign, AttachWorker, EndAttempts, Reload, Retract
-from ..protocol.errors import Malformed
+from ..protocol.commands import Assign, AttachWorker, Drain, EndAttempts, Reload, Retract
+from ..protocol.errors import AmpacityError, Malformed
 from ..protocol.ids import Attempt, JobId
-from ..protocol.jobs import unpack_assignments
+from ..protocol.jobs import Assignment, unpack_assignments
 from ..protocol.outcomes import JobLog, pack_log
 from ..protocol.ports import Ended, Holding, WorkerPort
 
@@ -23,41 +24,57 @@ _REASONS = frozenset({"cancelled", "deadline", "superseded"})
 
 
 class Orders(amp.CommandLocator):
-    """Hands the orders of one connection to the slots."""
+    """Hands the orders of one connection to the slots.
 
-    def __init__(self, slots: WorkerPort, uplink: Uplink, leaving: bool = False) -> None:
+    One that raises what it should not is refused; the coordinator then takes this worker for one
+    that has left. It may send the same order again to the same end, so ``said``, which outlives
+    the connection, holds what the log has been told.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        slots: WorkerPort,
+        uplink: Uplink,
+        leaving: bool = False,
+        said: set[str] | None = None,
+    ) -> None:
         self._slots = slots
         self._uplink = uplink
         self._late: list[Holding] = []
+        self._said = set() if said is None else said
         self.leaving = leaving
         """Begin no job any more."""
 
     def give_back(self) -> None:
-        """What came after the worker had begun to leave; at its end, or it would come again."""
+        """What came after the worker had begun to leave; once it offers nothing, or at its end:
+        before that it would come again."""
         late, self._late = self._late, []
         self._uplink.returned(late)
 
     @Assign.responder
     def _assign(self, jobs: bytes) -> dict[str, Any]:
-        assignments = unpack_assignments(jobs)
+        return self._carry_out("Assign", self._take, unpack_assignments(jobs))
+
+    def _take(self, assignments: list[Assignment]) -> None:
         if self.leaving:
             self._late += [Holding(a.job, a.attempt) for a in assignments]
         else:
             self._uplink.assigned(assignments)
             self._slots.assign(assignments)
-        return {}
 
     @EndAttempts.responder
     def _end(self, attempts: Any) -> dict[str, Any]:
-        ended = records(attempts, _ended)
+        return self._carry_out("EndAttempts", self._end_all, records(attempts, _ended))
+
+    def _end_all(self, ended: list[Ended]) -> None:
         self._slots.end(ended)
         self._uplink.drop([Holding(e.job, e.attempt) for e in ended if e.why == "superseded"])
-        return {}
 
     @Retract.responder
     def _retract(self, attempts: Any) -> dict[str, Any]:
-        self._slots.retract(records(attempts, holding))
-        return {}
+        return self._carry_out("Retract", self._slots.retract, records(attempts, holding))
 
     @AttachWorker.responder
     def _attach(self, job: int, follow: bool) -> Deferred[dict[str, Any]]:
@@ -66,7 +83,23 @@ class Orders(amp.CommandLocator):
 
     @Reload.responder
     def _reload(self) -> dict[str, Any]:
-        self._slots.reload()
+        return self._carry_out("Reload", self._slots.reload)
+
+    @Drain.responder
+    def _drain(self) -> dict[str, Any]:
+        return self._carry_out("Drain", self._slots.drain)
+
+    def _carry_out(self, name: str, order: Callable[..., None], *what: Any) -> dict[str, Any]:
+        try:
+            order(*what)
+        except AmpacityError:
+            raise
+        except Exception as e:  # noqa: BLE001  # a mistake in here: the other side is told
+            why = f"{name} cannot be carried out: {type(e).__name__}: {e}"
+            if why not in self._said:
+                self._said.add(why)
+                self._log.failure("an order of the coordinator failed")
+            raise Malformed(why) from None
         return {}
 
 

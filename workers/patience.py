@@ -2,7 +2,7 @@
 
 A process can be stopped (``SIGSTOP``, a frozen container, a suspended machine), and whom it waits
 for may have been stopped with it. So a wait is made of short steps, and a step whose end comes
-late by more than ``LATE`` seconds was spent asleep: it is made again.
+late by more than ``PAUSE`` seconds was spent asleep: it is made again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from ..protocol.steady import PAUSE, monotonic_of
+
 STEP: Final = 1.0
 """Seconds of a step: a pause makes a wait longer by this much at most, awake time alone counted."""
-
-LATE: Final = 1.0
-"""Seconds that a timer may be late before its process counts as having been stopped."""
 
 
 class Patience:
@@ -24,6 +23,7 @@ class Patience:
 
     def __init__(self, reactor: IReactorTime, seconds: float, call: Callable[[], object]) -> None:
         self._reactor = reactor
+        self._now = monotonic_of(reactor)
         self._call = call
         self._left = seconds
         self._since = 0.0
@@ -31,13 +31,13 @@ class Patience:
         self._wait()
 
     def _wait(self) -> None:
-        self._since = self._reactor.seconds()
+        self._since = self._now()
         self._timer = self._reactor.callLater(max(0.0, min(self._left, STEP)), self._step)
 
     def _step(self) -> None:
         self._timer = None
-        took = self._reactor.seconds() - self._since
-        if took <= min(self._left, STEP) + LATE:
+        took = self._now() - self._since
+        if took <= min(self._left, STEP) + PAUSE:
             self._left -= took
         if self._left > 0:
             self._wait()
@@ -53,7 +53,7 @@ class Patience:
         """Seconds until the call; 0 once it was made or given up."""
         if self._timer is None:
             return 0.0
-        return max(0.0, self._left - (self._reactor.seconds() - self._since))
+        return max(0.0, self._left - (self._now() - self._since))
 
     def shorten(self, seconds: float) -> None:
         """Wait so long from now on, if that is less."""

@@ -10,11 +10,10 @@ Nothing here waits for a connection with a timer: ``Agent`` says when there is o
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,40 +21,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.commands import Begun, Finished, Returned, WorkerState
-from ..protocol.errors import CoordinatorLost, Disconnected, Malformed, TooLarge
+from ..protocol.errors import Malformed, StorageFull, TooLarge
 from ..protocol.ids import Attempt, JobId
-from ..protocol.jobs import Assignment, BlobRef, unpack_spec
+from ..protocol.jobs import Assignment, BlobRef
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome, pack_reports
 from ..protocol.ports import Beginning, Holding
-from ..protocol.transfers import download, upload
+from .backlog import Backlog, Kept, Recorded, holding_of, size_of
 from .outputs import Outputs
+from .room import Room
+from .values import Values
 
 if TYPE_CHECKING:
     from ..protocol.connection import Connection
     from ..protocol.transfers import DeferToThread
     from .blobcache import BlobCache
 
-_RECORD_BYTES = 80
 _SHORT_BYTES = 4096
 
-
-class _Recorded:
-    """Fires when all reports that were handed over at once are recorded."""
-
-    __slots__ = ("done", "left")
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.done: Deferred[None] = Deferred()
-
-    def one(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.done.callback(None)
-
-
-_Kept = tuple[Report, _Recorded]
+KEPT_BYTES: Final = 1024**3
+"""Bytes of reports and results that wait in files, above which nothing more is begun."""
 
 
 class _Frame(NamedTuple):
@@ -63,7 +48,7 @@ class _Frame(NamedTuple):
 
     begun: tuple[Beginning, ...] = ()
     returned: tuple[Holding, ...] = ()
-    reports: tuple[_Kept, ...] = ()
+    reports: tuple[Kept, ...] = ()
 
     def send(self, connection: Connection) -> Deferred[dict[str, Any]]:
         if self.begun:
@@ -80,22 +65,33 @@ class Uplink:
     _log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, cache: BlobCache, defer_to_thread: DeferToThread
+        self,
+        reactor: IReactorTime,
+        cache: BlobCache,
+        defer_to_thread: DeferToThread,
+        backlog: Backlog,
+        random: Random | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self._reactor = reactor
-        self._cache = cache
-        self._defer_to_thread = defer_to_thread
         self._outputs = Outputs()
+        self._room = Room(reactor, random or SystemRandom(), self._try_again)
+        self._values = Values(cache, defer_to_thread, self._room)
         self._connection: Connection | None = None
         self._flushing: IDelayedCall | None = None
         self._begun: dict[tuple[JobId, Attempt], Beginning] = {}
         self._returned: list[Holding] = []
-        self._reports: deque[_Kept] = deque()
+        self._reports = backlog
         self._alone = 0  # so many of them go in a frame of their own: one of them was refused
         self._unanswered: list[_Frame] = []
-        self._blobs: dict[tuple[JobId, Attempt], tuple[BlobRef, ...]] = {}
-        self._connection_waiters: list[Deferred[Connection]] = []
+        self._refused: list[_Frame] = []  # those of them for which there was no room
         self._flush_waiters: list[Deferred[None]] = []
+        self._kept_bytes = kept_bytes
+        self.full = False
+        """Whether so much waits to be sent that nothing more shall be begun."""
+        self.on_full: Callable[[bool], None] = lambda full: None
+        backlog.on_change = self._changed
+        self._values.on_change = self._weigh
 
     # -- ports.WorkerEvents -----------------------------------------------------------------------
 
@@ -107,25 +103,24 @@ class Uplink:
 
     def finished(self, reports: Sequence[Report]) -> Deferred[None]:
         """Fires when the reports are recorded, or will never be wanted."""
-        recorded = _Recorded(len(reports))
+        recorded = Recorded(len(reports))
         if not reports:
             recorded.done.callback(None)
             return recorded.done
-        begun, blobs = self._begun, self._blobs
+        begun, release, add = self._begun, self._values.release, self._reports.add
         for report in reports:
             key = report.job, report.attempt
             if begun:
                 begun.pop(key, None)
-            if blobs:
-                self._release(key)
-            self._reports.append((report, recorded))
+            release(key)
+            add((report, recorded))
         self._arm()
         return recorded.done
 
     def returned(self, attempts: Sequence[Holding]) -> None:
         self._returned.extend(attempts)
         for holding in attempts:
-            self._release((holding.job, holding.attempt))
+            self._values.release((holding.job, holding.attempt))
         self._arm()
 
     def output(self, job: JobId, stream: int, offset: int, data: bytes) -> Deferred[bool]:
@@ -137,10 +132,10 @@ class Uplink:
             self._connection.call(WorkerState, state=state).addErrback(lambda _failure: None)
 
     def fetch(self, ref: BlobRef) -> Deferred[Path]:
-        return Deferred.fromCoroutine(self._fetch(ref))
+        return Deferred.fromCoroutine(self._values.fetch(ref))
 
     def store(self, ref: BlobRef, path: Path) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._store(ref, path))
+        return Deferred.fromCoroutine(self._values.store(ref, path))
 
     # -- from the agent ---------------------------------------------------------------------------
 
@@ -148,9 +143,7 @@ class Uplink:
         """The worker has joined over this connection; what was kept goes out."""
         self._connection = connection
         self._outputs.connected(connection)
-        waiters, self._connection_waiters = self._connection_waiters, []
-        for waiter in waiters:
-            waiter.callback(connection)
+        self._values.connected(connection)
         self._flush()
 
     def disconnected(self) -> None:
@@ -159,52 +152,46 @@ class Uplink:
             return
         self._connection = None
         self._outputs.disconnected()
+        self._values.disconnected()
+        self._refused.clear()
         frames, self._unanswered = self._unanswered, []
         for frame in reversed(frames):
             self._put_back(frame)
 
     def assigned(self, assignments: Iterable[Assignment]) -> None:
         """Keep the values on disk that these refer to, until they are reported or given back."""
-        for job, attempt, spec, payload, _client in assignments:
-            refs = _blobs_of(spec)
-            if type(payload) is BlobRef:
-                refs = (*refs, payload)
-            if refs and (job, attempt) not in self._blobs:
-                self._blobs[job, attempt] = refs
-                self._cache.hold(refs)
+        self._values.assigned(assignments)
 
     def reported(self) -> list[Holding]:
         """The attempts whose reports nobody has acknowledged: they still count as held."""
         frames = (kept for frame in self._unanswered for kept in frame.reports)
-        return [Holding(kept.job, kept.attempt) for kept, _ in (*frames, *self._reports)]
+        return [*(holding_of(report) for report, _ in frames), *self._reports.holdings()]
+
+    def waiting(self) -> dict[str, int]:
+        """What waits to be sent: ``{reports, bytes}``, the bytes of those in files."""
+        reports = sum(len(frame.reports) for frame in self._unanswered) + len(self._reports)
+        return {"reports": reports, "bytes": self._reports.spooled + self._values.waiting}
 
     def drop(self, holdings: Iterable[Holding]) -> None:
         """Forget what concerns these attempts: their reports are not wanted."""
-        dropped = {(holding.job, holding.attempt) for holding in holdings}
-        kept, self._reports = self._reports, deque()
-        for item in kept:
-            if (item[0].job, item[0].attempt) in dropped:
-                item[1].one()
-            else:
-                self._reports.append(item)
-        self._returned = [h for h in self._returned if (h.job, h.attempt) not in dropped]
+        dropped = set(holdings)
+        if not dropped:
+            return
+        self._reports.drop(dropped)
+        self._returned = [holding for holding in self._returned if holding not in dropped]
         for key in dropped:
-            self._begun.pop(key, None)
-            self._release(key)
+            self._begun.pop((key.job, key.attempt), None)
+            self._values.release((key.job, key.attempt))
+        self._tell_if_flushed()
 
     def forget(self) -> None:
         """Another store answers: nothing of the old one is wanted any more. While disconnected."""
         self._begun.clear()
         self._returned.clear()
-        kept, self._reports = self._reports, deque()
-        for _report, recorded in kept:
-            recorded.one()
-        for key in list(self._blobs):
-            self._release(key)
+        self._reports.forget()
         self._outputs.forget()
-        waiters, self._connection_waiters = self._connection_waiters, []
-        for waiter in waiters:
-            waiter.errback(CoordinatorLost())
+        self._room.forget()
+        self._values.forget()
 
     def flushed(self) -> Deferred[None]:
         """Fires when nothing waits for an answer any more."""
@@ -227,7 +214,7 @@ class Uplink:
         """Send when the turn is over, or at once where a frame is full."""
         if self._connection is None:
             return
-        if len(self._reports) >= FRAME_JOBS:
+        if self._reports.ready >= FRAME_JOBS:
             self._flush()
         elif self._flushing is None:
             self._flushing = self._reactor.callLater(0, self._flush)
@@ -255,20 +242,17 @@ class Uplink:
         if self._returned:
             returned, self._returned = self._returned[:FRAME_JOBS], self._returned[FRAME_JOBS:]
             return _Frame(returned=tuple(returned))
-        if self._reports:
-            return _Frame(reports=tuple(self._take_reports()))
-        return None
+        reports = () if self._refused else tuple(self._take_reports())
+        return _Frame(reports=reports) if reports else None
 
-    def _take_reports(self) -> list[_Kept]:
-        reports, size = self._reports, 0
-        taken: list[_Kept] = []
+    def _take_reports(self) -> Iterator[Kept]:
+        count = size = 0
         most = 1 if self._alone else FRAME_JOBS
-        self._alone = max(self._alone - 1, 0)
-        while reports and len(taken) < most and size < FRAME_BYTES:
-            kept = reports.popleft()
-            taken.append(kept)
-            size += _RECORD_BYTES + len(kept[0].body) + len(kept[0].log)
-        return taken
+        while count < most and size < FRAME_BYTES and (kept := self._reports.take()) is not None:
+            count += 1
+            size += size_of(kept[0])
+            self._alone = max(self._alone - 1, 0)
+            yield kept
 
     def _send(self, connection: Connection, frame: _Frame) -> None:
         self._unanswered.append(frame)
@@ -285,12 +269,18 @@ class Uplink:
         self._take_off(frame)
         for _report, recorded in frame.reports:
             recorded.one()
+        if frame.reports:
+            self._room.taken()
         self._flush()
 
     def _failed(self, failure: Failure, connection: Connection, frame: _Frame) -> None:
         if connection is not self._connection:
             return
         reports = frame.reports
+        if failure.check(StorageFull):
+            self._refused.append(frame)
+            self._room.refused(str(failure.value))
+            return
         hopeless = not reports or (len(reports) == 1 and _is_short(reports[0][0]))
         if hopeless or not failure.check(Malformed, TooLarge):
             connection.abort()  # if it is not lost already; the next one may take it
@@ -309,12 +299,36 @@ class Uplink:
         self._unanswered = [other for other in self._unanswered if other is not frame]
 
     def _put_back(self, frame: _Frame) -> None:
-        reported = {(kept.job, kept.attempt) for kept, _ in self._reports} if frame.begun else ()
+        self._reports.put_back(frame.reports)
+        reported = set(self._reports.holdings()) if frame.begun else ()
         for beginning in frame.begun:
             if (beginning.job, beginning.attempt) not in reported:
                 self._begun.setdefault((beginning.job, beginning.attempt), beginning)
         self._returned[:0] = frame.returned
-        self._reports.extendleft(reversed(frame.reports))
+
+    def _try_again(self) -> None:
+        """There may be room again for what was refused."""
+        refused, self._refused = self._refused, []
+        frames = [frame for frame in self._unanswered if any(frame is one for one in refused)]
+        for frame in reversed(frames):
+            self._take_off(frame)
+            self._put_back(frame)
+        self._flush()
+
+    def _changed(self) -> None:
+        """Reports went to a file, or came from one; perhaps while a frame is being filled."""
+        self._weigh()
+        if self._connection is not None and self._flushing is None:
+            self._flushing = self._reactor.callLater(0, self._flush)
+
+    def _weigh(self) -> None:
+        """Much more may wait than begins to be too much, less than half is little again."""
+        spooled = self._reports.spooled + self._values.waiting
+        limit = self._kept_bytes // 2 if self.full else self._kept_bytes
+        full = spooled > limit or self._reports.failed
+        if full != self.full:
+            self.full = full
+            self.on_full(full)
 
     def _tell_if_flushed(self) -> None:
         if self._begun or self._returned or self._reports or self._unanswered:
@@ -322,42 +336,6 @@ class Uplink:
         waiters, self._flush_waiters = self._flush_waiters, []
         for waiter in waiters:
             waiter.callback(None)
-
-    # -- blobs ------------------------------------------------------------------------------------
-
-    async def _fetch(self, ref: BlobRef) -> Path:
-        cache = self._cache
-        if not cache.has(ref):
-            await self._over_connections(lambda up: download(up, ref, cache.blobs))
-        return cache.take(ref)
-
-    async def _store(self, ref: BlobRef, path: Path) -> None:
-        try:
-            await self._over_connections(lambda up: upload(up, ref, path, self._defer_to_thread))
-        finally:
-            await self._defer_to_thread(path.unlink, True)
-
-    async def _over_connections(self, transfer: Callable[[Connection], Deferred[None]]) -> None:
-        """Do it on this connection, or else on the next: whatever fails with its connection."""
-        while True:
-            connection = await self._connect()
-            try:
-                return await transfer(connection)
-            except Disconnected:
-                continue
-
-    async def _connect(self) -> Connection:
-        connection = self._connection
-        if connection is not None and connection.lost is None:
-            return connection
-        waiter: Deferred[Connection] = Deferred(self._connection_waiters.remove)
-        self._connection_waiters.append(waiter)
-        return await waiter
-
-    def _release(self, key: tuple[JobId, Attempt]) -> None:
-        refs = self._blobs.pop(key, None)
-        if refs is not None:
-            self._cache.release(refs)
 
 
 def _is_short(report: Report) -> bool:
@@ -370,11 +348,3 @@ def _shortened(report: Report, why: str) -> Report:
     return report._replace(
         ending=Ending.FAILED, body=pack_outcome(Outcome(error=error)), blobs=(), log=b""
     )
-
-
-@lru_cache(maxsize=1024)
-def _blobs_of(spec: bytes) -> tuple[BlobRef, ...]:
-    try:
-        return unpack_spec(spec).blobs()
-    except Malformed:
-        return ()  # the slots report it, with the job's name

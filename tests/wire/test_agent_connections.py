@@ -84,6 +84,16 @@ class Slots:
     def reload(self) -> None:
         self.calls.append(("reload",))
 
+    def on_drain(self) -> None:
+        raise AssertionError("the agent has not said how to leave")
+
+    def drain(self) -> None:
+        self.calls.append(("drain",))
+        self.on_drain()
+
+    def hold_back(self, held_back: bool) -> None:
+        self.calls.append(("hold back", held_back))
+
     def given_up(self) -> None:
         raise AssertionError("only a coordinator in the same process says so")
 
@@ -254,7 +264,7 @@ def test_an_agent_joins_with_what_it_offers(agent: Agent, dials: Dials) -> None:
 def test_its_load_is_told_every_second(agent: Agent, dials: Dials) -> None:
     for _ in range(3):
         dials.pump(seconds=1)
-    assert dials.far.heard[1:] == [("state", ["cpu", "lag", "memory"])] * 3
+    assert dials.far.heard[1:] == [("state", ["cpu", "lag", "memory", "waiting"])] * 3
 
 
 def test_orders_reach_the_slots(agent: Agent, dials: Dials, slots: Slots) -> None:
@@ -357,7 +367,7 @@ def test_a_dead_address_is_tried_for_ever_and_logged_once(
     for _ in range(600):
         dials.pump(seconds=0.5)
     tries = len(dials.made) - 1
-    assert 20 < tries < 80  # at most 15 s apart, 7.5 s on average
+    assert 80 < tries < 200  # at most 5 s apart, 2.5 s on average
     assert [what.partition(":")[0] for what in said] == [
         "the connection to coordinator",
         "nobody answers",
@@ -478,7 +488,7 @@ def test_leaving_flushes_the_reports_and_says_goodbye(
 ) -> None:
     slots.stopped = Deferred()
     left = leave(agent, dials, grace=3.0)
-    assert slots.calls[-1] == ("stop", 3.0)
+    assert ("stop", 3.0) in slots.calls
     assert dials.far.heard[-1] == ("join", (0, []))
     assert left == []
     assert slots.events is not None

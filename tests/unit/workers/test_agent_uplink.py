@@ -15,6 +15,7 @@ from ampacity.protocol.jobs import Assignment, BlobRef, JobSpec, pack_spec
 from ampacity.protocol.limits import FRAME_JOBS, FRAMES_IN_FLIGHT, OUTPUT_CHUNK, OUTPUT_IN_FLIGHT
 from ampacity.protocol.outcomes import Ending, Report, unpack_outcome, unpack_reports
 from ampacity.protocol.ports import Beginning, Holding
+from ampacity.workers.backlog import Backlog
 from ampacity.workers.blobcache import BlobCache
 from ampacity.workers.uplink import Uplink
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -93,8 +94,9 @@ def blobs() -> Blobs:
 
 
 @pytest.fixture
-def uplink(clock: Clock, blobs: Blobs) -> Uplink:
-    return Uplink(clock, BlobCache(blobs, limit=1000), maybeDeferred)
+def uplink(clock: Clock, blobs: Blobs, tmp_path: Path) -> Uplink:
+    backlog = Backlog(tmp_path / "reports", maybeDeferred)
+    return Uplink(clock, BlobCache(blobs, limit=1000), maybeDeferred, backlog)
 
 
 @pytest.fixture
