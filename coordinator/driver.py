@@ -317,6 +317,8 @@ class Driver:
             return None
 
     def _has_read(self, found: Found | Failure, load: effects.Load) -> None:
+        if self._stopped:
+            return
         if isinstance(found, Failure):
             self._log.failure("the store cannot be read", found)
             self._loaded(load, None)

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from ..protocol.blobfiles import make_folder
 from ..protocol.blobs import DeferToThread
 from ..protocol.errors import StorageFull, StoreRefused
 from ..protocol.ids import JobId
@@ -300,7 +301,7 @@ class SqliteStore:
 def _open(folder: Path, synchronous: Synchronous) -> _Opened:
     path = folder / DATABASE
     with refused_when_opened(path):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder, durable=True)
     return _Opened(path, synchronous)
 
 

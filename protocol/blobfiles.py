@@ -53,7 +53,7 @@ class Upload:
 
 def scan(folder: Path, durable: bool) -> dict[bytes, int]:
     """Make the folder, remove half uploads; the sizes of the blobs that are there, by digest."""
-    _make(folder, durable)
+    make_folder(folder, durable)
     folder.chmod(0o700)
     sizes = {}
     with os.scandir(folder) as entries:
@@ -72,11 +72,16 @@ def _digest_of(name: str) -> bytes | None:
     return None
 
 
-def _make(folder: Path, durable: bool) -> None:
-    for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-        if durable:
-            sync_folder(missing.parent)
+def make_folder(folder: Path, durable: bool) -> None:
+    """Make a folder, 0700, and what is missing above it; ``durable``: their names are synced."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+    if durable:
+        # that of a folder that is there as well: who has made it may have ended before this
+        for path in missing or [folder]:
+            with contextlib.suppress(PermissionError):
+                sync_folder(path.parent)
 
 
 # -- what comes ------------------------------------------------------------------------------------

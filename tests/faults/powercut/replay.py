@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import NamedTuple
@@ -12,9 +13,8 @@ import attrs
 from .disk import Disk, File, Folder, Node, Odds, Tree
 from .trace import Call, Phase, calls
 
-_NOT_MODELLED = frozenset(
-    "writev pwritev pwritev2 link linkat symlink copy_file_range sendfile splice dup dup2 dup3"
-    " truncate".split()
+_NOT_MODELLED = re.compile(
+    "p?writev2?|link|linkat|symlink|copy_file_range|sendfile|splice|dup[23]?|truncate"
 )
 
 
@@ -49,7 +49,7 @@ class Replay:
             return self._begin(call)
         if call.result < 0:
             return False
-        if call.name in _NOT_MODELLED:
+        if _NOT_MODELLED.fullmatch(call.name):
             self._refuse(call)
         end = getattr(self, f"_{call.name}", None)
         return bool(end is not None and end(call))
