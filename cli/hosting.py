@@ -18,6 +18,7 @@ from ..client.local import LocalCluster
 from ..coordinator.credentials import Credentials
 from ..coordinator.service import CoordinatorService
 from ..loopwatch import LagMeter, calm_collector
+from ..protocol.addresses import parse_address, parse_listen
 from ..protocol.tokens import ROLES
 from ..workers.load import Load
 from .bounds import bounds_of
@@ -74,25 +75,31 @@ class Host(Service):
             lag=self._lag,
             name=settings["name"],
             grace=settings["grace"],
+            store=None if self.state is None else self.state.store,
         )
-        self.cluster.driver.on_shutdown = self._asked_to_stop
         self.access = access_folder(settings)
-        self._doors = self._make_doors(reactor, settings)
+        self._settings = settings
+        _check_addresses(settings)
+        self._doors: CoordinatorService | None = None
         self._starting: Deferred[None] | None = None
         self._telling: LoopingCall | None = None
 
-    def _make_doors(self, reactor: Any, settings: Settings) -> CoordinatorService:
-        try:
-            return CoordinatorService(
-                reactor,
-                self.cluster.driver,
-                self.access,
-                Credentials(state_folder(settings)),
-                settings["listen"],
-                settings["advertise"],
-            )
-        except ValueError as e:
-            raise click.UsageError(f"--listen or --advertise: {e}") from None
+    def _make_doors(self) -> CoordinatorService:
+        settings = self._settings
+        return CoordinatorService(
+            self._reactor,
+            self.cluster.driver,
+            self.access,
+            Credentials(state_folder(settings)),
+            settings["listen"],
+            settings["advertise"],
+        )
+
+    @property
+    def doors(self) -> CoordinatorService:
+        """Where others come in; there once ``ready`` has fired."""
+        assert self._doors is not None, "nothing listens yet"
+        return self._doors
 
     def _asked_to_stop(self) -> None:
         if not self.stopped.called:
@@ -116,6 +123,10 @@ class Host(Service):
         # locks and doors first: whoever finds them taken shall not start children for nothing
         if self.state is not None:
             await self.cluster.defer_to_thread(_take, self.state)
+        await self.cluster.open()
+        self.cluster.driver.on_shutdown = self._asked_to_stop
+        self.cluster.driver.on_broken = lambda why: self.broke(why.value)
+        self._doors = self._make_doors()
         self._doors.startService()
         await self._doors.ready
         await self.cluster.start()
@@ -147,8 +158,9 @@ class Host(Service):
             self._telling.stop()
         self._lag.stop()
         await self.cluster.stop(self._grace)
-        await self._doors.stopService()
-        self._doors.ready.addErrback(_ignore)
+        if self._doors is not None:
+            await self._doors.stopService()
+            self._doors.ready.addErrback(_ignore)
         if self.state is not None:
             self.state.unlock()
 
@@ -157,12 +169,12 @@ class Host(Service):
     @property
     def listening(self) -> list[str]:
         """Where it listens, as ``unix:…`` and ``tcp:…``."""
-        return list(self._doors.listening)
+        return [] if self._doors is None else list(self._doors.listening)
 
     def join_line(self, role: Any) -> str | None:
         """What others join with, ``host:8786#TOKEN``; None where they cannot."""
         open_to_others = any(place.startswith("tcp:") for place in self.listening)
-        return self._doors.join_line(role) if open_to_others else None
+        return self.doors.join_line(role) if open_to_others else None
 
     async def hand_out_tokens(self, folder: Path) -> None:
         """Leave lines to join with in ``worker/token`` and ``client/token`` of a folder.
@@ -173,7 +185,7 @@ class Host(Service):
         if self.join_line("worker") is None:
             raise click.UsageError("--tokens: nobody needs a token without --listen")
         for role in ROLES:
-            await self._doors.hand_out(role, folder / role / "token")
+            await self.doors.hand_out(role, folder / role / "token")
 
     def facts(self) -> dict[str, Any]:
         """What scripts are told: secret, with the tokens in it."""
@@ -202,6 +214,21 @@ def _take(state: StateFolder) -> None:
     state.create()
     state.check_store()
     state.lock()
+
+
+def _check_addresses(settings: Settings) -> None:
+    """See that what is said of addresses can be understood, before anything is started.
+
+    Raises:
+        click.UsageError: it cannot.
+    """
+    try:
+        for text in settings["listen"]:
+            parse_listen(text)
+        if settings["advertise"] is not None:
+            parse_address(settings["advertise"])
+    except ValueError as e:
+        raise click.UsageError(f"--listen or --advertise: {e}") from None
 
 
 def _ignore(_: Failure) -> None:

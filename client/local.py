@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -22,12 +22,16 @@ from .ownslots import OwnSlots
 from .session import Session
 from .spool import threads_of
 
+if TYPE_CHECKING:
+    from ..coordinator.diskroom import DiskRoom
+
 
 class LocalCluster:
     """A driver with slots of its own. A ``CoordinatorService`` may listen on the same driver.
 
     Without a ``folder``, a temporary one is made, and removed in the end. With ``slots=0`` there
-    is the driver alone.
+    is the driver alone. With a ``store`` folder, jobs and values are kept there; whoever names it
+    sees to it that nobody else uses it.
     """
 
     log = Logger()
@@ -43,6 +47,7 @@ class LocalCluster:
         lag: LagMeter | None = None,
         name: str | None = None,
         grace: float = 10.0,
+        store: Path | None = None,
     ) -> None:
         """``grace``: seconds that jobs which run have to end when the slots are drained."""
         self._temporary = None
@@ -51,10 +56,18 @@ class LocalCluster:
             folder = self._temporary.path
         self.folder = folder
         self.defer_to_thread = threads_of(reactor)
-        self.blobs = BlobFolder(
-            self.folder / "blobs", self.defer_to_thread, durable=self._temporary is None
-        )
-        self.driver = Driver(reactor, self.blobs, settings or Settings(), lag)
+        values = self.folder / "blobs" if store is None else store / "values"
+        self.blobs = BlobFolder(values, self.defer_to_thread, durable=store is not None)
+        self._settings = settings or Settings()
+        self._lag = lag
+        self._store = store
+        self._grace = grace
+        self._opened = False
+        self._driver: Driver | None = None
+        self._room: DiskRoom | None = None
+        if store is None:
+            self._driver = Driver(reactor, self.blobs, self._settings, lag)
+        self._reactor = reactor
         self.slots: SlotPool | None = None
         self._own: OwnSlots | None = None
         self._stopped: Deferred[None] | None = None
@@ -67,22 +80,52 @@ class LocalCluster:
                 setup=setup,
                 name=name,
             )
-            self._own = OwnSlots(reactor, self.driver, self.slots, grace)
 
     @property
     def events(self) -> WorkerEvents | None:
         """How the slots tell the driver of themselves, while they have joined."""
         return None if self._own is None else self._own.events
 
+    @property
+    def driver(self) -> Driver:
+        """The coordinator; one with a store is there when that is open."""
+        assert self._driver is not None, "the store is not open"
+        return self._driver
+
+    async def open(self) -> None:
+        """Have the driver ready to be listened to; ``start`` does it, where nobody has.
+
+        Raises:
+            StoreRefused: the store cannot be used.
+        """
+        self._opened = True
+        await self.blobs.start()
+        if self._store is not None:
+            self._driver = await self._over(self._store)
+        self.driver.start()
+
+    async def _over(self, folder: Path) -> Driver:
+        """A driver over the store in a folder."""
+        # only a durable coordinator pays for the import of the database's tools
+        from ..coordinator.diskroom import DiskRoom
+        from ..coordinator.sqlite import SqliteStore
+
+        self._room = DiskRoom(self._reactor, folder, self.defer_to_thread)
+        await self._room.start()
+        store = await SqliteStore.open(self._reactor, folder, self.defer_to_thread, room=self._room)
+        return Driver(self._reactor, self.blobs, self._settings, self._lag, store)
+
     async def start(self) -> None:
         """Return once the first child is ready, and the slots have joined.
 
         Raises:
             CannotStart: no child can be started.
+            StoreRefused: the store cannot be used.
         """
-        await self.blobs.start()
-        self.driver.start()
-        if self._own is not None:
+        if not self._opened:
+            await self.open()
+        if self.slots is not None:
+            self._own = OwnSlots(self._reactor, self.driver, self.slots, self._grace)
             await self._own.start()
         if self._temporary is not None:
             self.defer_to_thread(remove_abandoned).addErrback(
@@ -103,7 +146,10 @@ class LocalCluster:
     async def _stop(self, grace: float) -> None:
         if self._own is not None:
             await self._own.end(grace)
-        await self.driver.stop()
+        if self._driver is not None:
+            await self._driver.stop()
+        if self._room is not None:
+            await self._room.stop()
         if self._temporary is not None:
             await self.defer_to_thread(self._temporary.remove)
 

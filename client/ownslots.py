@@ -54,7 +54,7 @@ class OwnSlots:
         info, held = self.pool.info, self.pool.held()
         if not offering:
             info = attrs.evolve(info, slots=0)
-        self._worker, self.events, drop = self._driver.join(info, held, self.pool)
+        self._worker, self.events, drop = self._driver.join(info, held, self.pool, local=True)
         self.pool.bind(self.events)
         self.pool.drop(drop)
 

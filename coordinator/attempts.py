@@ -15,8 +15,11 @@ from .effects import Outcome
 from .events import Begun, Finished, Returned
 from .placement import Placement, learn
 from .records import JobRecord, WorkerRecord
-from .state import State
-from .transitions import BEGIN, END, ENDED, QUEUED, REQUEUE, RUNNING, SENT
+from .state import Resumption, State
+from .transitions import BEGIN, DELAY, DELAYED, END, ENDED, QUEUED, REQUEUE, RUNNING, SENT
+
+SHORT = 200
+"""Characters of an error's message in a job's story."""
 
 _ENDING_OF_WHY = {
     "cancelled": Ending.CANCELLED,
@@ -61,6 +64,7 @@ class Attempts:
                 job.begun_at = event.at.now
                 worker.running[number] = job
                 worker.retracting.discard(number)
+                state.changed[number] = job
         if stale:
             state.ends.setdefault(worker, []).extend(stale)
 
@@ -76,7 +80,7 @@ class Attempts:
         self._placement.room(worker)
 
     def returned(self, event: Returned) -> None:
-        """A worker gives back attempts that had not begun."""
+        """A worker gives back attempts: not begun, or ended because it leaves."""
         worker = self._state.workers.get(event.worker)
         if worker is None:
             return
@@ -109,7 +113,51 @@ class Attempts:
         worker.finished += 1
         if ending is not Ending.SUCCEEDED:
             worker.failed += 1
+            if job.spec.spec.retries and self._put_off(worker, job, report):
+                return
         self.end(job, ending, report.body, report.blobs, report.log)
+
+    # -- retries ----------------------------------------------------------------------------------
+
+    def _put_off(self, worker: WorkerRecord, job: JobRecord, report: Report) -> bool:
+        """Have a job run again that failed or timed out, where its options say so."""
+        state, spec = self._state, job.spec.spec
+        if report.ending not in (Ending.FAILED, Ending.TIMED_OUT):
+            return False
+        if not report.again or job.failures >= spec.retries or job.why is not None:
+            return False
+        seconds = self._backoff(job)
+        resume = state.at.wall + seconds
+        if spec.deadline is not None and resume >= job.submitted + spec.deadline:
+            return False
+        told = _in_short(report)
+        job.note((state.at.wall, report.ending.words, f"{_attempt_of(job)}{told}"))
+        job.failures += 1
+        state.move(job, DELAY)
+        self._let_go(job)
+        job.worker = None
+        job.began = None
+        job.resume = resume
+        state.changed[job.id] = job
+        state.wheel.add(state.at.now + seconds, Resumption(job.id, job.failures))
+        return True
+
+    def _backoff(self, job: JobRecord) -> float:
+        """Twice as long each time, up to a bound, and give or take a quarter of it."""
+        longest = self._state.settings.max_backoff
+        doubled = min(job.spec.spec.backoff * 2.0 ** min(job.failures, 64), longest)
+        # a multiplicative hash: chance enough to spread jobs that failed together
+        scatter = ((job.id * 2654435761 + job.failures * 40503) & 0xFFFF) / 0x10000
+        return doubled * (0.75 + 0.5 * scatter)
+
+    def resume(self, due: Resumption) -> None:
+        """A delayed job may have its next attempt."""
+        job = self._state.jobs.get(due.job)
+        if job is not None and job.state == DELAYED and job.failures == due.failures:
+            self._state.move(job, REQUEUE)
+            job.resume = None
+            self._state.queues.put_back(job)
+            self._state.changed[job.id] = job
 
     # -- the end of an attempt --------------------------------------------------------------------
 
@@ -142,10 +190,13 @@ class Attempts:
         evidence = body.evidence or Evidence()
         number = job.attempt.number if job.attempt is not None else 0
         text = f"attempt {number}{describe(evidence)}"
+        most = job.spec.spec.max_losses
+        if most is None:
+            most = self._state.settings.max_losses
         job.losses += 1
         if job.why == "cancelled" or job.why == "deadline":
             self.end(job, _ENDING_OF_WHY[job.why], pack_outcome(body), blobs, log)
-        elif job.losses >= self._state.settings.max_losses:
+        elif job.losses > most:
             job.note((self._state.at.wall, "lost", text))
             crashed = Body(evidence=evidence._replace(reason=_account(job)), tail=body.tail)
             self.end(job, Ending.CRASHED, pack_outcome(crashed), (), log)
@@ -162,7 +213,7 @@ class Attempts:
         job.why = None
         job.note((state.at.wall, what, detail))
         state.queues.put_back(job)
-        state.requeued.append(job)
+        state.changed[job.id] = job
 
     @staticmethod
     def _let_go(job: JobRecord) -> None:
@@ -192,9 +243,11 @@ class Attempts:
         """The job has its one outcome."""
         state = self._state
         if job.state == QUEUED:
-            state.queues.discard(job)
-        else:
+            state.leave_queue(job)
+        elif job.state != DELAYED:
             self._let_go(job)
+        job.resume = None
+        state.changed.pop(job.id, None)
         state.move(job, END + ending)
         state.totals[job.state] += 1
         job.ended = state.at.wall
@@ -207,13 +260,13 @@ class Attempts:
         if blobs:
             job.blobs = blobs
             state.hold(blobs)
-        if job.due is not None:
-            state.wheel.discard(job.due, job.id)
-            job.due = None
-        if ending is not Ending.SUCCEEDED:
-            job.client.bad[job.id] = None
         state.ended.append(Outcome(job, body, log))
         self._deliveries.owe(job)
+
+    def end_damaged(self, job: JobRecord, damage: str) -> None:
+        """What is stored of a job that waits does not fit its checksum: it cannot be run."""
+        evidence = Evidence(reason=f"what is stored of it is damaged: {damage}")
+        self.end(job, Ending.CRASHED, pack_outcome(Body(evidence=evidence)))
 
     def end_waiting(self, job: JobRecord, why: str) -> None:
         """A job that waits ends without having been tried."""
@@ -234,6 +287,26 @@ def describe(evidence: Evidence) -> str:
     ]
     place = f" on {evidence.worker}" if evidence.worker else ""
     return f"{place}: {', '.join(facts) or 'lost'}"
+
+
+def _attempt_of(job: JobRecord) -> str:
+    number = job.attempt.number if job.attempt is not None else 0
+    return f"attempt {number} on {job.worker.name}" if job.worker is not None else ""
+
+
+def _in_short(report: Report) -> str:
+    """What a report says of the end of its attempt, in a few words."""
+    try:
+        body = unpack_outcome(report.body)
+    except Malformed:
+        return ""
+    if body.error is not None:
+        return f": {body.error.type_name}: {body.error.message[:SHORT]}"
+    if body.exit_code is not None:
+        return f": exit code {body.exit_code}"
+    if body.evidence is not None and body.evidence.reason:
+        return f": {body.evidence.reason[:SHORT]}"
+    return ""
 
 
 def _account(job: JobRecord) -> str:

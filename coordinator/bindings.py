@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
-from ..protocol.errors import Disconnected, Malformed, NoSuchJob
+from ..protocol.errors import Disconnected, Malformed, StorageFull
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef, Submission
 from ..protocol.outcomes import JobLog, Report
@@ -17,6 +17,7 @@ from .events import (
     Begun,
     CancelAsked,
     Finished,
+    ForgetAsked,
     GroupClosed,
     RetryAsked,
     Returned,
@@ -24,7 +25,9 @@ from .events import (
     WatchAsked,
 )
 from .outbox import Outbox
-from .records import JobRecord, SessionRecord, WorkerRecord
+from .records import SessionRecord, WorkerRecord
+from .store import nothing_on_disk
+from .transitions import ENDED
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -107,6 +110,10 @@ class BoundSession:
         at, client = self._driver.moment(), self.record.client.id
         return self._driver.ask(lambda ask: RetryAsked(at, ask, client, jobs))
 
+    def forget(self, jobs: Sequence[JobId]) -> Deferred[dict[int, str]]:
+        at, client = self._driver.moment(), self.record.client.id
+        return self._driver.ask(lambda ask: ForgetAsked(at, ask, client, jobs))
+
     def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
         at = self._driver.moment()
         return self._driver.ask(lambda ask: WatchAsked(at, ask, self.record.id, jobs))
@@ -117,23 +124,23 @@ class BoundSession:
     # -- output -----------------------------------------------------------------------------------
 
     def attach(self, job: JobId, follow: bool) -> Deferred[tuple[JobLog, bool]]:
-        return maybeDeferred(self._own, job).addCallback(
-            lambda record: self._driver.listeners.attach(self.record.id, record, follow)
+        driver, session = self._driver, self.record.id
+        record = driver.scheduler.state.jobs.get(job)
+        if record is not None and record.client is self.record.client:
+            return driver.listeners.attach(session, record, follow)
+        return driver.questions.own(self.record.client.id, job).addCallback(
+            lambda kept: driver.listeners.attach_cold(session, job, kept.state >= ENDED, follow)
         )
 
     def detach(self, job: JobId) -> Deferred[None]:
         self._driver.listeners.detach(self.record.id, job)
         return succeed(None)
 
-    def _own(self, job: JobId) -> JobRecord:
-        record = self._driver.scheduler.state.jobs.get(job)
-        if record is None or record.client is not self.record.client:
-            raise NoSuchJob
-        return record
-
     # -- values, and the coordinator itself -------------------------------------------------------
 
     def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
+        if full := self._driver.no_room():
+            return fail(StorageFull(full))
         return self._driver.blobs.adopt(ref, path, move=False)
 
     def get_blob(self, ref: BlobRef) -> Deferred[Path]:
@@ -141,6 +148,13 @@ class BoundSession:
 
     def reload_workers(self) -> Deferred[int]:
         return succeed(self._driver.reload_workers())
+
+    def drain_worker(self, worker: str) -> Deferred[None]:
+        return maybeDeferred(self._driver.drain_worker, worker)
+
+    def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
+        store = self._driver.durable
+        return nothing_on_disk() if store is None else store.backup(folder)
 
     def shutdown(self) -> Deferred[None]:
         self._driver.shut_down()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..protocol.blobs import BlobFolder
 from ..protocol.jobs import BlobRef, Submission
@@ -19,6 +19,10 @@ class BlobReferences:
         self._counts: Counter[bytes] = Counter()
         self._idle: dict[bytes, float] = {}
         """Since when, by the monotonic clock, something was seen to be referred to by nothing."""
+
+    def restore(self, counts: Mapping[bytes, int]) -> None:
+        """The references that an earlier coordinator has left."""
+        self._counts.update(counts)
 
     def hold(self, digests: Iterable[bytes]) -> None:
         """Each mention is a reference."""

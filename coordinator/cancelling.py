@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 from ..protocol.ids import JobId
 from .attempts import Attempts
 from .effects import Answer
 from .events import CancelAsked
-from .records import JobRecord
-from .state import SLICE, State
-from .transitions import ENDED, QUEUED, SENT, STATE_NAMES
+from .kept import ByIds, Orphans
+from .records import JobRecord, SessionRecord
+from .state import SLICE, State, Task, sliced
+from .transitions import DELAYED, ENDED, QUEUED, SENT, STATE_NAMES
 
 
 class Cancelling:
@@ -24,23 +25,26 @@ class Cancelling:
         """A client wants jobs ended; answers the state that each had."""
         self._state.run(self._cancel_all(event))
 
-    def _cancel_all(self, event: CancelAsked) -> Iterator[None]:
+    def _cancel_all(self, event: CancelAsked) -> Task:
         states: dict[int, str] = {}
-        for place, number in enumerate(event.jobs, 1):
-            job = self._state.jobs.get(number)
-            if job is None or job.client.id != event.client:
-                states[number] = "unknown"
-            else:
-                states[number] = STATE_NAMES[job.state]
-                self._cancel(job, event.queued_only)
-            if place % SLICE == 0:
-                yield
+        for ids in sliced(event.jobs):
+            if cold := self._state.cold(ids):
+                yield ByIds(cold)
+            for number in ids:
+                job = self._state.jobs.get(number)
+                if job is None or job.client.id != event.client:
+                    states[number] = "unknown"
+                else:
+                    states[number] = STATE_NAMES[job.state]
+                    self._cancel(job, event.queued_only)
+            if len(event.jobs) > SLICE:
+                yield None
         self._state.tells.append(Answer(event.ask, states))
 
     def _cancel(self, job: JobRecord, queued_only: bool) -> None:
         if not queued_only:
             self.ask(job, "cancelled")
-        elif job.state == QUEUED:
+        elif job.state in (QUEUED, DELAYED):
             self._attempts.end_waiting(job, "unbegun")
         elif job.state == SENT and job.why is None:
             job.why = "unbegun"
@@ -48,27 +52,42 @@ class Cancelling:
 
     def ask(self, job: JobRecord, why: str) -> None:
         """Have a job end, because it was ``cancelled`` or for its ``deadline``."""
-        if job.state == QUEUED:
+        if job.state in (QUEUED, DELAYED):
             self._attempts.end_waiting(job, why)
         elif job.state < ENDED and job.why in (None, "unbegun"):
             job.why = why
             job.note((self._state.at.wall, why, "asked for"))
             self._state.tell_end(job, why)
 
-    def deadlines(self, due: list[JobId]) -> None:
-        """The deadlines of these jobs have come."""
-        self._state.run(self._ask_all(due, "deadline"))
+    def deadlines(self, due: Sequence[JobId]) -> None:
+        """The deadlines of these jobs have come; some may have ended before."""
+        self._state.run(self._time_out(due))
 
-    def orphans(self, jobs: Iterable[JobId]) -> None:
-        """The client of these jobs is gone."""
-        self._state.run(self._ask_all(jobs, "cancelled"))
+    def _time_out(self, due: Sequence[JobId]) -> Task:
+        for ids in sliced(due):
+            if cold := self._state.cold(ids):
+                yield ByIds(cold)
+            self._ask_all(ids, "deadline")
+            if len(due) > SLICE:
+                yield None
 
-    def _ask_all(self, jobs: Iterable[JobId], why: str) -> Iterator[None]:
-        for place, number in enumerate(jobs, 1):
+    def orphans(self, session: SessionRecord) -> None:
+        """A session is gone, and with it the jobs that are to end with it."""
+        self._state.run(self._end_orphans(session))
+
+    def _end_orphans(self, session: SessionRecord) -> Task:
+        after = JobId(0)
+        while session.gone:
+            found = yield Orphans(session.id, after, SLICE)
+            if found is None or not session.gone:
+                return
+            self._ask_all(found.ids, "cancelled")
+            if len(found.ids) < SLICE:
+                return
+            after = found.ids[-1]
+
+    def _ask_all(self, ids: Sequence[JobId], why: str) -> None:
+        for number in ids:
             job = self._state.jobs.get(number)
             if job is not None:
-                if why == "deadline":
-                    job.due = None
                 self.ask(job, why)
-            if place % SLICE == 0:
-                yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -10,9 +11,9 @@ from twisted.python.failure import Failure
 
 from ..protocol import commands
 from ..protocol.connection import Connection
-from ..protocol.errors import Malformed, NotAllowed, TooLarge
+from ..protocol.errors import Malformed, NotAllowed, QueueFull, StorageFull, TooLarge
 from ..protocol.frames import batches
-from ..protocol.ids import ClientId, JobId, SessionId
+from ..protocol.ids import LOCAL_CLIENT, ClientId, JobId, SessionId
 from ..protocol.jobs import Submission, unpack_submissions
 from ..protocol.limits import FRAME_JOBS, INLINE_LIMIT, NAME_LENGTH, SPEC_BYTES
 from ..protocol.outcomes import Delivery, pack_deliveries, pack_log
@@ -72,7 +73,12 @@ class ClientSession(BlobResponder):
     @commands.Submit.responder
     async def submit(self, sequence: int, group: int | None, jobs: bytes) -> dict[str, Any]:
         submissions = _checked(unpack_submissions(jobs))
-        return _answer(await self._opened.submit(sequence, submissions, group))
+        try:
+            return _answer(await self._opened.submit(sequence, submissions, group))
+        except StorageFull as e:
+            if self._connection.version < 2:
+                raise QueueFull(str(e)) from None
+            raise
 
     @commands.CloseGroup.responder
     async def close_group(self, group: int, size: int) -> dict[str, Any]:
@@ -86,6 +92,10 @@ class ClientSession(BlobResponder):
     @commands.Retry.responder
     async def retry(self, jobs: Any) -> dict[str, Any]:
         return {"ids": await self._opened.retry(_ids(jobs))}
+
+    @commands.Forget.responder
+    async def forget(self, jobs: Any) -> dict[str, Any]:
+        return {"states": await self._opened.forget(_ids(jobs))}
 
     @commands.Watch.responder
     async def watch(self, jobs: Any) -> dict[str, Any]:
@@ -110,6 +120,19 @@ class ClientSession(BlobResponder):
     @commands.ReloadWorkers.responder
     async def reload_workers(self) -> dict[str, Any]:
         return {"workers": await self._opened.reload_workers()}
+
+    @commands.DrainWorker.responder
+    async def drain_worker(self, worker: str) -> dict[str, Any]:
+        await self._opened.drain_worker(worker)
+        return {}
+
+    @commands.Backup.responder
+    async def backup(self, folder: str) -> dict[str, Any]:
+        if self._client != LOCAL_CLIENT:
+            raise NotAllowed("a backup is asked for on the coordinator's own machine")
+        if not Path(folder).is_absolute():
+            raise Malformed("a backup's folder is named by its whole path")
+        return {"report": await self._opened.backup(Path(folder))}
 
     @commands.Shutdown.responder
     async def shutdown(self) -> dict[str, Any]:

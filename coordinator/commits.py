@@ -6,34 +6,22 @@ While a commit runs, the turns that follow gather for the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.errors import Disconnected
-from . import effects
 from .effects import Effect, Write
-from .store import Store
+from .store import Store, StoreBroken
 
 COMMIT_AGAIN = 1.0
 """Seconds until a commit that failed is tried again."""
 
-_WRITES = frozenset(
-    {
-        effects.JobsAdded,
-        effects.GroupSaved,
-        effects.SessionSaved,
-        effects.AttemptsMade,
-        effects.JobsRequeued,
-        effects.JobsEnded,
-        effects.JobsForgotten,
-        effects.GroupForgotten,
-        effects.SessionForgotten,
-    }
-)
+_WRITES = frozenset(get_args(Write))
 
 
 @attrs.define
@@ -59,17 +47,20 @@ class Commits:
         store: Store,
         turn_ends: Callable[[], None],
         tell: Callable[[Batch], None],
+        broken: Callable[[Failure], None],
     ) -> None:
-        self.failing = False
-        """Whether the last commit has failed."""
+        self.failing = ""
+        """Why the last commit has failed, where it has."""
         self._reactor = reactor
         self._store = store
         self._turn_ends = turn_ends
         self._tell = tell
+        self._broken = broken
         self._next = Batch()
         self._turn: IDelayedCall | None = None
         self._again: IDelayedCall | None = None
         self._committing = False
+        self._stopping: Deferred[None] | None = None
 
     def add(self, done: Sequence[Effect]) -> None:
         """Effects of an event of this turn."""
@@ -80,6 +71,11 @@ class Commits:
             else:
                 tells.append(effect)
         self.arm()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all writes up to now are stored."""
+        return not (self._committing or self._next.writes)
 
     def committed(self) -> Deferred[None]:
         """Fires when everything up to now is committed."""
@@ -93,14 +89,32 @@ class Commits:
         if self._turn is None:
             self._turn = self._reactor.callLater(0, self._end_turn)
 
-    def stop(self) -> None:
-        """Commit no more; fail those who wait for it."""
+    def stop(self) -> Deferred[None]:
+        """Commit what has come, and nothing more; fires when that is done, or cannot be done."""
+        self._stopping = Deferred()
+        stopping = self._stopping
         for call in (self._turn, self._again):
             if call is not None and call.active():
                 call.cancel()
+        if not self._committing or self.failing:
+            self._commit_last()
+        return stopping
+
+    def _commit_last(self) -> None:
         last, self._next = self._next, Batch()
-        for done in last.waiting:
-            done.errback(Disconnected("the coordinator has stopped"))
+        _disappoint(last)
+        committing: Deferred[None] | None = None
+        if last.writes and not self.failing:
+            try:
+                committing = self._store.commit(last.writes)
+            except Exception:  # noqa: BLE001 -- as in ``_commit``
+                committing = fail(Failure())
+        if committing is None:
+            committing = succeed(None)
+        else:
+            committing.addErrback(lambda f: self._log.failure("the last writes are not stored", f))
+        assert self._stopping is not None
+        committing.chainDeferred(self._stopping)
 
     def _end_turn(self) -> None:
         self._turn_ends()
@@ -124,15 +138,29 @@ class Commits:
         committing.addErrback(lambda f: self._log.failure("telling what was committed", f))
 
     def _done(self, _: None, batch: Batch) -> None:
-        self._committing = self.failing = False
+        self._committing, self.failing = False, ""
+        if self._stopping is not None:
+            _disappoint(batch)
+            self._commit_last()
+            return
         self._tell(batch)
         if self._next:
             self.arm()
 
     def _not_done(self, failure: Failure, batch: Batch) -> None:
         """Nothing of it is told; it is tried again, with what has come since."""
-        self._log.failure("{count} writes are not stored", failure, count=len(batch.writes))
-        self.failing = True
+        if self._stopping is not None:
+            self._log.failure("{count} writes are not stored", failure, count=len(batch.writes))
+            self.failing = str(failure.value)
+            _disappoint(batch)
+            self._commit_last()
+            return
+        if failure.check(StoreBroken):
+            self._broken(failure)
+            return
+        if not self.failing:
+            self._log.failure("{count} writes are not stored", failure, count=len(batch.writes))
+        self.failing = str(failure.value)
         later = self._next
         self._next = Batch(
             batch.writes + later.writes, batch.tells + later.tells, batch.waiting + later.waiting
@@ -142,3 +170,8 @@ class Commits:
     def _try_again(self) -> None:
         self._committing = False
         self._commit()
+
+
+def _disappoint(batch: Batch) -> None:
+    for done in batch.waiting:
+        done.errback(Disconnected("the coordinator has stopped"))

@@ -1,18 +1,31 @@
-"""Who is owed an outcome: sessions, their coming and going, and who watches."""
+"""Who is owed an outcome: sessions, their coming and going, and who watches.
+
+What is on its way to a session is in its outbox, a bounded number of jobs. What does not fit
+there, or ends while the session is away, is in the store only, and read from there when the
+session can take it: until then the session is *behind*.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable
 
 from ..protocol.errors import NotAllowed
 from ..protocol.ids import JobId
 from .effects import Answer, Opened, SessionForgotten, Silent
 from .events import Acknowledged, SessionLeft, SessionOpened, WatchAsked
-from .records import JobRecord, SessionRecord
+from .kept import Backlog, ByIds
+from .records import JobRecord, SessionRecord, in_runs, merge_runs
 from .retention import Retention
-from .state import SLICE, State
+from .state import SLICE, State, Task, sliced
 from .transitions import ENDED
+
+OUTBOX = 4096
+"""Jobs of its own on their way to a session, before the rest waits in the store."""
+
+PAGE = 500
+"""Jobs read from there at once."""
+
+Gone = Callable[[SessionRecord], None]
 
 
 class Deliveries:
@@ -36,61 +49,58 @@ class Deliveries:
             client = state.client(event.client)
             client.sessions += 1
             session = state.sessions[event.session] = SessionRecord(event.session, client)
+            session.behind = state.durable
         elif session.client.id != event.client:
             raise NotAllowed("this session belongs to another client")
+        else:
+            self._let_go(session)
         session.connected, session.gone = True, False
         if session.due is not None:
             state.wheel.discard(session.due, session)
             session.due = None
         state.tells.append(Opened(session))
-        owed = [*session.late, *session.outbox]
-        if owed:
-            state.run(self._deliver_again(session, owed))
+        self._catch_up(session)
 
-    def _deliver_again(self, session: SessionRecord, owed: Sequence[JobId]) -> Iterator[None]:
-        for start in range(0, len(owed), SLICE):
-            again = []
-            for number in owed[start : start + SLICE]:
-                if number in session.late and number not in self._state.jobs:
-                    del session.late[number]
-                elif number in session.outbox or number in session.late:
-                    again.append(number)
-            if again:
-                self._state.deliveries.setdefault(session, []).extend(again)
-            if start + SLICE < len(owed):
-                yield
-
-    def left(self, event: SessionLeft) -> Iterator[JobId]:
-        """A session's connection is gone; gives the jobs that shall end with it."""
+    def left(self, event: SessionLeft, gone: Gone) -> None:
+        """A session's connection is gone; calls ``gone`` where it will not come back."""
         session = self._state.sessions.get(event.session)
         if session is None or not session.connected:
-            return iter(())
+            return
         session.connected = False
+        self._let_go(session)
         if event.goodbye:
-            return self._forget(session)
-        self._wait(session, self._state.settings.session_grace)
-        return iter(())
+            self._forget(session, gone)
+        else:
+            self._wait(session, self._state.settings.session_grace)
 
-    def expired(self, session: SessionRecord) -> Iterator[JobId]:
+    def expired(self, session: SessionRecord, gone: Gone) -> None:
         """A session has been away for its grace, or for all the time that it is kept."""
         settings = self._state.settings
         if session.due is None or session.connected:
-            return iter(())
+            return
         session.due = None
         rest = settings.session_keep - settings.session_grace
         if session.gone or rest <= 0:
-            return self._forget(session)
+            self._forget(session, gone)
+            return
         session.gone = True
         self._state.tells.append(Silent(session))
         self._wait(session, rest)
-        self._state.run(self._let_go(session))
-        return iter(list(session.orphans))
+        gone(session)
 
     def _wait(self, session: SessionRecord, seconds: float) -> None:
         session.due = self._state.at.now + seconds
         self._state.wheel.add(session.due, session)
 
-    def _forget(self, session: SessionRecord) -> Iterator[JobId]:
+    def extend(self, seconds: float) -> None:
+        """Those who are away have that much more time."""
+        for session in self._state.sessions.values():
+            if session.due is not None:
+                self._state.wheel.discard(session.due, session)
+                session.due += seconds
+                self._state.wheel.add(session.due, session)
+
+    def _forget(self, session: SessionRecord, gone: Gone) -> None:
         state = self._state
         del state.sessions[session.id]
         session.gone = True
@@ -99,69 +109,99 @@ class Deliveries:
         state.tells.append(Silent(session))
         for group in list(session.groups.values()):
             self._retention.drop_empty(group)
-        state.run(self._let_go(session))
+        gone(session)
         state.drop_client(session.client)
-        return iter(list(session.orphans))
 
-    def _let_go(self, session: SessionRecord) -> Iterator[None]:
-        """What a session was owed may be forgotten from now on."""
-        while session.outbox and not session.connected:
-            for number in list(islice(session.outbox, SLICE)):
-                del session.outbox[number]
-                session.late[number] = None
+    def _let_go(self, session: SessionRecord) -> None:
+        """What was on its way is not any more; what it watched, it has to ask for again."""
+        session.client.watchers.pop(session, None)
+        session.watched = []
+        if session.outbox:
+            outbox, session.outbox = session.outbox, {}
+            for number in outbox:
                 self._settle(self._state.jobs[number])
-            if session.outbox:
-                yield
+        session.behind = session.missed = True
 
     # -- outcomes ---------------------------------------------------------------------------------
 
     def owe(self, job: JobRecord) -> None:
         """A job has ended: deliver its outcome to whoever waits for it."""
-        session = job.session
-        if session is not None:
-            if session.orphans:
-                session.orphans.pop(job.id, None)
-            if session.id in self._state.sessions:
+        state = self._state
+        owner = None if job.owner is None else state.sessions.get(job.owner)
+        if owner is not None:
+            if owner.behind or not owner.connected or len(owner.outbox) >= OUTBOX:
+                owner.behind = owner.missed = True
+            else:
+                self._promise(owner, job)
+        for session in job.client.watchers:
+            if session is not owner and in_runs(session.watched, job.id):
                 self._promise(session, job)
-        for watcher in job.watchers:
-            if watcher is not session and watcher.id in self._state.sessions:
-                self._promise(watcher, job)
-        job.watchers = ()
-        job.session = None
+        self._retention.untaken.add(job)
         if not job.owed:
-            self._retention.keep(job)
+            state.cooling.append(job)
 
     def _promise(self, session: SessionRecord, job: JobRecord) -> None:
-        if session.connected or not session.gone:
-            session.outbox[job.id] = None
-            job.owed += 1
+        session.outbox[job.id] = None
+        job.owed += 1
+        self._state.visiting.pop(job.id, None)
+        deliveries = self._state.deliveries
+        jobs = deliveries.get(session)
+        if jobs is None:
+            deliveries[session] = [job.id]
         else:
-            session.late[job.id] = None
-        if session.connected:
-            deliveries = self._state.deliveries
-            jobs = deliveries.get(session)
-            if jobs is None:
-                deliveries[session] = [job.id]
-            else:
-                jobs.append(job.id)
+            jobs.append(job.id)
 
     def acknowledged(self, event: Acknowledged) -> None:
         """A session has outcomes: they may be forgotten from now on."""
         session = self._state.sessions.get(event.session)
         if session is None:
             return
-        jobs = self._state.jobs
         for number in event.jobs:
             if number in session.outbox:
                 del session.outbox[number]
-                self._settle(jobs[number])
-            elif session.late:
-                session.late.pop(number, None)
+                self._settle(self._state.jobs[number], taken=True)
+                if session.reading is not None:
+                    session.reading.add(number)
+        if session.behind:
+            self._catch_up(session)
 
-    def _settle(self, job: JobRecord) -> None:
+    def _settle(self, job: JobRecord, taken: bool = False) -> None:
+        """A job is not on its way to a session any more."""
+        if taken:
+            self._retention.take(job)
         job.owed -= 1
         if not job.owed:
-            self._retention.keep(job)
+            self._state.cooling.append(job)
+
+    # -- what waits in the store ------------------------------------------------------------------
+
+    def _catch_up(self, session: SessionRecord) -> None:
+        if session.behind and session.reading is None and len(session.outbox) <= OUTBOX // 2:
+            session.reading = set()
+            self._state.run(self._read(session))
+
+    def _read(self, session: SessionRecord) -> Task:
+        """Fill the outbox from the store until there is nothing more, or no room."""
+        after = JobId(0)
+        session.missed = False
+        while session.connected and len(session.outbox) < OUTBOX:
+            session.reading = set()
+            found = yield Backlog(session.id, after, PAGE)
+            if found is None or not session.connected:
+                break
+            for number in found.ids:
+                job = self._state.jobs.get(number)
+                fresh = number not in session.outbox and number not in session.reading
+                if job is not None and fresh and job.state >= ENDED and not job.taken:
+                    self._promise(session, job)
+            if len(found.ids) == PAGE:
+                after = found.ids[-1]
+            elif session.missed:
+                session.missed, after = False, JobId(0)
+            else:
+                session.behind = False
+                break
+        session.reading = None
 
     # -- watching ---------------------------------------------------------------------------------
 
@@ -173,26 +213,32 @@ class Deliveries:
         else:
             self._state.run(self._watch_all(event, session))
 
-    def _watch_all(self, event: WatchAsked, session: SessionRecord) -> Iterator[None]:
+    def _watch_all(self, event: WatchAsked, session: SessionRecord) -> Task:
         unknown = []
-        for place, number in enumerate(event.jobs, 1):
-            job = self._state.jobs.get(number)
-            if job is None or job.client is not session.client:
-                unknown.append(number)
-            else:
-                self.watch(session, job)
-            if place % SLICE == 0:
-                yield
+        for ids in sliced(event.jobs):
+            if cold := self._state.cold(ids):
+                yield ByIds(cold)
+            for number in ids:
+                job = self._state.jobs.get(number)
+                if job is None or job.client is not session.client:
+                    unknown.append(number)
+                else:
+                    self.watch(session, number, job)
+            if len(event.jobs) > SLICE:
+                yield None
         self._state.tells.append(Answer(event.ask, unknown))
 
-    def watch(self, session: SessionRecord, job: JobRecord) -> None:
+    def watch(self, session: SessionRecord, number: JobId, job: JobRecord) -> None:
         """Deliver a job's outcome to a session, now or when it ends."""
-        if session.gone:
+        if not session.connected:
             return
-        if job.state < ENDED:
-            if job.session is not session and session not in job.watchers:
-                job.watchers = (*job.watchers, session)
-        elif job.id not in session.outbox:
-            if not job.owed:
-                self._retention.want(job)
-            self._promise(session, job)
+        if job.state >= ENDED:
+            if number not in session.outbox:
+                self._promise(session, job)
+        elif job.owner != session.id:
+            session.client.watchers[session] = None
+            runs = session.watched
+            if runs and runs[-1][0] + runs[-1][1] == number:
+                runs[-1][1] += 1
+            elif not in_runs(runs, number):
+                merge_runs(runs, [number])

@@ -6,18 +6,20 @@ What goes to one worker or one session in a turn goes in frames.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..protocol.blobs import BlobFolder
-from ..protocol.errors import Disconnected, QueueFull
+from ..protocol.errors import Disconnected, NoSuchWorker, StorageFull
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Assignment, Submission
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
@@ -31,6 +33,10 @@ from .events import (
     Acknowledged,
     Continue,
     Event,
+    Loaded,
+    Paused,
+    Restored,
+    RetryAsked,
     SessionLeft,
     SessionOpened,
     Submitted,
@@ -38,13 +44,14 @@ from .events import (
     WorkerJoined,
     WorkerLeft,
 )
+from .kept import Found, Stored
 from .listeners import Listeners
 from .outbox import Outbox
 from .questions import Questions
 from .records import WorkerRecord
 from .scheduler import Scheduler
 from .settings import Settings
-from .store import MemoryStore, Store, Stored
+from .store import DurableStore, MemoryStore, Store
 
 if TYPE_CHECKING:
     from ..loopwatch import LagMeter
@@ -53,6 +60,10 @@ _ASSIGN, _END, _RETRACT = attrgetter("assign"), attrgetter("end"), attrgetter("r
 
 BLOB_SWEEP = 60.0
 """Seconds between looks at blobs that nothing refers to."""
+
+BEAT = 1.0
+"""Seconds between two looks at the clock. One that is late by more than a second tells that this
+process stood still."""
 
 
 class Driver:
@@ -70,16 +81,23 @@ class Driver:
     ) -> None:
         self.blobs = blobs
         settings = settings or Settings()
-        self.store = store or MemoryStore()
+        self.store: Store = store or MemoryStore()
+        self.durable = cast(DurableStore, self.store) if self.store.durable else None
+        """The store, where it is on disk."""
         self.store_id, self.term = self.store.id, self.store.term
-        self.scheduler = Scheduler(settings, self.term)
+        self.scheduler = Scheduler(settings, self.term, self.store.durable)
         self.on_shutdown: Callable[[], None] | None = None
+        self.on_broken: Callable[[Failure], None] | None = None
+        """Called when the store can be relied upon no more: this process has to end."""
         self.listening: list[str] = []
         self.workers: dict[WorkerId, BoundWorker] = {}
         self.sessions: dict[SessionId, BoundSession] = {}
         self._reactor = reactor
         self.moment = Clocks(reactor).moment
-        self._commits = Commits(reactor, self.store, self._end_turn, self._tell)
+        self._commits = Commits(reactor, self.store, self._end_turn, self._tell, self._broken)
+        self._loads: deque[effects.Load] = deque()
+        self._reading = False
+        self._beaten = self.moment().now
         self._references = BlobReferences(blobs, settings.blob_keep)
         self._sweep = _looping(self._sweep_blobs, reactor)
         self._asks: dict[int, Deferred[Any]] = {}
@@ -97,16 +115,24 @@ class Driver:
             self._flush,
         )
         self.questions = Questions(self, reactor, lag)
-        self._sample = _looping(self.questions.sample, reactor)
+        self._sample = _looping(self._beat, reactor)
         self._tellers = self._make_tellers()
 
     def start(self) -> None:
-        """Begin the work that comes by the clock."""
+        """Take up what an earlier coordinator has left, and begin the work that comes by clock."""
+        self._beaten = self.moment().now
+        if self.durable is not None:
+            remembered = self.durable.remembered
+            self._references.restore(remembered.blobs)
+            self.handle(Restored(self.moment(), remembered))
         self._sweep.start(BLOB_SWEEP, now=False)
-        self._sample.start(1.0)
+        self._sample.start(BEAT)
 
     def stop(self) -> Deferred[None]:
-        """Stop; what is not committed is not told. Fires when the store is closed."""
+        """Stop: what has come is stored, and not told. Fires when the store is closed."""
+        if self._stopped:
+            return succeed(None)
+        self._end_turn()
         self._stopped = True
         for looping in (self._sweep, self._sample):
             if looping.running:
@@ -115,11 +141,11 @@ class Driver:
             if call is not None and call.active():
                 call.cancel()
         self.questions.stop()
-        self._commits.stop()
+        stored = self._commits.stop()
         asks, self._asks = self._asks, {}
         for answer in asks.values():
             answer.errback(Disconnected("the coordinator has stopped"))
-        return self.store.close() or succeed(None)
+        return stored.addCallback(lambda _: self.store.close())
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -139,8 +165,8 @@ class Driver:
         self._last_ask += 1
         number = self._last_ask
         made = event(number)
-        if self._commits.failing and isinstance(made, Submitted):
-            return fail(QueueFull("nothing can be stored now"))
+        if isinstance(made, Submitted | RetryAsked) and (full := self.no_room()):
+            return fail(StorageFull(full))
         answer: Deferred[Any] = Deferred()
         self._asks[number] = answer
         if self._acknowledged:
@@ -159,6 +185,18 @@ class Driver:
             return fail(Disconnected("the coordinator has stopped"))
         return self._commits.committed()
 
+    def no_room(self) -> str:
+        """Why nothing new can be stored now, or nothing."""
+        if self._commits.failing:
+            return f"nothing can be stored now: {self._commits.failing}"
+        return self.store.room()
+
+    def _broken(self, failure: Failure) -> None:
+        """Nothing that is told from here on could be relied upon."""
+        self._log.failure("the store is broken, this coordinator has to end", failure)
+        if self.on_broken is not None:
+            self._reactor.callLater(0, self.on_broken, failure)
+
     def _end_turn(self) -> None:
         acknowledged, self._acknowledged = self._acknowledged, {}
         for session, jobs in acknowledged.items():
@@ -176,10 +214,14 @@ class Driver:
             if type(effect) is effects.Deliver:
                 changed[effect.session.id] = None
             self._carry_out(self._tellers[type(effect)], effect)
-        if self.listeners:
-            for write in batch.writes:
-                if type(write) is effects.JobsEnded:
+        for write in batch.writes:
+            if type(write) is effects.JobsEnded:
+                if self.listeners:
                     self._carry_out(self.listeners.ended, write.outcomes)
+            elif type(write) is effects.Hold:
+                self._references.hold(write.digests)
+            elif type(write) is effects.Release:
+                self._references.release(write.digests)
         for session in changed:
             self._carry_out(self._flush, session)
 
@@ -207,8 +249,7 @@ class Driver:
             effects.End: lambda e: self._tell_worker(e.worker, _END, e.attempts),
             effects.Retract: lambda e: self._tell_worker(e.worker, _RETRACT, e.attempts),
             effects.Deliver: self._deliver,
-            effects.Hold: lambda e: self._references.hold(e.digests),
-            effects.Release: lambda e: self._references.release(e.digests),
+            effects.Load: self._load,
             effects.WakeAt: self._wake_at,
             effects.MoreToDo: self._go_on,
             effects.Joined: lambda e: self.listeners.worker_back(e.worker),
@@ -246,6 +287,48 @@ class Driver:
         if bound is not None:
             bound.outbox.flush()
 
+    # -- cold jobs --------------------------------------------------------------------------------
+
+    def _load(self, effect: effects.Load) -> None:
+        self._loads.append(effect)
+        if not self._reading:
+            self._read_next()
+
+    def _read_next(self) -> None:
+        """Ask the store, one question after the other, each when all that is known is stored."""
+        while self._loads and not self._stopped:
+            self._reading = True
+            if not self._commits.settled:
+                self._commits.committed().addCallbacks(lambda _: self._read_next(), lambda _: None)
+                return
+            load = self._loads.popleft()
+            found = self._ask_store(load)
+            if isinstance(found, Deferred):
+                found.addBoth(self._has_read, load)
+                return
+            self._loaded(load, found)
+        self._reading = False
+
+    def _ask_store(self, load: effects.Load) -> Found | Deferred[Found] | None:
+        try:
+            return self.store.read(load.question)
+        except Exception:  # noqa: BLE001 -- whatever a store raises, others have to go on
+            self._log.failure("the store cannot be read")
+            return None
+
+    def _has_read(self, found: Found | Failure, load: effects.Load) -> None:
+        if self._stopped:
+            return
+        if isinstance(found, Failure):
+            self._log.failure("the store cannot be read", found)
+            self._loaded(load, None)
+        else:
+            self._loaded(load, found)
+        self._read_next()
+
+    def _loaded(self, load: effects.Load, found: Found | None) -> None:
+        self.handle(Loaded(self.moment(), load.task, found))
+
     # -- time -------------------------------------------------------------------------------------
 
     def _wake_at(self, effect: effects.WakeAt) -> None:
@@ -258,9 +341,23 @@ class Driver:
 
     def _tick(self) -> None:
         self._wake = None
+        self._notice_pause()
         self.handle(Tick(self.moment()))
         if self._wake is None:
             self._wake_at(effects.WakeAt(self.scheduler.wake))
+
+    def _beat(self) -> None:
+        self._notice_pause()
+        self.questions.sample()
+
+    def _notice_pause(self) -> None:
+        """Where this process stood still, nobody who is waited for is to blame for it."""
+        now = self.moment().now
+        late = now - self._beaten - BEAT
+        self._beaten = now
+        if late > BEAT and not self._stopped:
+            self._log.warn("stood still for {late:.1f} s", late=late)
+            self.handle(Paused(self.moment(), late))
 
     def _go_on(self, _: effects.MoreToDo) -> None:
         if self._next_slice is None and not self._stopped:
@@ -291,7 +388,6 @@ class Driver:
         outbox = Outbox(
             port,
             self.store,
-            self.scheduler.state.jobs,
             partial(self._acknowledge, session),
             partial(self.listeners.on_its_way, session),
         )
@@ -324,12 +420,12 @@ class Driver:
     # -- workers ----------------------------------------------------------------------------------
 
     def join(
-        self, info: WorkerInfo, held: Sequence[Holding], port: WorkerPort
+        self, info: WorkerInfo, held: Sequence[Holding], port: WorkerPort, local: bool = False
     ) -> tuple[WorkerId, WorkerEvents, list[Holding]]:
         """A worker joins or returns; see ``ports.CoordinatorCore``."""
         if self._stopped:
             raise Disconnected("the coordinator has stopped")
-        done = self.handle(WorkerJoined(self.moment(), info, held))
+        done = self.handle(WorkerJoined(self.moment(), info, held, local))
         joined = next(effect for effect in done if isinstance(effect, effects.Joined))
         record = joined.worker
         before = self.workers.get(record.name)
@@ -361,6 +457,17 @@ class Driver:
         for port in ports:
             port.reload()
         return len(ports)
+
+    def drain_worker(self, worker: str) -> None:
+        """Have a worker finish what runs, and leave.
+
+        Raises:
+            NoSuchWorker: there is none, or it is away.
+        """
+        bound = self.workers.get(WorkerId(worker))
+        if bound is None or bound.port is None:
+            raise NoSuchWorker(f"no worker {worker!r:.80} is connected")
+        bound.port.drain()
 
     def shut_down(self) -> None:
         """Somebody asks for the end of the coordinator: its owner decides."""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from ..protocol.errors import AmpacityError
 from ..protocol.ids import JobId
 from ..protocol.jobs import Assignment
-from ..protocol.ports import Ended, Holding
+from ..protocol.ports import Accepted, Ended, Holding
+from .kept import Question
 from .records import GroupRecord, JobRecord, SessionRecord, WorkerRecord
 
 # -- writes: a store reads what it needs of the records before ``commit`` returns -----------------
@@ -30,9 +31,17 @@ class GroupSaved(NamedTuple):
 
 
 class SessionSaved(NamedTuple):
-    """A session's next sequence number has changed."""
+    """A session has had this frame: its sequence numbers have changed, and this was the answer."""
 
     session: SessionRecord
+    sequence: int
+    answer: Accepted
+
+
+class WorkerSaved(NamedTuple):
+    """A new worker."""
+
+    worker: WorkerRecord
 
 
 class AttemptsMade(NamedTuple):
@@ -42,8 +51,8 @@ class AttemptsMade(NamedTuple):
     jobs: list[JobRecord]
 
 
-class JobsRequeued(NamedTuple):
-    """Jobs whose attempt is over without an outcome."""
+class JobsChanged(NamedTuple):
+    """Jobs whose record has changed otherwise: begun, queued again, waiting, run again."""
 
     jobs: list[JobRecord]
 
@@ -60,6 +69,12 @@ class JobsEnded(NamedTuple):
     """Jobs that have their one outcome."""
 
     outcomes: list[Outcome]
+
+
+class JobsTaken(NamedTuple):
+    """Ended jobs whose outcome somebody has now, by id."""
+
+    jobs: list[JobId]
 
 
 class JobsForgotten(NamedTuple):
@@ -80,16 +95,39 @@ class SessionForgotten(NamedTuple):
     session: SessionRecord
 
 
+class WorkerForgotten(NamedTuple):
+    """A worker that will not come back, and holds nothing."""
+
+    worker: WorkerRecord
+
+
+class Hold(NamedTuple):
+    """Blobs that something refers to; each mention counts. Told as well as written."""
+
+    digests: list[bytes]
+
+
+class Release(NamedTuple):
+    """References to blobs that are gone; each mention counts. Told as well as written."""
+
+    digests: list[bytes]
+
+
 Write = (
     JobsAdded
     | GroupSaved
     | SessionSaved
+    | WorkerSaved
     | AttemptsMade
-    | JobsRequeued
+    | JobsChanged
     | JobsEnded
+    | JobsTaken
     | JobsForgotten
     | GroupForgotten
     | SessionForgotten
+    | WorkerForgotten
+    | Hold
+    | Release
 )
 
 # -- what is told ---------------------------------------------------------------------------------
@@ -162,16 +200,14 @@ class Deliver(NamedTuple):
     jobs: list[JobId]
 
 
-class Hold(NamedTuple):
-    """Blobs that something refers to; each mention counts."""
+class Load(NamedTuple):
+    """A task goes on with a ``Loaded`` that answers this; asked in order, one at a time.
 
-    digests: list[bytes]
+    It is read when everything up to now is committed.
+    """
 
-
-class Release(NamedTuple):
-    """References to blobs that are gone; each mention counts."""
-
-    digests: list[bytes]
+    task: int
+    question: Question
 
 
 class WakeAt(NamedTuple):
@@ -196,8 +232,7 @@ Effect = (
     | End
     | Retract
     | Deliver
-    | Hold
-    | Release
+    | Load
     | WakeAt
     | MoreToDo
 )

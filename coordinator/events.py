@@ -13,6 +13,7 @@ from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Submission
 from ..protocol.outcomes import Report
 from ..protocol.ports import Beginning, Holding, WorkerInfo
+from .kept import Found, Remembered
 
 
 class Moment(NamedTuple):
@@ -98,6 +99,22 @@ class Acknowledged(NamedTuple):
     jobs: Sequence[JobId]
 
 
+class ForgetAsked(NamedTuple):
+    """A client wants ended jobs to be forgotten."""
+
+    at: Moment
+    ask: int
+    client: ClientId
+    jobs: Sequence[JobId]
+
+
+class Read(NamedTuple):
+    """Somebody has read the outcomes of these jobs, by asking for them."""
+
+    at: Moment
+    jobs: Sequence[JobId]
+
+
 # -- from workers ---------------------------------------------------------------------------------
 
 
@@ -107,6 +124,7 @@ class WorkerJoined(NamedTuple):
     at: Moment
     info: WorkerInfo
     held: Sequence[Holding]
+    local: bool = False
 
 
 class WorkerLeft(NamedTuple):
@@ -134,7 +152,7 @@ class Finished(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """A worker gives back attempts that had not begun."""
+    """A worker gives back attempts: not begun, or ended because it leaves. They count nothing."""
 
     at: Moment
     worker: WorkerId
@@ -156,6 +174,31 @@ class Continue(NamedTuple):
     at: Moment
 
 
+class Paused(NamedTuple):
+    """This process stood still for so many seconds: nobody who is waited for is to blame."""
+
+    at: Moment
+    seconds: float
+
+
+# -- from the store -------------------------------------------------------------------------------
+
+
+class Restored(NamedTuple):
+    """What an earlier coordinator has left; the first event, if any."""
+
+    at: Moment
+    remembered: Remembered
+
+
+class Loaded(NamedTuple):
+    """The answer to a ``Load``. None: it could not be read, and the task is given up."""
+
+    at: Moment
+    task: int
+    found: Found | None
+
+
 Event = (
     SessionOpened
     | SessionLeft
@@ -164,6 +207,8 @@ Event = (
     | CancelAsked
     | RetryAsked
     | WatchAsked
+    | ForgetAsked
+    | Read
     | Acknowledged
     | WorkerJoined
     | WorkerLeft
@@ -172,4 +217,7 @@ Event = (
     | Returned
     | Tick
     | Continue
+    | Paused
+    | Restored
+    | Loaded
 )

@@ -55,7 +55,7 @@ class Greeting(amp.CommandLocator):
     def hello(self, versions: list[int], role: str, software: str) -> dict[str, Any]:
         if self._role is not None:
             raise NotAllowed("the greeting has been said")
-        version = _common_version(versions, software)
+        version = self._connection.version = _common_version(versions, software)
         self._role = _role(role)
         answer = self._about(version)
         if self._credentials is None:

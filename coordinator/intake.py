@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from ..protocol.errors import Malformed, NoSuchGroup, QueueFull, Refused
+from ..protocol.errors import Malformed, NoSuchGroup, QueueFull, Refused, StorageFull
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import BlobRef, Payload, Submission
 from ..protocol.ports import Accepted
 from .deliveries import Deliveries
 from .effects import Answer, GroupSaved, JobsAdded, Refuse, SessionSaved
 from .events import GroupClosed, RetryAsked, Submitted
+from .kept import ByIds, ByKeys
 from .placement import Placement
 from .records import (
     ClientRecord,
@@ -23,8 +24,8 @@ from .records import (
     add_run,
 )
 from .retention import Retention
-from .state import SLICE, State
-from .transitions import ENDED, QUEUED, RUNNING
+from .state import State, Task, sliced
+from .transitions import ENDED, QUEUED
 
 ANSWERS = 128
 """The last answers of a session, kept for frames that are sent again."""
@@ -48,6 +49,24 @@ class Intake:
 
     def submitted(self, event: Submitted) -> None:
         """Accept a frame of jobs once; the same sequence number again gets the same answer."""
+        keys = [job.key for job in event.submissions if job.key is not None]
+        if keys and self._state.durable:
+            self._state.run(self._with_keys(event, keys))
+        else:
+            self._submit(event)
+
+    def _with_keys(self, event: Submitted, keys: list[str]) -> Task:
+        """The same where a key may be that of a cold job."""
+        session = self._state.sessions.get(event.session)
+        if session is not None:
+            found = yield ByKeys(session.client.id, keys)
+            if found is None:
+                refused = Refused("the keys cannot be looked up; the coordinator's log says more")
+                self._state.tells.append(Refuse(event.ask, refused))
+                return
+        self._submit(event)
+
+    def _submit(self, event: Submitted) -> None:
         state = self._state
         session = state.sessions.get(event.session)
         try:
@@ -66,20 +85,28 @@ class Intake:
     def _check(self, session: SessionRecord, event: Submitted) -> None:
         if event.sequence < session.next_sequence or event.sequence in session.seen:
             raise Refused(f"the frame {event.sequence} was accepted long ago")
+        self._check_room(len(event.submissions))
+
+    def _check_room(self, jobs: int) -> None:
         state, settings = self._state, self._state.settings
-        if sum(state.counts[: RUNNING + 1]) + len(event.submissions) > settings.queue_jobs:
+        if sum(state.counts[:ENDED]) + jobs > settings.queue_jobs:
             raise QueueFull(f"the queue is full: it takes {settings.queue_jobs} jobs")
         if state.pending_bytes > settings.queue_bytes:
             raise QueueFull(f"the queue is full: it takes {settings.queue_bytes} bytes")
+        if jobs and self._retention.unfetched_fill:
+            raise StorageFull(
+                f"results that nobody has fetched fill the coordinator's store "
+                f"({self._retention.untaken.jobs} jobs): fetch them, or give them up with "
+                "ampacity forget"
+            )
 
     def _accept(
         self, session: SessionRecord, event: Submitted, specs: dict[bytes, SpecRecord]
     ) -> Accepted:
         group = None
         if event.group is not None:
-            group = self._group(session, event.group, event.at.wall)
-            if group.name is None and event.submissions:
-                group.name = specs[event.submissions[0].spec].spec.name
+            name = specs[event.submissions[0].spec].spec.name if event.submissions else None
+            group = self._group(session, event.group, event.at.wall, name)
         runs: list[list[int]] = []
         jobs = self._make(session, event.submissions, specs, group, runs)
         self._add(session.client, jobs, group)
@@ -100,22 +127,23 @@ class Intake:
         runs: list[list[int]],
     ) -> list[JobRecord]:
         """Records for the jobs that are new; ``runs`` gets every id."""
-        state, client = self._state, session.client
+        state, client, owner = self._state, session.client, session.id
         wall = state.at.wall
         keys, number = client.keys, state.next_job
+        new: dict[str, JobId] = {}
         jobs = []
         for packed, payload, key, place in submissions:
-            if key is not None and key in keys:
-                known = keys[key]
+            if key is not None and (key in keys or key in new):
+                known = keys[key] if key in keys else new[key]
                 add_run(runs, known, 1)
                 if known in state.jobs:
-                    self._deliveries.watch(session, state.jobs[known])
+                    self._deliveries.watch(session, known, state.jobs[known])
                 continue
             job = JobRecord(
-                JobId(number), client, session, specs[packed], payload, key, group, place, wall
+                JobId(number), client, owner, specs[packed], payload, key, group, place, wall
             )
             if key is not None:
-                keys[key] = job.id
+                new[key] = job.id
             add_run(runs, number, 1)
             number += 1
             jobs.append(job)
@@ -133,7 +161,7 @@ class Intake:
         while session.next_sequence in seen:
             seen.remove(session.next_sequence)
             session.next_sequence += 1
-        self._state.writes.append(SessionSaved(session))
+        self._state.writes.append(SessionSaved(session, sequence, answer))
 
     def _add(self, client: ClientRecord, jobs: list[JobRecord], group: GroupRecord | None) -> None:
         """File new jobs, with consecutive ids, and let them wait."""
@@ -143,42 +171,46 @@ class Intake:
         count, first = len(jobs), jobs[0].id
         state.submitted += count
         state.counts[QUEUED] += count
-        add_run(client.runs, first, count)
+        client.jobs += count
         if group is not None:
             group.jobs += count
             group.counts[QUEUED] += count
-            add_run(group.runs, first, count)
-        known, start = state.jobs, 0
+            group.first = group.first or first
+            group.last = jobs[-1].id
+        if not state.durable:
+            add_run(client.runs, first, count)
+            if group is not None:
+                add_run(group.runs, first, count)
+        start = 0
         for place, job in enumerate(jobs):
-            known[job.id] = job
             payload: Payload = job.payload
             if isinstance(payload, BlobRef):
                 state.hold((payload,))
             else:
                 state.pending_bytes += len(payload)
             if job.spec is not jobs[start].spec:
-                self._queue(client, jobs[start].spec, jobs[start:place])
+                self._queue(client, jobs[start:place])
                 start = place
-        self._queue(client, jobs[start].spec, jobs[start:])
+        self._queue(client, jobs[start:])
         state.writes.append(JobsAdded(jobs))
 
-    def _queue(self, client: ClientRecord, record: SpecRecord, jobs: list[JobRecord]) -> None:
-        """Queue jobs of one spec."""
-        state, spec = self._state, record.spec
-        state.use_spec(record, len(jobs))
+    def _queue(self, client: ClientRecord, jobs: list[JobRecord]) -> None:
+        """Queue jobs of one spec: behind those that are hot, or in the cold tail."""
+        state, record = self._state, jobs[0].spec
+        spec, count = record.spec, len(jobs)
         queue = state.queues.queue(client, spec.python)
-        for job in jobs:
-            queue.append(job)
-        state.queues.added(client, spec.python, len(jobs))
-        if spec.orphans == "cancel":
+        if state.durable and queue.full:
+            queue.extend_tail(jobs[0].id, count)
+        else:
             for job in jobs:
-                if job.session is not None:
-                    job.session.orphans[job.id] = None
+                state.warm(job)
+                queue.append(job)
+            state.queues.added(client, spec.python, count)
+        if record.blobs:
+            for _ in jobs:
+                state.hold(record.blobs)
         if spec.deadline is not None:
-            due = state.at.now + spec.deadline
-            for job in jobs:
-                job.due = due
-                state.wheel.add(due, job.id)
+            state.fall_due(state.at.now + spec.deadline, jobs[0].id, count)
 
     # -- what cannot run now ----------------------------------------------------------------------
 
@@ -200,13 +232,16 @@ class Intake:
 
     # -- groups -----------------------------------------------------------------------------------
 
-    def _group(self, session: SessionRecord, own: int, wall: float) -> GroupRecord:
+    def _group(
+        self, session: SessionRecord, own: int, wall: float, name: str | None
+    ) -> GroupRecord:
         group = session.groups.get(own)
         if group is None:
             state = self._state
             number = GroupId(state.next_group)
             state.next_group += 1
             group = GroupRecord(number, session.client, session.id, own, wall)
+            group.name = name
             session.groups[own] = state.groups[number] = session.client.groups[number] = group
             state.writes.append(GroupSaved(group))
         return group
@@ -230,22 +265,28 @@ class Intake:
     def retry_asked(self, event: RetryAsked) -> None:
         """Run ended jobs again, each once, as new ones in their places; answers their ids by the
         old ones."""
-        self._state.run(self._retry_all(event))
+        try:
+            self._check_room(len(event.jobs))
+        except Refused as error:
+            self._state.tells.append(Refuse(event.ask, error))
+        else:
+            self._state.run(self._retry_all(event))
 
-    def _retry_all(self, event: RetryAsked) -> Iterator[None]:
+    def _retry_all(self, event: RetryAsked) -> Task:
         state, again = self._state, dict[int, int]()
-        ids = list(event.jobs)
-        for start in range(0, len(ids), SLICE):
+        for ids in sliced(event.jobs):
+            if cold := state.cold(ids):
+                yield ByIds(cold)
             jobs = []
-            for number in ids[start : start + SLICE]:
+            for number in ids:
                 job = state.jobs.get(number)
                 if job is not None and job.client.id == event.client and _can_run_again(job):
                     jobs.append(self._copy(job))
                     again[number] = jobs[-1].id
             for group, members in groupby(jobs, key=attrgetter("group")):
                 self._add(jobs[0].client, list(members), group)
-            if start + SLICE < len(ids):
-                yield
+            if len(ids) < len(event.jobs):
+                yield None
         state.tells.append(Answer(event.ask, again))
 
     def _copy(self, job: JobRecord) -> JobRecord:
@@ -257,13 +298,14 @@ class Intake:
             number, client, None, job.spec, job.payload, None, group, job.place, state.at.wall
         )
         copy.note((state.at.wall, "retried", f"from {job.id}"))
+        copy.retry_of = job.id
         job.note((state.at.wall, "retried", f"as {number}"))
-        client.retried[job.id] = number
-        client.retries[number] = job.id
+        job.retried = number
+        state.changed[job.id] = job
         if group is not None:
             group.counts[job.state] -= 1
         return copy
 
 
 def _can_run_again(job: JobRecord) -> bool:
-    return job.state >= ENDED and job.id not in job.client.retried
+    return job.state >= ENDED and job.retried is None

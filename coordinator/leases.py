@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from ..protocol.ids import WorkerId
 from ..protocol.outcomes import Evidence
-from ..protocol.ports import Holding
+from ..protocol.ports import Holding, WorkerInfo
 from .attempts import Attempts
-from .effects import Gone, Joined
+from .effects import Gone, Joined, WorkerSaved
 from .events import WorkerJoined, WorkerLeft
 from .placement import Placement
 from .records import WorkerRecord
-from .state import SLICE, Recall, State
+from .state import SLICE, Recall, State, Task
 
 
 class Leases:
@@ -32,6 +32,7 @@ class Leases:
         worker = state.incarnations.get(event.info.incarnation)
         if worker is None:
             worker = self._new(event)
+            state.writes.append(WorkerSaved(worker))
         else:
             worker.info = event.info  # with no slots any more, where it is about to leave
             self._come_back(worker, event.held)
@@ -43,13 +44,27 @@ class Leases:
         self._placement.room(worker)
 
     def _new(self, event: WorkerJoined) -> WorkerRecord:
-        info, state = event.info, self._state
-        name = self._free_name(info.name)
-        lane = self._placement.lane(info.python)
-        lane.workers += 1
-        worker = WorkerRecord(name, info, lane, event.at.wall)
-        state.workers[name] = state.incarnations[info.incarnation] = worker
+        worker = self.enter(
+            self._free_name(event.info.name), event.info, event.at.wall, event.local
+        )
+        worker.lane.workers += 1
         return worker
+
+    def enter(self, name: WorkerId, info: WorkerInfo, since: float, local: bool) -> WorkerRecord:
+        """File a worker."""
+        lane = self._placement.lane(info.python)
+        worker = WorkerRecord(name, info, lane, since, local)
+        self._state.workers[name] = self._state.incarnations[info.incarnation] = worker
+        return worker
+
+    def await_return(self, worker: WorkerRecord) -> None:
+        """An earlier coordinator knew this worker: it may come back with what it holds."""
+        worker.away = True
+        if worker.local:
+            self._lose(worker, "it ran in the coordinator's process, which ended")
+        else:
+            worker.due = self._state.at.now + self._state.settings.recovery
+            self._state.wheel.add(worker.due, worker)
 
     def _free_name(self, wish: str) -> WorkerId:
         name, number = wish, 1
@@ -100,7 +115,15 @@ class Leases:
         """A worker did not come back in time."""
         if worker.away and worker.due is not None:
             lease = self._state.settings.lease
-            self._lose(worker, f"the worker was lost: no word from it for {lease:g} s")
+            self._lose(worker, f"the worker was lost: no word from it for {lease:g} s or more")
+
+    def extend(self, seconds: float) -> None:
+        """Those who are away have that much more time."""
+        for worker in self._state.workers.values():
+            if worker.due is not None:
+                self._state.wheel.discard(worker.due, worker)
+                worker.due += seconds
+                self._state.wheel.add(worker.due, worker)
 
     def _lose(self, worker: WorkerRecord, reason: str) -> None:
         state = self._state
@@ -113,12 +136,13 @@ class Leases:
         evidence = Evidence(worker=worker.name, host=worker.info.host, reason=reason)
         state.run(self._lose_attempts(worker, evidence))
 
-    def _lose_attempts(self, worker: WorkerRecord, evidence: Evidence) -> Iterator[None]:
+    def _lose_attempts(self, worker: WorkerRecord, evidence: Evidence) -> Task:
         while worker.held:
             for number in list(islice(reversed(worker.held), SLICE)):
                 self._attempts.lose(worker.held[number], evidence)
             if worker.held:
-                yield
+                yield None
+        self._state.gone.append(worker)
 
     def recalled(self, worker: WorkerRecord) -> None:
         """Attempts that a worker did not name when it came back, and has not reported since."""
@@ -129,7 +153,7 @@ class Leases:
         )
         self._state.run(self._give_up(worker, evidence))
 
-    def _give_up(self, worker: WorkerRecord, evidence: Evidence) -> Iterator[None]:
+    def _give_up(self, worker: WorkerRecord, evidence: Evidence) -> Task:
         while worker.unlisted and not worker.away:
             for number in sorted(worker.unlisted, reverse=True)[:SLICE]:
                 worker.unlisted.discard(number)
@@ -139,4 +163,4 @@ class Leases:
                     self._attempts.lose(job, evidence)
             self._placement.room(worker)
             if worker.unlisted:
-                yield
+                yield None

@@ -19,10 +19,10 @@ from ..protocol.jobs import Assignment
 from ..protocol.outcomes import JobLog, unpack_log
 from ..protocol.ports import ClientPort, WorkerPort
 from .effects import Outcome
+from .kept import Stored
 from .lines import Line, Lines, Piece
 from .records import JobRecord, SessionRecord, WorkerRecord
-from .store import Stored
-from .transitions import ENDED, QUEUED
+from .transitions import DELAYED, ENDED, QUEUED
 
 Attached = tuple[JobLog, bool]
 
@@ -92,9 +92,8 @@ class Listeners:
 
     def _listening(self, job: JobRecord) -> list[SessionId]:
         sessions = dict(self._followers.get(job.id, ()))
-        owner: SessionRecord | None = job.session
-        if owner is not None and job.spec.spec.attach:
-            sessions[owner.id] = None
+        if job.owner is not None and job.spec.spec.attach:
+            sessions[job.owner] = None
         gone = self._detached.get(job.id, ())
         return [session for session in sessions if session not in gone and self._lives(session)]
 
@@ -142,11 +141,11 @@ class Listeners:
         """What a job printed, and whether more will come."""
         if job.state >= ENDED:
             return self._outcome(job.id).addCallback(_stored_log)
-        if job.state == QUEUED and not follow:
+        if job.state in (QUEUED, DELAYED) and not follow:
             return succeed((JobLog(), False))
         port = None if job.worker is None else self._worker_port(job.worker)
         if port is None or job.attempt is None:
-            return self._wait(session, job) if follow else succeed((JobLog(), False))
+            return self._wait(session, job.id) if follow else succeed((JobLog(), False))
         attached = port.attach(job.id, follow)
         return attached.addCallbacks(
             self._attached,
@@ -173,11 +172,19 @@ class Listeners:
             return fail(NoSuchJob())
         if job.state >= ENDED or not follow:
             return self.attach(session, job, follow) if job.state >= ENDED else _nothing()
-        return self._wait(session, job)
+        return self._wait(session, job.id)
 
-    def _wait(self, session: SessionId, job: JobRecord) -> Deferred[Attached]:
+    def attach_cold(
+        self, session: SessionId, job: JobId, ended: bool, follow: bool
+    ) -> Deferred[Attached]:
+        """The same for a job that is not in memory."""
+        if ended:
+            return self._outcome(job).addCallback(_stored_log)
+        return self._wait(session, job) if follow else _nothing()
+
+    def _wait(self, session: SessionId, job: JobId) -> Deferred[Attached]:
         answer: Deferred[Attached] = Deferred()
-        self._waiting.setdefault(job.id, []).append(_Waiting(session, answer))
+        self._waiting.setdefault(job, []).append(_Waiting(session, answer))
         return answer
 
     def detach(self, session: SessionId, job: JobId) -> None:

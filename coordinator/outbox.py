@@ -15,9 +15,8 @@ from ..protocol.ids import JobId
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
 from ..protocol.outcomes import Delivery
 from ..protocol.ports import ClientPort
-from .records import JobRecord
-from .store import Store, Stored
-from .transitions import ending_of
+from .kept import Stored
+from .store import Store
 
 
 class Outbox:
@@ -29,13 +28,11 @@ class Outbox:
         self,
         port: ClientPort,
         store: Store,
-        jobs: dict[JobId, JobRecord],
         acknowledged: Callable[[Sequence[JobId]], None],
         output_on_its_way: Callable[[JobId], bool],
     ) -> None:
         self._port = port
         self._store = store
-        self._jobs = jobs
         self._acknowledged = acknowledged
         self._held_back = output_on_its_way
         self._waiting: deque[JobId] = deque()
@@ -96,10 +93,8 @@ class Outbox:
         deliveries, size, taken = [], 0, 0
         for job, outcome in zip(jobs, stored, strict=True):
             taken += 1
-            record = self._jobs.get(job)
-            ending = None if record is None else ending_of(record.state)
-            if outcome is not None and ending is not None:
-                deliveries.append(Delivery(job, ending, outcome.body))
+            if outcome is not None:
+                deliveries.append(Delivery(job, outcome.ending, outcome.body))
                 size += len(outcome.body)
                 if size >= FRAME_BYTES:
                     break
@@ -122,4 +117,6 @@ class Outbox:
     def _not_delivered(self, failure: Failure) -> None:
         """They are owed still, and are delivered when the session comes back."""
         if failure.check(Disconnected) is None:
+            self._in_flight -= 1
             self._log.failure("outcomes were not taken", failure)
+            self.flush()

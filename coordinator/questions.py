@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import psutil
 from twisted.internet.defer import Deferred, fail
@@ -20,8 +20,11 @@ from twisted.internet.task import deferLater
 
 from ..protocol.errors import Malformed, NoSuchGroup, NoSuchJob
 from ..protocol.ids import ClientId, GroupId, JobId
-from .records import ClientRecord, GroupRecord, JobRecord, add_run, latest_of, story_of
-from .sightings import JobList, states_named
+from ..protocol.jobs import JobSpec, unpack_spec
+from .events import Read
+from .kept import KeptJob, Listing
+from .records import ClientRecord, GroupRecord, add_run, kept_of, story_of
+from .sightings import Sightings, states_named
 from .transitions import CRASHED, ENDED, FAILED, QUEUED, STATE_NAMES, TIMED_OUT, ending_of
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 JOBS_LIMIT = 500
 SELECT_LIMIT = 10_000
 GROUPS_LIMIT = 1000
+
+BAD = frozenset({FAILED, TIMED_OUT, CRASHED})
+"""How a job ends that may be worth another run."""
 
 RATE_SECONDS = 5
 """The time over which the rate of ending jobs is measured."""
@@ -49,6 +55,7 @@ class Questions:
         self._started = driver.moment().wall
         self._samples: list[tuple[float, int]] = []
         self._running: set[Deferred[Any]] = set()
+        self._pages = driver.durable or Sightings(self._state, self._pause)
         self._questions: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "status": self._status,
             "workers": self._workers,
@@ -91,6 +98,7 @@ class Questions:
 
     async def _status(self, client: ClientRecord, details: Details) -> Details:
         state, driver = self._state, self._driver
+        retention = driver.scheduler.retention
         counts = {name: state.counts[number] for number, name in enumerate(STATE_NAMES[:ENDED])}
         records = state.workers.values()
         return {
@@ -115,6 +123,12 @@ class Questions:
                 min(len(worker.held), worker.info.slots) for worker in records if not worker.away
             ),
             "rate": self._rate(),
+            "time": driver.moment().wall,
+            "durable": driver.durable is not None,
+            "disk": None if driver.durable is None else driver.durable.usage(),
+            "refusing": driver.no_room() or None,
+            "kept": retention.taken.jobs + retention.untaken.jobs,
+            "unfetched": retention.untaken.jobs,
             "lag": self._lag.summary() if self._lag is not None else None,
             "memory": psutil.Process().memory_info().rss,
             "cpu": time.process_time(),
@@ -160,36 +174,49 @@ class Questions:
     # -- jobs -------------------------------------------------------------------------------------
 
     async def _jobs(self, client: ClientRecord, details: Details) -> Details:
-        limit = _number(details, "limit", JOBS_LIMIT, JOBS_LIMIT)
         name, group = details.get("name"), details.get("group")
-        found: list[JobRecord] = []
-        seen = JobList(
-            self._state,
-            client,
-            newest=bool(details.get("newest")),
-            after=_number_or_none(details, "after"),
-            group=None if group is None else self._own_group(client, group),
-            states=states_named(details.get("state")),
+        if name is not None and type(name) is not str:
+            raise Malformed("a name is text")
+        page = await self._pages.page(
+            Listing(
+                client.id,
+                _number(details, "limit", JOBS_LIMIT, JOBS_LIMIT),
+                after=_number_or_none(details, "after"),
+                newest=bool(details.get("newest")),
+                group=None if group is None else self._own_group(client, group).id,
+                states=states_named(details.get("state")),
+                name=name,
+            )
         )
-        for jobs in seen.slices():
-            for job in jobs:
-                if name is None or job.spec.spec.name == name:
-                    found.append(job)
-                    if len(found) > limit:
-                        break
-            if len(found) > limit:
-                break
-            await self._pause()
-        more = len(found) > limit
-        return {
-            "jobs": [self._summary(job) for job in found[:limit]],
-            "next": found[limit - 1].id if more else None,
-        }
+        jobs = await self._kept(page.ids)
+        return {"jobs": [self._summary(job) for job in jobs], "next": page.next}
 
-    def _summary(self, job: JobRecord) -> Details:
-        spec = job.spec.spec
-        waiting = None
-        if job.state == QUEUED:
+    async def _kept(self, ids: Sequence[JobId]) -> list[KeptJob]:
+        """These jobs, in this order; those that were forgotten meanwhile are left out."""
+        cold = self._state.cold(ids)
+        found: dict[int, KeptJob] = {}
+        if cold and self._driver.durable is not None:
+            found = {job.id: job for job in await self._driver.durable.jobs(cold)}
+        for number in ids:
+            record = self._state.jobs.get(number)
+            if record is not None:
+                found[number] = kept_of(record)
+        return [found[number] for number in ids if number in found]
+
+    def own(self, client: ClientId, number: JobId) -> Deferred[KeptJob]:
+        """One job of a client. Fails with NoSuchJob."""
+        return Deferred.fromCoroutine(self._own_job(self._client(client), number))
+
+    async def _own_job(self, client: ClientRecord, number: Any) -> KeptJob:
+        jobs = await self._kept([JobId(number)]) if _is_id(number) else []
+        if not jobs or jobs[0].client != client.id:
+            raise NoSuchJob
+        return jobs[0]
+
+    def _summary(self, job: KeptJob) -> Details:
+        spec = unpack_spec(job.spec) if not job.damage else JobSpec(kind="import", target="?")
+        waiting = job.damage or None
+        if job.state == QUEUED and not job.damage:
             waiting = self._driver.scheduler.intake.waiting_reason(spec.python)
         return {
             "id": job.id,
@@ -197,60 +224,64 @@ class Questions:
             "kind": spec.kind,
             "target": spec.target,
             "state": STATE_NAMES[job.state],
-            "group": None if job.group is None else job.group.id,
+            "group": job.group,
             "place": job.place,
-            "worker": None if job.worker is None else job.worker.name,
+            "worker": job.worker,
             "submitted": job.submitted,
             "began": job.began,
             "ended": job.ended,
             "seconds": self._seconds(job),
             "attempts": 0 if job.attempt is None else job.attempt.number,
             "losses": job.losses,
+            "failures": job.failures,
+            "retries": spec.retries,
+            "resume": job.resume,
+            "taken": job.taken,
             "waiting": waiting,
             "key": job.key,
-            "retried": job.client.retried.get(job.id),
-            "retry_of": job.client.retries.get(job.id),
+            "retried": job.retried,
+            "retry_of": job.retry_of,
         }
 
-    def _seconds(self, job: JobRecord) -> float | None:
+    def _seconds(self, job: KeptJob) -> float | None:
         """How long the last attempt ran, or has been running; None if none has begun."""
         if job.began is None:
             return None
-        return job.seconds if job.state >= ENDED else self._driver.moment().now - job.begun_at
-
-    def _own_job(self, client: ClientRecord, number: Any) -> JobRecord:
-        job = self._state.jobs.get(JobId(number)) if type(number) is int else None
-        if job is None or job.client is not client:
-            raise NoSuchJob
-        return job
+        record = self._state.jobs.get(job.id)
+        if job.state >= ENDED or record is None:
+            return job.seconds
+        return self._driver.moment().now - record.begun_at
 
     async def _job(self, client: ClientRecord, details: Details) -> Details:
-        job = self._own_job(client, details.get("job"))
+        job = await self._own_job(client, details.get("job"))
         payload = job.payload
         inline = isinstance(payload, bytes)
         known = self._summary(job) | {
-            "spec": job.spec.packed,
+            "spec": job.spec,
             "payload": payload if inline else None,
             "payload_size": len(payload) if isinstance(payload, bytes) else payload.size,
             "story": [[time, f"{what} {detail}".rstrip()] for time, what, detail in story_of(job)],
             "client": client.id,
-            "deadline": job.spec.spec.deadline,
+            "deadline": None if job.damage else unpack_spec(job.spec).deadline,
         }
         return known | {"body": await self._body(job)}
 
     async def _result(self, client: ClientRecord, details: Details) -> Details:
-        job = self._own_job(client, details.get("job"))
+        job = await self._own_job(client, details.get("job"))
+        body = await self._body(job)
+        if job.state >= ENDED and not job.taken:
+            self._driver.handle(Read(self._driver.moment(), [job.id]))
         ending = ending_of(job.state)
         return {
             "state": STATE_NAMES[job.state],
             "ending": None if ending is None else int(ending),
-            "body": await self._body(job),
-            "name": job.spec.spec.name,
-            "group": None if job.group is None else job.group.id,
+            "body": body,
+            "name": None if job.damage else unpack_spec(job.spec).name,
+            "group": job.group,
             "place": job.place,
         }
 
-    async def _body(self, job: JobRecord) -> bytes:
+    async def _body(self, job: KeptJob) -> bytes:
         if job.state < ENDED:
             return b""
         stored = await self._driver.outcome(job.id)
@@ -278,63 +309,43 @@ class Questions:
     # -- selections -------------------------------------------------------------------------------
 
     async def _select(self, client: ClientRecord, details: Details) -> Details:
-        limit = _number(details, "limit", SELECT_LIMIT, SELECT_LIMIT)
-        by_place = details.get("what") in ("group", "last-group")
+        page = await self._pages.page(self._selected(client, details))
         runs: list[list[int]] = []
-        count, after = 0, None
-        for jobs in self._selected(client, details).slices():
-            for job in jobs:
-                number = latest_of(job) if by_place else job.id
-                if number not in self._state.jobs:
-                    continue
-                if count == limit:
-                    return {"ids": runs, "next": after}
-                add_run(runs, number, 1)
-                count, after = count + 1, job.id
-            await self._pause()
-        return {"ids": runs, "next": None}
+        for number in page.ids:
+            add_run(runs, number, 1)
+        last = details.get("what") == "last"
+        return {"ids": runs, "next": None if last else page.next}
 
-    def _selected(self, client: ClientRecord, details: Details) -> JobList:
-        state, after = self._state, _number_or_none(details, "after")
+    def _selected(self, client: ClientRecord, details: Details) -> Listing:
+        limit = _number(details, "limit", SELECT_LIMIT, SELECT_LIMIT)
+        everything = Listing(client.id, limit, after=_number_or_none(details, "after"))
         match details.get("what"):
             case "all":
-                return JobList(state, client, after=after)
+                return everything
             case "failed":
-                bad = frozenset({FAILED, TIMED_OUT, CRASHED})
-                return JobList(state, client, after=after, states=bad, without=client.retried)
+                return everything._replace(states=BAD, unretried=True)
+            case "ended":
+                return everything._replace(states=frozenset(range(ENDED, len(STATE_NAMES))))
             case "last":
-                return JobList(state, client, after=after, only=_last_job(state.jobs, client))
+                return Listing(client.id, 1, newest=True)
             case "range":
                 first, last = _number_or_none(details, "first"), _number_or_none(details, "last")
                 if first is None or last is None:
                     raise Malformed("a range has a first and a last job")
-                start = first - 1 if after is None else max(after, first - 1)
-                return JobList(state, client, after=start, last=last)
+                after = max(first - 1, everything.after or 0)
+                return everything._replace(after=after, last=last)
             case "group":
-                return self._places(client, self._own_group(client, details.get("group")), after)
+                group = self._own_group(client, details.get("group"))
+                return everything._replace(group=group.id, by_place=True)
             case "last-group":
                 if not client.groups:
                     raise NoSuchGroup
-                return self._places(client, client.groups[max(client.groups)], after)
+                return everything._replace(group=max(client.groups), by_place=True)
             case what:
                 raise Malformed(f"there is no selection {what!r:.40}")
 
-    def _places(self, client: ClientRecord, group: GroupRecord, after: int | None) -> JobList:
-        """A group's jobs, of those that were run again the first: it stands for their place."""
-        return JobList(self._state, client, after=after, group=group, without=client.retries)
-
-
-def _last_job(jobs: dict[JobId, JobRecord], client: ClientRecord) -> list[JobId]:
-    """The newest job of a client that is known."""
-    for first, count in reversed(client.runs):
-        for number in range(first + count - 1, first - 1, -1):
-            if number in jobs:
-                return [JobId(number)]
-    return []
-
 
 def _describe(group: GroupRecord) -> Details:
-    runs = group.runs
     return {
         "id": group.id,
         "name": group.name,
@@ -342,9 +353,13 @@ def _describe(group: GroupRecord) -> Details:
         "closed": group.size is not None,
         "states": {name: n for name, n in zip(STATE_NAMES, group.counts, strict=True) if n},
         "submitted": group.submitted,
-        "first": runs[0][0] if runs else None,
-        "last": runs[-1][0] + runs[-1][1] - 1 if runs else None,
+        "first": group.first,
+        "last": group.last,
     }
+
+
+def _is_id(number: object) -> TypeGuard[int]:
+    return type(number) is int and 0 < number < 1 << 63
 
 
 def _number_or_none(details: Details, name: str) -> int | None:

@@ -3,13 +3,16 @@
 Each client has one queue a requirement (the Python that a function by value needs, or None). A
 ``Turns`` goes round the clients that have something for the workers of one Python, and takes one
 job a turn; so a client that submits two jobs does not wait behind another's million.
+
+The head of a queue is hot: records. Its tail may be cold: ids, which are turned into records when
+the head grows short.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from ..protocol.ids import ClientId
+from ..protocol.ids import ClientId, JobId
 from .records import ClientRecord, JobRecord
 from .transitions import QUEUED
 
@@ -19,18 +22,73 @@ BLOCK = 1024
 SWEEP_EVERY = 64
 """Jobs that end while they wait, for each block that is swept."""
 
+HOT = 1024
+"""Jobs in the head of a queue, beyond which new ones go to its tail."""
+
+SHORT = 512
+"""Jobs in the head, below which it gets some from its tail."""
+
+PAGE = 512
+"""Jobs that it gets at once."""
+
 
 class JobQueue:
     """Jobs in order, in blocks. One that ended while it waited stays until it is met or swept."""
 
-    __slots__ = ("blocks", "cursor", "size", "stale")
+    __slots__ = ("blocks", "cursor", "size", "stale", "tail", "warming")
 
     def __init__(self) -> None:
         self.blocks: deque[deque[JobRecord]] = deque()
         self.size = 0
-        """Jobs that still wait."""
+        """Jobs in its head that still wait."""
         self.stale = 0
         self.cursor = 0
+        self.tail: deque[list[int]] = deque()
+        """Ids of cold jobs as ``[first, count]``, ascending; some may have ended."""
+        self.warming = False
+        """Whether some of them are being read."""
+
+    @property
+    def full(self) -> bool:
+        """Whether new jobs go to the tail."""
+        return bool(self.tail) or self.warming or self.size >= HOT
+
+    @property
+    def thirsty(self) -> bool:
+        """Whether the head needs some of the tail."""
+        return bool(self.tail) and not self.warming and self.size < SHORT
+
+    def extend_tail(self, first: JobId, count: int) -> None:
+        """Put cold jobs at the end."""
+        tail = self.tail
+        if tail and tail[-1][0] + tail[-1][1] == first:
+            tail[-1][1] += count
+        else:
+            tail.append([first, count])
+
+    def cut_tail(self) -> list[JobId]:
+        """Take the first page of the tail."""
+        ids: list[JobId] = []
+        tail = self.tail
+        while tail and len(ids) < PAGE:
+            run = tail[0]
+            count = min(run[1], PAGE - len(ids))
+            ids.extend(JobId(number) for number in range(run[0], run[0] + count))
+            run[0] += count
+            run[1] -= count
+            if not run[1]:
+                tail.popleft()
+        return ids
+
+    def mend_tail(self, ids: list[JobId]) -> None:
+        """Give a page back that could not be read."""
+        for number in reversed(ids):
+            tail = self.tail
+            if tail and tail[0][0] == number + 1:
+                tail[0][0] -= 1
+                tail[0][1] += 1
+            else:
+                tail.appendleft([number, 1])
 
     def append(self, job: JobRecord) -> None:
         """Put a job at the end."""
@@ -132,12 +190,14 @@ class Turns:
 class Queues:
     """Every waiting job."""
 
-    __slots__ = ("sizes", "turns")
+    __slots__ = ("sizes", "thirsty", "turns")
 
     def __init__(self) -> None:
         self.turns: dict[str, Turns] = {}
         self.sizes: dict[str | None, int] = {None: 0}
-        """Waiting jobs by the Python that they need."""
+        """Waiting jobs that are hot, by the Python that they need."""
+        self.thirsty: list[tuple[ClientRecord, str | None]] = []
+        """Queues whose head has grown short."""
 
     def turns_for(self, python: str, clients: dict[ClientId, ClientRecord]) -> Turns:
         """The turns for workers of a Python, made when the first one joins."""
@@ -178,7 +238,9 @@ class Queues:
         """The next job for a worker of that Python."""
         job = turns.take(known_only)
         if job is not None:
-            self.sizes[job.spec.spec.python] -= 1
+            python = job.spec.spec.python
+            self.sizes[python] -= 1
+            self._look(job.client, python)
         return job
 
     def discard(self, job: JobRecord) -> None:
@@ -186,3 +248,8 @@ class Queues:
         python = job.spec.spec.python
         self.sizes[python] -= 1
         job.client.queues[python].discard()
+        self._look(job.client, python)
+
+    def _look(self, client: ClientRecord, python: str | None) -> None:
+        if client.queues[python].thirsty:
+            self.thirsty.append((client, python))

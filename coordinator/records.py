@@ -9,19 +9,18 @@ jobs and one in a queue: under 400 bytes besides its payload. Whatever many jobs
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from ..protocol.jobs import BlobRef, JobSpec, Payload
 from ..protocol.ports import Accepted, WorkerInfo
+from .kept import KeptJob, StoryEvent
 from .transitions import QUEUED, STATE_NAMES
 
 if TYPE_CHECKING:
     from .placement import Lane
     from .queues import JobQueue
-
-StoryEvent = tuple[float, str, str]
-"""UNIX time, what happened, and where or why."""
 
 STORY_LENGTH = 16
 
@@ -36,7 +35,7 @@ class CostRecord:
 
 
 class SpecRecord:
-    """One spec that jobs share; lives as long as a job that uses it is known."""
+    """One spec that jobs share; lives as long as a hot job uses it."""
 
     __slots__ = ("blobs", "cost", "jobs", "packed", "spec")
 
@@ -46,39 +45,29 @@ class SpecRecord:
         self.cost = cost
         self.blobs = spec.blobs()
         self.jobs = 0
-        """Known jobs of this spec."""
+        """Hot jobs of this spec."""
 
 
 class ClientRecord:
     """One client, as long as it has a session, a job or a group here."""
 
-    __slots__ = (
-        "bad",
-        "groups",
-        "id",
-        "keys",
-        "queues",
-        "retried",
-        "retries",
-        "runs",
-        "sessions",
-    )
+    __slots__ = ("groups", "id", "jobs", "keys", "queues", "runs", "sessions", "watchers")
 
     def __init__(self, identity: ClientId) -> None:
         self.id = identity
         self.queues: dict[str | None, JobQueue] = {}
         """Its waiting jobs, by the Python that they need."""
+        self.jobs = 0
+        """Its known jobs, cold ones as well."""
         self.keys: dict[str, JobId] = {}
+        """The keys of its hot jobs."""
         self.runs: list[list[int]] = []
-        """Its jobs' ids as ``[first, count]``, ascending; some may be forgotten."""
-        self.bad: dict[JobId, None] = {}
-        """Its known jobs that ended, but not well."""
-        self.retried: dict[JobId, JobId] = {}
-        """Its known jobs that were run again, and the job that each was run again as."""
-        self.retries: dict[JobId, JobId] = {}
-        """The same the other way round, where both are known."""
+        """Its jobs' ids as ``[first, count]``, ascending; some may be forgotten. Only where all
+        jobs are hot: elsewhere, the store knows them."""
         self.groups: dict[GroupId, GroupRecord] = {}
         self.sessions = 0
+        self.watchers: dict[SessionRecord, None] = {}
+        """Its sessions that watch unfinished jobs."""
 
 
 class GroupRecord:
@@ -87,8 +76,10 @@ class GroupRecord:
     __slots__ = (
         "client",
         "counts",
+        "first",
         "id",
         "jobs",
+        "last",
         "name",
         "own",
         "runs",
@@ -118,7 +109,10 @@ class GroupRecord:
         """Its places by the state of their latest jobs, as far as those are known."""
         self.jobs = 0
         """Its known jobs, those that were run again as well."""
+        self.first: JobId | None = None
+        self.last: JobId | None = None
         self.runs: list[list[int]] = []
+        """As those of a client."""
 
 
 class SessionRecord:
@@ -126,17 +120,19 @@ class SessionRecord:
 
     __slots__ = (
         "answers",
+        "behind",
         "client",
         "connected",
         "due",
         "gone",
         "groups",
         "id",
-        "late",
+        "missed",
         "next_sequence",
-        "orphans",
         "outbox",
+        "reading",
         "seen",
+        "watched",
     )
 
     def __init__(self, identity: SessionId, client: ClientRecord) -> None:
@@ -152,11 +148,15 @@ class SessionRecord:
         """The last answers, for frames that are sent again."""
         self.groups: dict[int, GroupRecord] = {}
         self.outbox: dict[JobId, None] = {}
-        """Ended jobs that it has not acknowledged; they are kept for it."""
-        self.late: dict[JobId, None] = {}
-        """The same from before its grace ran out: delivered as long as they are not forgotten."""
-        self.orphans: dict[JobId, None] = {}
-        """Unfinished jobs that end with it."""
+        """Ended jobs that are on their way to it."""
+        self.behind = False
+        """Whether the store has more of its ended jobs that nobody has taken."""
+        self.reading: set[JobId] | None = None
+        """While those are read: what it has acknowledged meanwhile."""
+        self.missed = False
+        """Whether a job of its own has ended since the reading began."""
+        self.watched: list[list[int]] = []
+        """Ids of unfinished jobs that it wants to hear of, as ``[first, count]``, ascending."""
 
 
 class WorkerRecord:
@@ -170,6 +170,7 @@ class WorkerRecord:
         "held",
         "info",
         "lane",
+        "local",
         "lost",
         "name",
         "retracting",
@@ -179,11 +180,15 @@ class WorkerRecord:
         "work",
     )
 
-    def __init__(self, name: WorkerId, info: WorkerInfo, lane: Lane, since: float) -> None:
+    def __init__(
+        self, name: WorkerId, info: WorkerInfo, lane: Lane, since: float, local: bool = False
+    ) -> None:
         self.name = name
         self.info = info
         self.lane = lane
         self.since = since
+        self.local = local
+        """It lives and dies with the coordinator's process."""
         self.away = False
         self.due: float | None = None
         self.held: dict[JobId, JobRecord] = {}
@@ -209,7 +214,7 @@ class WorkerRecord:
 
 
 class JobRecord:
-    """One job from its submission until it is forgotten."""
+    """One job: from its submission until it is forgotten, or as long as it is hot."""
 
     __slots__ = (
         "attempt",
@@ -217,23 +222,26 @@ class JobRecord:
         "begun_at",
         "blobs",
         "client",
-        "due",
         "ended",
+        "failures",
         "group",
         "id",
         "kept",
         "key",
         "losses",
         "owed",
+        "owner",
         "payload",
         "place",
+        "resume",
+        "retried",
+        "retry_of",
         "seconds",
-        "session",
         "spec",
         "state",
         "story",
         "submitted",
-        "watchers",
+        "taken",
         "weight",
         "why",
         "worker",
@@ -243,7 +251,7 @@ class JobRecord:
         self,
         identity: JobId,
         client: ClientRecord,
-        session: SessionRecord | None,
+        owner: SessionId | None,
         spec: SpecRecord,
         payload: Payload,
         key: str | None,
@@ -253,8 +261,8 @@ class JobRecord:
     ) -> None:
         self.id = identity
         self.client = client
-        self.session = session
-        """Where its outcome goes."""
+        self.owner = owner
+        """The session that its outcome goes to."""
         self.spec = spec
         self.payload = payload
         self.key = key
@@ -269,22 +277,29 @@ class JobRecord:
         self.weight = 0.0
         """The estimate with which it was assigned."""
         self.losses = 0
+        self.failures = 0
+        """Attempts that failed or timed out and were followed by another one."""
         self.why: str | None = None
         """Why its end has been asked for: ``cancelled``, ``deadline``, or ``unbegun`` (cancelled
         if it comes back without having begun)."""
-        self.due: float | None = None
-        """When its deadline falls, by the monotonic clock."""
+        self.resume: float | None = None
+        """When its next attempt is due, by the wall clock, while it is delayed."""
         self.began: float | None = None
         self.begun_at = 0.0
         self.ended: float | None = None
         self.seconds = 0.0
-        self.watchers: tuple[SessionRecord, ...] = ()
         self.owed = 0
-        """Sessions that have not acknowledged its outcome."""
+        """Connected sessions that it is on its way to."""
+        self.taken = False
+        """Whether somebody has its outcome."""
         self.blobs: tuple[BlobRef, ...] = ()
         """What its outcome refers to."""
         self.kept = 0
         """Bytes of its payload, outcome and log, once it has ended."""
+        self.retried: JobId | None = None
+        """What it was run again as."""
+        self.retry_of: JobId | None = None
+        """What it is another run of."""
         self.story: tuple[StoryEvent, ...] = ()
 
     def note(self, event: StoryEvent) -> None:
@@ -300,29 +315,81 @@ def add_run(runs: list[list[int]], first: int, count: int) -> None:
         runs.append([first, count])
 
 
-def story_of(job: JobRecord) -> list[StoryEvent]:
+def merge_runs(runs: list[list[int]], ids: list[JobId]) -> None:
+    """Add ids, some of which may be there, to ascending runs that stay ascending."""
+    merged: list[list[int]] = []
+    new: list[list[int]] = []
+    for number in sorted(ids):
+        add_run(new, number, 1)
+    for first, count in sorted([*runs, *new]):
+        if merged and first <= merged[-1][0] + merged[-1][1]:
+            end = max(merged[-1][0] + merged[-1][1], first + count)
+            merged[-1][1] = end - merged[-1][0]
+        else:
+            merged.append([first, count])
+    runs[:] = merged
+
+
+def in_runs(runs: list[list[int]], number: int) -> bool:
+    """Whether an id is in ascending runs."""
+    place = bisect_right(runs, number, key=_first_of) - 1
+    return place >= 0 and number < runs[place][0] + runs[place][1]
+
+
+def _first_of(run: list[int]) -> int:
+    return run[0]
+
+
+def kept_of(job: JobRecord) -> KeptJob:
+    """A record as a store keeps it."""
+    deadline = job.spec.spec.deadline
+    return KeptJob(
+        job.id,
+        job.client.id,
+        job.owner,
+        job.spec.packed,
+        job.payload,
+        job.key,
+        None if job.group is None else job.group.id,
+        job.place,
+        job.submitted,
+        job.state,
+        job.attempt,
+        None if job.worker is None else job.worker.name,
+        job.losses,
+        job.failures,
+        job.why,
+        None if deadline is None else job.submitted + deadline,
+        job.resume,
+        job.began,
+        job.ended,
+        job.seconds,
+        job.taken,
+        job.blobs,
+        job.kept,
+        job.retried,
+        job.retry_of,
+        job.story,
+    )
+
+
+def story_of(job: KeptJob) -> list[StoryEvent]:
     """All that is known of a job's life, in its order."""
     story: list[StoryEvent] = [(job.submitted, "submitted", ""), *job.story]
     if job.began is not None:
-        story.append((job.began, "began", job.worker.name if job.worker is not None else ""))
+        story.append((job.began, "began", job.worker or ""))
     if job.ended is not None:
         story.append((job.ended, STATE_NAMES[job.state], ""))
     return sorted(story, key=lambda event: event[0])
 
 
-def latest_of(job: JobRecord) -> JobId:
-    """The job itself, or what it was run again as, again and again."""
-    retried, number = job.client.retried, job.id
-    while number in retried:
-        number = retried[number]
-    return number
-
-
 def tell_story(job: JobRecord) -> str:
     """A job's story on one line, for an internal error."""
-    lines = [f"{time:.3f} {what} {detail}".rstrip() for time, what, detail in story_of(job)]
+    lines = [
+        f"{time:.3f} {what} {detail}".rstrip() for time, what, detail in story_of(kept_of(job))
+    ]
     attempt = job.attempt
     return (
         f"job {job.id}, {STATE_NAMES[job.state]}, attempt {attempt and tuple(attempt)}, "
-        f"{job.losses} losses: " + "; ".join(lines)
+        f"{job.losses} losses, {job.failures} failures: " + "; ".join(lines)
     )

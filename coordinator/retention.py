@@ -1,139 +1,206 @@
 """Ended jobs are kept until their number, bytes or age passes a bound, and then forgotten.
 
-An outcome that a session is owed is not forgotten before the session has it or is gone. Each
-event forgets a bounded number, at least as fast as jobs can end.
+Only those whose outcome somebody has, *taken* ones, make room for others, the oldest first; those
+that nobody has fetched are kept for long, and when they alone fill the bounds, new jobs are
+refused. The store knows the order; what is to be forgotten is read from there in pages.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
+
+import attrs
 
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
-from .effects import GroupForgotten
-from .records import ClientRecord, GroupRecord, JobRecord
-from .state import State
+from .effects import Answer, GroupForgotten
+from .events import ForgetAsked, Read
+from .kept import ByIds, Oldest
+from .records import GroupRecord, JobRecord
+from .state import State, Task, sliced
+from .transitions import ENDED, STATE_NAMES
 
-FORGET_AT_ONCE = 600
-"""Jobs forgotten by one event, at most; a frame ends fewer."""
+FORGET_AT_ONCE = 500
+"""Jobs forgotten by one slice."""
 
 LOOK = 60.0
 """Seconds between looks at the age of the oldest."""
 
+REST = 1.0
+"""Seconds until the next try, where the store could not be read."""
+
 TRIM_AT_ONCE = 4096
 
 
+@attrs.define
+class Tally:
+    """Ended jobs, and the bytes that are kept of them."""
+
+    jobs: int = 0
+    bytes: int = 0
+
+    def add(self, job: JobRecord) -> None:
+        self.jobs += 1
+        self.bytes += job.kept
+
+    def remove(self, job: JobRecord) -> None:
+        self.jobs -= 1
+        self.bytes -= job.kept
+
+
 class Retention:
-    """The ended jobs that nobody waits for, oldest first."""
+    """What is kept of ended jobs, and for how long."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._order: deque[JobId] = deque()
         self._look = 0.0
         self._sweeping = False
-        self._kept: set[JobId] = set()
-        self.bytes = 0
+        self._rest = 0.0
+        self.taken = Tally()
+        self.untaken = Tally()
 
-    def keep(self, job: JobRecord) -> None:
-        """A job has ended and is owed to nobody: it may be forgotten when its time comes."""
-        self._order.append(job.id)
-        self._kept.add(job.id)
-        self.bytes += job.kept
+    # -- what is kept -----------------------------------------------------------------------------
 
-    def want(self, job: JobRecord) -> None:
-        """Somebody waits for the job again; its place in the order becomes a stale one."""
-        if job.id in self._kept:
-            self._kept.discard(job.id)
-            self.bytes -= job.kept
+    def take(self, job: JobRecord) -> None:
+        """Somebody has the job's outcome."""
+        if not job.taken:
+            job.taken = True
+            self.untaken.remove(job)
+            self.taken.add(job)
+            self._state.taken.append(job.id)
 
-    def __len__(self) -> int:
-        return len(self._kept)
+    @property
+    def unfetched_fill(self) -> bool:
+        """Whether the jobs that nobody has fetched fill a bound alone."""
+        settings, untaken = self._state.settings, self.untaken
+        return untaken.jobs >= settings.retain_jobs or untaken.bytes >= settings.retain_bytes
 
-    def __contains__(self, job: JobId) -> bool:
-        return job in self._kept
+    def read(self, event: Read) -> None:
+        """Somebody has asked for outcomes, and has them."""
+        self._state.run(self._read_all(event))
+
+    def _read_all(self, event: Read) -> Task:
+        for ids in sliced(event.jobs):
+            if cold := self._state.cold(ids):
+                yield ByIds(cold)
+            for number in ids:
+                job = self._state.jobs.get(number)
+                if job is not None and job.state >= ENDED:
+                    self.take(job)
+
+    # -- what is not ------------------------------------------------------------------------------
 
     def look(self) -> float | None:
         """When to see whether something has become too old."""
-        return self._look if self._kept else None
+        return self._look if self.taken.jobs or self.untaken.jobs else None
 
     def expire(self) -> None:
-        """Forget what is over the bounds, the oldest first; a long rest goes on in slices."""
+        """Forget what is over the bounds, the oldest first."""
         now = self._state.at.now
-        if now >= self._look:
+        due = now >= self._look
+        if due:
             self._look = now + LOOK
-        if self._expire_some() and not self._sweeping:
+        much = self.taken.jobs and now >= self._rest and self._too_much
+        if (due or much) and not self._sweeping:
             self._sweeping = True
-            self._state.tasks.append(self._sweep())
+            self._state.run(self._sweep(old=due))
 
-    def _sweep(self) -> Iterator[None]:
-        while self._expire_some():
-            yield
+    @property
+    def _too_much(self) -> bool:
+        settings, taken, untaken = self._state.settings, self.taken, self.untaken
+        return (
+            taken.jobs + untaken.jobs > settings.retain_jobs
+            or taken.bytes + untaken.bytes > settings.retain_bytes
+        )
+
+    def _sweep(self, old: bool) -> Task:
+        for taken in (True, False) if old else (True,):
+            tally = self.taken if taken else self.untaken
+            while tally.jobs:
+                found = yield Oldest(taken, min(FORGET_AT_ONCE, tally.jobs))
+                if found is None:
+                    self._rest = self._state.at.now + REST
+                    break
+                if not self._forget_old(found.ids):
+                    break
         self._sweeping = False
 
-    def _expire_some(self) -> bool:
-        """Forget some; True where more is over the bounds."""
-        order = self._order
-        for _ in range(FORGET_AT_ONCE):
-            if not order:
+    def _forget_old(self, ids: Sequence[JobId]) -> bool:
+        """Forget those of these that are over a bound; True where more may be."""
+        forgotten = 0
+        for number in ids:
+            job = self._state.jobs.get(number)
+            if job is None or job.state < ENDED or job.owed:
+                continue
+            if not self._over(job):
                 return False
-            number = order[0]
-            if number in self._kept:
-                job = self._state.jobs[number]
-                if not self._over(job):
-                    return False
-                self._forget(job)
-            order.popleft()
-        return True
+            self._forget(job)
+            forgotten += 1
+        return forgotten > 0
 
     def _over(self, job: JobRecord) -> bool:
         settings = self._state.settings
-        return (
-            len(self._kept) > settings.retain_jobs
-            or self.bytes > settings.retain_bytes
-            or (job.ended or 0.0) < self._state.at.wall - settings.retain_age
-        )
+        age = settings.retain_age if job.taken else settings.retain_untaken
+        return (job.taken and self._too_much) or (job.ended or 0.0) < self._state.at.wall - age
+
+    def forget_asked(self, event: ForgetAsked) -> None:
+        """Somebody gives ended jobs up; answers what became of each."""
+        self._state.run(self._forget_all(event))
+
+    def _forget_all(self, event: ForgetAsked) -> Task:
+        states: dict[int, str] = {}
+        for ids in sliced(event.jobs):
+            if cold := self._state.cold(ids):
+                yield ByIds(cold)
+            for number in ids:
+                job = self._state.jobs.get(number)
+                if job is None or job.client.id != event.client:
+                    states[number] = "unknown"
+                elif job.state < ENDED:
+                    states[number] = STATE_NAMES[job.state]
+                else:
+                    states[number] = "forgotten"
+                    self._withdraw(job)
+                    self._forget(job)
+            if len(ids) < len(event.jobs):
+                yield None
+        self._state.tells.append(Answer(event.ask, states))
+
+    def _withdraw(self, job: JobRecord) -> None:
+        """A job is on its way to nobody any more."""
+        if job.owed:
+            for session in self._state.sessions.values():
+                session.outbox.pop(job.id, None)
+            job.owed = 0
 
     def _forget(self, job: JobRecord) -> None:
         state, client, group = self._state, job.client, job.group
-        self._kept.discard(job.id)
-        self.bytes -= job.kept
-        del state.jobs[job.id]
+        (self.taken if job.taken else self.untaken).remove(job)
+        state.drop(job)
+        state.changed.pop(job.id, None)
         state.counts[job.state] -= 1
         state.forgotten.append(job.id)
-        state.leave_spec(job.spec)
-        if job.blobs:
-            state.release(job.blobs)
+        state.release(job.spec.blobs)
+        state.release(job.blobs)
         if isinstance(job.payload, BlobRef):
             state.release((job.payload,))
-        client.bad.pop(job.id, None)
-        if job.key is not None:
-            del client.keys[job.key]
+        client.jobs -= 1
+        self._trim(client.runs)
         if group is not None:
             self._forget_member(group, job)
-        self._forget_retry(client, job)
-        self._trim(client.runs)
-        if not client.runs:
+        if not client.jobs:
             state.drop_client(client)
 
     def _forget_member(self, group: GroupRecord, job: JobRecord) -> None:
         group.jobs -= 1
-        if job.id not in group.client.retried:
+        if job.retried is None:
             group.counts[job.state] -= 1
         self._trim(group.runs)
         self.drop_empty(group)
 
-    @staticmethod
-    def _forget_retry(client: ClientRecord, job: JobRecord) -> None:
-        """A job whose retry is forgotten stays one that was run again."""
-        client.retries.pop(job.id, None)
-        again = client.retried.pop(job.id, None)
-        if again is not None:
-            client.retries.pop(again, None)
-
     def drop_empty(self, group: GroupRecord) -> None:
         """Forget a group that has no jobs any more and gets none."""
-        client: ClientRecord = group.client
+        client = group.client
         open_still = group.size is None and group.session in self._state.sessions
         if group.jobs or open_still or group.id not in self._state.groups:
             return
@@ -148,7 +215,7 @@ class Retention:
         """Drop forgotten ids from the beginning of a list of runs."""
         jobs = self._state.jobs
         for _ in range(TRIM_AT_ONCE):
-            if not runs or runs[0][0] in jobs:
+            if not runs or JobId(runs[0][0]) in jobs:
                 return
             runs[0][0] += 1
             runs[0][1] -= 1

@@ -6,14 +6,17 @@
 - ``Intake``: submissions, groups, retries          - ``Deliveries``: sessions, who is owed what
 - ``Placement``: which worker gets the next jobs    - ``Cancelling``: cancels, deadlines, orphans
 - ``Attempts``: begun, ended, given back, lost      - ``Leases``: workers coming and going
-- ``Retention``: what is forgotten, and when
+- ``Retention``: what is forgotten, and when     - ``Adoption``: cold jobs that become hot
+- ``Restoring``: what an earlier coordinator left
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+from ..protocol.ids import JobId
+from .adoption import Adoption
 from .attempts import Attempts
 from .cancelling import Cancelling
 from .deliveries import Deliveries
@@ -25,7 +28,12 @@ from .events import (
     Continue,
     Event,
     Finished,
+    ForgetAsked,
     GroupClosed,
+    Loaded,
+    Paused,
+    Read,
+    Restored,
     RetryAsked,
     Returned,
     SessionLeft,
@@ -41,18 +49,22 @@ from .invariants import check
 from .leases import Leases
 from .placement import Placement
 from .records import SessionRecord, WorkerRecord
+from .restoring import Restoring
 from .retention import Retention
 from .settings import Settings
-from .state import State
+from .state import Deadlines, Resumption, State, Task, Thirst
 
 _Route = Callable[[Any], None]
 
 
 class Scheduler:
-    """Decides about every job of one coordinator, during one term over its store."""
+    """Decides about every job of one coordinator, during one term over its store.
 
-    def __init__(self, settings: Settings, term: int) -> None:
-        self.state = state = State(settings, term)
+    With a ``durable`` store it lets go of cold jobs, and asks for them by ``Load``.
+    """
+
+    def __init__(self, settings: Settings, term: int, durable: bool = False) -> None:
+        self.state = state = State(settings, term, durable)
         self.retention = Retention(state)
         self.placement = Placement(state)
         self.deliveries = Deliveries(state, self.retention)
@@ -60,6 +72,8 @@ class Scheduler:
         self.cancelling = Cancelling(state, self.attempts)
         self.intake = Intake(state, self.placement, self.deliveries, self.retention)
         self.leases = Leases(state, self.placement, self.attempts)
+        self.adoption = Adoption(state, self.attempts)
+        self.restoring = Restoring(state, self.adoption, self.leases, self.retention)
         self._placing = False
         self.wake: float | None = None
         """When a ``Tick`` is due."""
@@ -71,6 +85,8 @@ class Scheduler:
             CancelAsked: self.cancelling.cancel_asked,
             RetryAsked: self.intake.retry_asked,
             WatchAsked: self.deliveries.watch_asked,
+            ForgetAsked: self.retention.forget_asked,
+            Read: self.retention.read,
             Acknowledged: self.deliveries.acknowledged,
             WorkerJoined: self.leases.joined,
             WorkerLeft: self.leases.left,
@@ -79,6 +95,9 @@ class Scheduler:
             Returned: self.attempts.returned,
             Tick: self._tick,
             Continue: self._continue,
+            Paused: self._paused,
+            Restored: self.restoring.restored,
+            Loaded: self.adoption.loaded,
         }
 
     def handle(self, event: Event) -> list[Effect]:
@@ -95,33 +114,44 @@ class Scheduler:
         state.flush_writes()
         self.placement.place()
         self.placement.balance()
+        self.adoption.quench()
         if self.placement.more and not self._placing:
             self._placing = True
             state.tasks.append(self._place_on())
         self._tell_wake()
+        state.cool()
         return state.take_effects()
 
-    def _place_on(self) -> Iterator[None]:
+    def _place_on(self) -> Task:
         """Keeps ``Continue`` coming while there are jobs to be placed, which every event does."""
         while self.placement.more:
-            yield
+            yield None
         self._placing = False
 
     def _tick(self, event: Tick) -> None:
-        jobs = []
+        overdue: list[JobId] = []
         for due in self.state.wheel.pop_due(event.at.now):
-            if isinstance(due, int):
-                jobs.append(due)
+            if isinstance(due, Deadlines):
+                overdue.extend(self.state.fallen_due(due))
+            elif isinstance(due, Resumption):
+                self.attempts.resume(due)
             elif isinstance(due, WorkerRecord):
                 self.leases.expired(due)
             elif isinstance(due, SessionRecord):
-                self.cancelling.orphans(self.deliveries.expired(due))
+                self.deliveries.expired(due, self.cancelling.orphans)
+            elif isinstance(due, Thirst):
+                self.adoption.fill(due.client, due.python)
             else:
                 self.leases.recalled(due.worker)
-        self.cancelling.deadlines(jobs)
+        if overdue:
+            self.cancelling.deadlines(overdue)
 
     def _session_left(self, event: SessionLeft) -> None:
-        self.cancelling.orphans(self.deliveries.left(event))
+        self.deliveries.left(event, self.cancelling.orphans)
+
+    def _paused(self, event: Paused) -> None:
+        self.leases.extend(event.seconds)
+        self.deliveries.extend(event.seconds)
 
     def _continue(self, event: Continue) -> None:
         self.state.proceed()

@@ -20,14 +20,21 @@ class Settings:
     """How long a client may be away before its ``orphans="cancel"`` jobs are cancelled."""
     session_keep: float = _DAY
     """How long a client may be away before its session is forgotten."""
-    max_losses: int = 3
-    """The loss that ends a job as crashed."""
-    retain_jobs: int = 100_000
-    """Ended jobs that are kept."""
-    retain_bytes: int = _GIB
-    """Bytes of payloads, outcomes and logs of ended jobs that are kept."""
+    recovery: float = 30.0
+    """How long workers and clients that an earlier coordinator knew may take to come back."""
+    max_losses: int = 2
+    """Losses that a job survives; the next one ends it as crashed."""
+    max_backoff: float = 300.0
+    """The longest time between two attempts of a job that is retried."""
+    retain_jobs: int = 1_000_000
+    """Ended jobs that are kept. Beyond it, the oldest of those that somebody has the outcome of
+    are forgotten; if all the others alone are too many, submissions are refused."""
+    retain_bytes: int = 4 * _GIB
+    """Bytes of payloads, outcomes and logs of ended jobs that are kept; as above."""
     retain_age: float = 7 * _DAY
-    """How long an ended job is kept, by the wall clock."""
+    """How long an ended job is kept, by the wall clock, whose outcome somebody has."""
+    retain_untaken: float = 30 * _DAY
+    """How long an ended job is kept that nobody has fetched."""
     queue_jobs: int = 10_000_000
     queue_bytes: int = 4 * _GIB
     """Unfinished jobs, and the bytes of their payloads, before submissions are refused."""

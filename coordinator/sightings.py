@@ -1,14 +1,17 @@
-"""A client's jobs in the order of their ids, found a slice at a time while they come and go."""
+"""A client's jobs, in pages: from the records, where all of them are in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+from twisted.internet.defer import Deferred
 
 from ..protocol.errors import Malformed
 from ..protocol.ids import JobId
-from .records import ClientRecord, GroupRecord, JobRecord
+from .kept import Listing, Page
+from .records import ClientRecord, JobRecord
 from .state import State
-from .transitions import ENDED, QUEUED, STATES, SUCCEEDED
+from .transitions import STATES
 
 SLICE = 2000
 """Ids that are looked at between two pauses."""
@@ -27,93 +30,78 @@ def states_named(name: object) -> frozenset[int] | None:
     return frozenset({STATES[name]})
 
 
-class JobList:
-    """Some of a client's jobs: of a group, in some states, after an id, oldest or newest first."""
+class Sightings:
+    """Pages of listings, as a ``DurableStore`` gives them, from a scheduler without cold jobs."""
 
-    def __init__(
-        self,
-        state: State,
-        client: ClientRecord,
-        newest: bool = False,
-        after: int | None = None,
-        last: int | None = None,
-        group: GroupRecord | None = None,
-        states: frozenset[int] | None = None,
-        only: list[JobId] | None = None,
-        without: Container[JobId] = (),
-    ) -> None:
+    def __init__(self, state: State, pause: Callable[[], Awaitable[None]]) -> None:
         self._state = state
-        self._client = client
-        self._newest = newest
-        self._after = after
-        self._last = last
-        self._group = group
-        self._states = states
-        self._only = only
-        self._without = without
+        self._pause = pause
 
-    def slices(self) -> Iterator[list[JobRecord]]:
-        """The jobs, those in one slice of ids at a time; some slices are empty."""
-        jobs = self._state.jobs
-        for numbers in self._numbers():
-            found = (jobs.get(JobId(number)) for number in numbers)
-            yield [job for job in found if job is not None and self._fits(job)]
+    def page(self, listing: Listing) -> Deferred[Page]:
+        """Some of a client's jobs; others have their turn after each slice of ids."""
+        return Deferred.fromCoroutine(self._page(listing))
 
-    def _fits(self, job: JobRecord) -> bool:
-        return (
-            job.client is self._client
-            and (self._states is None or job.state in self._states)
-            and (self._group is None or job.group is self._group)
-            and job.id not in self._without
-        )
+    async def _page(self, listing: Listing) -> Page:
+        client = self._state.clients.get(listing.client)
+        found: list[JobId] = []
+        marks: list[int] = []
+        for ids in self._slices(listing, client) if client is not None else ():
+            for number in ids:
+                job = self._state.jobs.get(JobId(number))
+                if job is None or job.client is not client or not _fits(listing, job):
+                    continue
+                if len(found) == listing.limit:
+                    return Page(found, marks[-1])
+                found.append(self._latest(job).id if listing.by_place else job.id)
+                marks.append(_mark(listing, job))
+            await self._pause()
+        return Page(found, None)
 
-    def _numbers(self) -> Iterator[Sequence[int]]:
-        some = self._few()
-        if some is not None:
-            some = sorted((number for number in some if self._within(number)), reverse=self._newest)
-            for start in range(0, len(some), SLICE):
-                yield some[start : start + SLICE]
-            return
-        source = self._client if self._group is None else self._group
+    def _latest(self, job: JobRecord) -> JobRecord:
+        """The job itself, or what it was run again as, again and again."""
+        while job.retried is not None and job.retried in self._state.jobs:
+            job = self._state.jobs[job.retried]
+        return job
+
+    def _slices(self, listing: Listing, client: ClientRecord) -> Iterator[Sequence[int]]:
+        group = None if listing.group is None else self._state.groups.get(listing.group)
+        source = client if group is None else group
         runs = [range(first, first + count) for first, count in source.runs]
-        for run in reversed(runs) if self._newest else runs:
-            yield from self._slices_of(self._clip(run))
+        for run in reversed(runs) if listing.newest else runs:
+            ids = run if listing.by_place else _clip(listing, run)
+            for start in range(0, len(ids), SLICE):
+                yield ids[start : start + SLICE]
 
-    def _few(self) -> list[JobId] | None:
-        """The ids, where an index knows them; None: look at all."""
-        if self._only is not None:
-            return self._only
-        if self._states is None or self._states & {QUEUED, SUCCEEDED}:
-            return None
-        few: list[JobId] = []
-        if any(state < ENDED for state in self._states):
-            for worker in self._state.workers.values():
-                few.extend(worker.held)
-        if any(state >= ENDED for state in self._states):
-            few.extend(self._client.bad)
-        return few
 
-    def _within(self, number: int) -> bool:
-        if self._last is not None and number > self._last:
+def _fits(listing: Listing, job: JobRecord) -> bool:
+    if listing.by_place:
+        after = -1 if listing.after is None else listing.after
+        if job.retry_of is not None or job.place is None or job.place <= after:
             return False
-        if self._after is None:
-            return True
-        return number < self._after if self._newest else number > self._after
+    return (
+        (listing.states is None or job.state in listing.states)
+        and (listing.group is None or (job.group is not None and job.group.id == listing.group))
+        and (listing.name is None or job.spec.spec.name == listing.name)
+        and not (listing.unretried and job.retried is not None)
+    )
 
-    def _clip(self, run: range) -> range:
-        """The part of a run that was asked for, in the order that was asked for."""
-        first, stop = run.start, run.stop
-        if self._last is not None:
-            stop = min(stop, self._last + 1)
-        if self._after is not None:
-            if self._newest:
-                stop = min(stop, self._after)
-            else:
-                first = max(first, self._after + 1)
-        run = range(first, max(first, stop))
-        return run[::-1] if self._newest else run
 
-    @staticmethod
-    def _slices_of(run: range) -> Iterator[range]:
-        for start in range(0, len(run), SLICE):
-            yield run[start : start + SLICE]
+def _mark(listing: Listing, job: JobRecord) -> int:
+    if not listing.by_place:
+        return job.id
+    assert job.place is not None
+    return job.place
+
+
+def _clip(listing: Listing, run: range) -> range:
+    """The part of a run that was asked for, in the order that was asked for."""
+    first, stop = run.start, run.stop
+    if listing.last is not None:
+        stop = min(stop, listing.last + 1)
+    if listing.after is not None:
+        if listing.newest:
+            stop = min(stop, listing.after)
+        else:
+            first = max(first, listing.after + 1)
+    run = range(first, max(first, stop))
+    return run[::-1] if listing.newest else run

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Sequence
 from itertools import chain
+from math import ceil
 from typing import NamedTuple
 
 from ..protocol.errors import AmpacityError
@@ -16,16 +17,20 @@ from .effects import (
     Effect,
     End,
     Hold,
+    JobsChanged,
     JobsEnded,
     JobsForgotten,
-    JobsRequeued,
+    JobsTaken,
+    Load,
     MoreToDo,
     Outcome,
     Release,
     Retract,
+    WorkerForgotten,
     Write,
 )
 from .events import Moment
+from .kept import Found, Question
 from .queues import Queues
 from .records import (
     ClientRecord,
@@ -35,11 +40,12 @@ from .records import (
     SessionRecord,
     SpecRecord,
     WorkerRecord,
+    add_run,
     tell_story,
 )
 from .settings import Settings
-from .transitions import ILLEGAL, MOVE_NAMES, STATE_NAMES, TABLE
-from .wheel import Wheel
+from .transitions import ENDED, ILLEGAL, MOVE_NAMES, QUEUED, STATE_NAMES, TABLE
+from .wheel import SLOTS_PER_SECOND, Wheel
 
 SLICE = 200
 """Jobs that one event or one ``Continue`` looks at, of a list that may be long."""
@@ -49,6 +55,11 @@ SLICES = 4
 
 COSTS = 10_000
 """Functions whose duration is remembered."""
+
+Task = Generator[Question | None, Found | None, None]
+"""Long work. It yields None to let others have their turn, or a question to the store, whose
+answer it is sent: None where the store cannot be read. Cold jobs of an answer are hot until the
+task yields again."""
 
 
 class IllegalMove(AmpacityError):
@@ -61,17 +72,44 @@ class Recall(NamedTuple):
     worker: WorkerRecord
 
 
-Due = JobId | SessionRecord | WorkerRecord | Recall
+class Deadlines:
+    """Jobs whose deadlines fall together, as runs of ids; some have ended before."""
+
+    __slots__ = ("runs", "slot")
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.runs: list[list[int]] = []
+
+
+class Resumption(NamedTuple):
+    """When a delayed job may have its next attempt; void where it has failed again since."""
+
+    job: JobId
+    failures: int
+
+
+class Thirst(NamedTuple):
+    """A queue whose cold jobs could not be read: when to try again."""
+
+    client: ClientRecord
+    python: str | None
+
+
+Due = SessionRecord | WorkerRecord | Recall | Deadlines | Resumption | Thirst
 
 
 class State:
     """The records, and what is to be done about them at the end of an event."""
 
-    def __init__(self, settings: Settings, term: int) -> None:
+    def __init__(self, settings: Settings, term: int, durable: bool = False) -> None:
         self.settings = settings
         self.term = term
+        self.durable = durable
+        """Whether there are cold jobs, see ``kept``."""
         self.at = Moment(0.0, 0.0)
         self.jobs: dict[JobId, JobRecord] = {}
+        """The hot ones."""
         self.groups: dict[GroupId, GroupRecord] = {}
         self.clients: dict[ClientId, ClientRecord] = {}
         self.sessions: dict[SessionId, SessionRecord] = {}
@@ -92,14 +130,25 @@ class State:
         self.writes: list[Write] = []
         self.tells: list[Effect] = []
         self.ended: list[Outcome] = []
-        self.requeued: list[JobRecord] = []
+        self.changed: dict[JobId, JobRecord] = {}
+        self.taken: list[JobId] = []
         self.forgotten: list[JobId] = []
+        self.gone: list[WorkerRecord] = []
+        """Workers that will not come back, and hold nothing any more."""
         self.held: list[bytes] = []
         self.released: list[bytes] = []
         self.deliveries: dict[SessionRecord, list[JobId]] = {}
         self.ends: dict[WorkerRecord, list[Ended]] = {}
         self.retracts: dict[WorkerRecord, list[Holding]] = {}
-        self.tasks: deque[Iterator[None]] = deque()
+        self.tasks: deque[Task] = deque()
+        self.loading: dict[int, Task] = {}
+        """Tasks that wait for the store, by number, in the order of their questions."""
+        self.visiting: dict[JobId, JobRecord] = {}
+        """Cold jobs that are hot for this event, unless something keeps them."""
+        self.cooling: list[JobRecord] = []
+        """Jobs of which nothing may be left to be done."""
+        self._deadlines: dict[int, Deadlines] = {}
+        self._loads = 0
         self._announced = False
         self._slices = SLICES
         self._costs: dict[object, CostRecord] = {}
@@ -116,7 +165,7 @@ class State:
 
     def drop_client(self, client: ClientRecord) -> None:
         """Forget a client of whom nothing is left."""
-        if not (client.sessions or client.runs or client.groups):
+        if not (client.sessions or client.jobs or client.groups):
             self.clients.pop(client.id, None)
 
     def spec(self, packed: bytes) -> SpecRecord:
@@ -132,20 +181,6 @@ class State:
             record = SpecRecord(packed, spec, cost)
         return record
 
-    def use_spec(self, record: SpecRecord, jobs: int) -> None:
-        """That many new jobs use a spec."""
-        if not record.jobs:
-            self.specs[record.packed] = record
-            self.hold(record.blobs)
-        record.jobs += jobs
-
-    def leave_spec(self, record: SpecRecord) -> None:
-        """A job that used a spec is forgotten."""
-        record.jobs -= 1
-        if not record.jobs:
-            del self.specs[record.packed]
-            self.release(record.blobs)
-
     def _cost(self, function: object) -> CostRecord:
         cost = self._costs.pop(function, None) or CostRecord()
         self._costs[function] = cost
@@ -159,6 +194,65 @@ class State:
         while len(attempts) <= number:
             attempts.append(Attempt(self.term, len(attempts)))
         return attempts[number]
+
+    # -- hot and cold -----------------------------------------------------------------------------
+
+    def warm(self, job: JobRecord) -> None:
+        """A job is in memory from now on."""
+        spec = job.spec
+        if not spec.jobs:
+            self.specs[spec.packed] = spec
+        spec.jobs += 1
+        self.jobs[job.id] = job
+        if job.key is not None:
+            job.client.keys[job.key] = job.id
+
+    def drop(self, job: JobRecord) -> None:
+        """A job is not in memory any more."""
+        spec = job.spec
+        spec.jobs -= 1
+        if not spec.jobs:
+            del self.specs[spec.packed]
+        del self.jobs[job.id]
+        if job.key is not None and job.client.keys.get(job.key) == job.id:
+            del job.client.keys[job.key]
+
+    def cold(self, ids: Iterable[JobId]) -> list[JobId]:
+        """Those of these jobs that the store has to be asked for, if they are known at all."""
+        if not self.durable:
+            return []
+        jobs = self.jobs
+        return [number for number in ids if number not in jobs]
+
+    def cool(self) -> None:
+        """Let go of the jobs of which nothing is left to be done."""
+        if not self.durable:
+            return
+        visiting, self.visiting = self.visiting, {}
+        jobs = self.jobs
+        for job in visiting.values():
+            if job.id in jobs and (job.state == QUEUED or (job.state >= ENDED and not job.owed)):
+                self.drop(job)
+        for job in self.cooling:
+            if job.id in jobs and not job.owed:
+                self.drop(job)
+        self.cooling = []
+
+    # -- deadlines --------------------------------------------------------------------------------
+
+    def fall_due(self, due: float, first: JobId, count: int) -> None:
+        """Jobs have a deadline, by the monotonic clock."""
+        slot = ceil(due * SLOTS_PER_SECOND)
+        deadlines = self._deadlines.get(slot)
+        if deadlines is None:
+            deadlines = self._deadlines[slot] = Deadlines(slot)
+            self.wheel.add(slot / SLOTS_PER_SECOND, deadlines)
+        add_run(deadlines.runs, first, count)
+
+    def fallen_due(self, deadlines: Deadlines) -> list[JobId]:
+        """The jobs whose deadlines have come."""
+        del self._deadlines[deadlines.slot]
+        return [JobId(n) for first, count in deadlines.runs for n in range(first, first + count)]
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -180,6 +274,11 @@ class State:
             counts = job.group.counts
             counts[old] -= 1
             counts[new] += 1
+
+    def leave_queue(self, job: JobRecord) -> None:
+        """A job that waits has ended. The tail of a queue keeps its id until that is met."""
+        if job.id not in self.visiting:
+            self.queues.discard(job)
 
     def hold(self, blobs: tuple[BlobRef, ...]) -> None:
         """Something refers to these blobs."""
@@ -204,14 +303,26 @@ class State:
 
     # -- long work --------------------------------------------------------------------------------
 
-    def run(self, task: Iterator[None]) -> None:
+    def run(self, task: Task) -> None:
         """Do long work: its first slice now if there is time, one more at each ``Continue``."""
         if self._slices <= 0:
             self.tasks.append(task)
             return
         self._slices -= 1
-        if next(task, task) is not task:
+        self.go_on(task, None)
+
+    def go_on(self, task: Task, found: Found | None) -> None:
+        """One slice of a task."""
+        try:
+            question = task.send(found)
+        except StopIteration:
+            return
+        if question is None:
             self.tasks.append(task)
+            return
+        self._loads += 1
+        self.loading[self._loads] = task
+        self.tells.append(Load(self._loads, question))
 
     def proceed(self) -> None:
         """Some slices of the work that is not finished."""
@@ -226,12 +337,24 @@ class State:
         if self.ended:
             self.writes.append(JobsEnded(self.ended))
             self.ended = []
-        if self.requeued:
-            self.writes.append(JobsRequeued(self.requeued))
-            self.requeued = []
+        if self.changed:
+            self.writes.append(JobsChanged(list(self.changed.values())))
+            self.changed = {}
+        if self.taken:
+            self.writes.append(JobsTaken(self.taken))
+            self.taken = []
         if self.forgotten:
             self.writes.append(JobsForgotten(self.forgotten))
             self.forgotten = []
+        if self.gone:
+            self.writes.extend(WorkerForgotten(worker) for worker in self.gone)
+            self.gone = []
+        if self.held:
+            self.writes.append(Hold(self.held))
+            self.held = []
+        if self.released:
+            self.writes.append(Release(self.released))
+            self.released = []
 
     def take_effects(self) -> list[Effect]:
         """The effects of the event: writes, then what is told."""
@@ -241,10 +364,6 @@ class State:
         tells.extend(
             Deliver(session, jobs) for session, jobs in self.deliveries.items() if session.connected
         )
-        if self.held:
-            tells.append(Hold(self.held))
-        if self.released:
-            tells.append(Release(self.released))
         if self.tasks and not self._announced:
             self._announced = True
             tells.append(MoreToDo())
@@ -258,7 +377,8 @@ class State:
         for gathered in (self.ends, self.retracts, self.deliveries):
             if gathered:
                 gathered.clear()
-        if self.held:
-            self.held = []
-        if self.released:
-            self.released = []
+
+
+def sliced(ids: Sequence[JobId]) -> Iterable[Sequence[JobId]]:
+    """Ids in portions that one slice of a task looks at."""
+    return (ids[start : start + SLICE] for start in range(0, len(ids), SLICE))

@@ -1,75 +1,190 @@
 """Where accepted jobs and outcomes are kept: what every store promises, and the one in memory.
 
 A store takes batches of the scheduler's writes. It reads what it needs of the records before
-``commit`` returns, for they change; what it answers is true once the commit is done. The bodies
-and logs of outcomes are only here: the scheduler remembers how a job ended, not what it said.
+``commit`` returns, for they change; what it answers is true once the commit is done. A store that
+is ``durable`` keeps whole jobs, so that the scheduler may let go of those that are cold, and gives
+them back; of the others only the ends are here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from heapq import nsmallest
+from itertools import islice
+from pathlib import Path
 from secrets import token_bytes
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
-from ..protocol.ids import JobId
-from .effects import JobsEnded, JobsForgotten, Write
+from ..protocol.errors import StoreRefused
+from ..protocol.ids import JobId, SessionId
+from .effects import JobsAdded, JobsEnded, JobsForgotten, JobsTaken, Write
+from .kept import (
+    Backlog,
+    Found,
+    KeptJob,
+    Listing,
+    Oldest,
+    Orphans,
+    Page,
+    Question,
+    Remembered,
+    Stored,
+)
+from .transitions import ENDED, ending_of
 
 
-class Stored(NamedTuple):
-    """What is kept of a job's end: the packed outcome, and the packed log."""
-
-    body: bytes
-    log: bytes
+class StoreBroken(Exception):
+    """The disk did not keep what it was given: nothing can be relied upon before a new start."""
 
 
 class Store(Protocol):
-    """A store, opened for one term. One commit at a time."""
+    """A store, opened for one term. Commits, one at a time, and reads are done in their order."""
 
     id: bytes
     """16 random bytes, made with the store: jobs' ids mean something within it only."""
     term: int
     """The number of this reign over the store, one more at every opening."""
+    durable: bool
+    """Whether it keeps whole jobs, and can give them back."""
 
     def commit(self, writes: Sequence[Write]) -> Deferred[None] | None:
         """Keep all of these writes or none; None where that is done already.
 
-        Fails, and may be called again with the same writes, where they cannot be kept.
+        Fails with ``StorageFull``, and may be called again with the same writes and more, where
+        there is no room for them; with ``StoreBroken`` where the coordinator must stop.
         """
+
+    def read(self, question: Question) -> Found | Deferred[Found]:
+        """What the scheduler asks for."""
 
     def outcomes(
         self, jobs: Sequence[JobId]
     ) -> list[Stored | None] | Deferred[list[Stored | None]]:
-        """What is kept of these jobs, in their order; None for one that has not ended."""
+        """What is kept of these jobs' ends, in their order; None for one that has not ended."""
+
+    def room(self) -> str:
+        """Why submissions are to be refused, in a sentence: the disk is nearly full. Or nothing."""
 
     def close(self) -> Deferred[None] | None:
         """Let go of the store."""
 
 
+class DurableStore(Store, Protocol):
+    """A store on disk."""
+
+    remembered: Remembered
+    """What it held when it was opened."""
+
+    def page(self, listing: Listing) -> Deferred[Page]:
+        """Some of a client's jobs; looks at a bounded number of them at a time."""
+
+    def jobs(self, ids: Sequence[JobId]) -> Deferred[list[KeptJob]]:
+        """What is kept of these jobs, to be shown; those that are known, by ascending ids."""
+
+    def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
+        """Copy store and values into a new folder, see ``ports.Coordinator.backup``."""
+
+    def usage(self) -> dict[str, Any]:
+        """``folder``, ``bytes``, ``free``, ``schema``, ``commits``, for ``status``."""
+
+
 class MemoryStore:
-    """Keeps outcomes as long as the process lives."""
+    """Keeps outcomes as long as the process lives; the jobs are in the scheduler's records."""
+
+    durable = False
 
     def __init__(self) -> None:
         self.id = token_bytes(16)
         self.term = 1
         self._outcomes: dict[JobId, Stored] = {}
+        self._untaken: dict[JobId, SessionId | None] = {}
+        self._taken: dict[JobId, None] = {}
+        self._backlogs: dict[SessionId, dict[JobId, None]] = {}
+        self._orphans: dict[SessionId, dict[JobId, None]] = {}
+        self._keepers: dict[type, Callable[[Any], None]] = {
+            JobsAdded: self._add,
+            JobsEnded: self._end,
+            JobsTaken: self._take,
+            JobsForgotten: self._forget,
+        }
 
     def commit(self, writes: Sequence[Write]) -> None:
         """Keep the outcomes among the writes; the rest is in the scheduler's own records."""
-        outcomes = self._outcomes
         for write in writes:
-            if isinstance(write, JobsEnded):
-                for job, body, log in write.outcomes:
-                    outcomes[job.id] = Stored(body, log)
-            elif isinstance(write, JobsForgotten):
-                for number in write.jobs:
-                    outcomes.pop(number, None)
+            keep = self._keepers.get(type(write))
+            if keep is not None:
+                keep(write)
+
+    def _add(self, write: JobsAdded) -> None:
+        for job in write.jobs:
+            if job.owner is not None and job.spec.spec.orphans == "cancel" and job.state < ENDED:
+                self._orphans.setdefault(job.owner, {})[job.id] = None
+
+    def _end(self, write: JobsEnded) -> None:
+        for job, body, log in write.outcomes:
+            ending = ending_of(job.state)
+            assert ending is not None
+            self._outcomes[job.id] = Stored(ending, body, log)
+            self._untaken[job.id] = job.owner
+            if job.owner is not None:
+                self._backlogs.setdefault(job.owner, {})[job.id] = None
+                _leave(self._orphans, job.owner, job.id)
+
+    def _take(self, write: JobsTaken) -> None:
+        for number in write.jobs:
+            if number in self._untaken:
+                self._leave_backlog(number)
+                self._taken[number] = None
+
+    def _forget(self, write: JobsForgotten) -> None:
+        for number in write.jobs:
+            self._outcomes.pop(number, None)
+            self._taken.pop(number, None)
+            self._leave_backlog(number)
+
+    def _leave_backlog(self, number: JobId) -> None:
+        owner = self._untaken.pop(number, None)
+        if owner is not None:
+            _leave(self._backlogs, owner, number)
+
+    def read(self, question: Question) -> Found:
+        """Ids only: the scheduler has the records."""
+        match question:
+            case Oldest(taken, limit):
+                return Found(list(islice(self._taken if taken else self._untaken, limit)))
+            case Backlog(session, after, limit):
+                return _above(self._backlogs.get(session, {}), after, limit)
+            case Orphans(session, after, limit):
+                return _above(self._orphans.get(session, {}), after, limit)
+        return Found(())
 
     def outcomes(self, jobs: Sequence[JobId]) -> list[Stored | None]:
         """What is kept of these jobs."""
         return [self._outcomes.get(job) for job in jobs]
 
+    def room(self) -> str:
+        """There is room as long as the bounds on jobs and bytes are kept."""
+        return ""
+
     def close(self) -> None:
         """Forget everything."""
         self._outcomes.clear()
+
+
+def _leave(sets: dict[SessionId, dict[JobId, None]], session: SessionId, job: JobId) -> None:
+    jobs = sets.get(session)
+    if jobs is not None:
+        jobs.pop(job, None)
+        if not jobs:
+            del sets[session]
+
+
+def _above(jobs: dict[JobId, None], after: JobId, limit: int) -> Found:
+    return Found(nsmallest(limit, (number for number in jobs if number > after)))
+
+
+def nothing_on_disk() -> Deferred[Any]:
+    """What asks for files fails where the store is in memory."""
+    return fail(StoreRefused("this coordinator keeps its jobs in memory only (--ephemeral)"))

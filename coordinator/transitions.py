@@ -1,23 +1,28 @@
 """The states of a job, and the one table of what may follow what.
 
 Theory of operation. A job waits (*queued*), is given to a worker as an attempt (*sent*), is begun
-there by a child (*running*), and ends in one of five ways, for good. Two things make it go back:
+there by a child (*running*), and ends in one of five ways, for good. Three things make it go back:
 
 - an attempt that had not begun is given back, or its worker is lost: queued again, nothing counted;
 - an attempt that had begun is lost with its child or its worker: queued again, one loss counted,
-  until the losses reach their bound and the job ends as *crashed*.
+  until the losses pass their bound and the job ends as *crashed*;
+- an attempt failed or timed out, and the job has retries left: it is put off (*delayed*) for its
+  back-off, then queued again.
 
 ::
 
                  ASSIGN          BEGIN
       (submit) queued ---> sent ---> running
-                 ^  \\        |  \\       |  \\
-                 |   \\       |   `------+---`--> succeeded, failed, crashed
-                 |    `------+----------+-----> timed out, cancelled
-                 `--- REQUEUE ----------'
+                 ^ ^ \\       |  \\       |  \\
+                 | |  \\      |   `------+---`--> succeeded, failed, crashed
+                 | |   `-----+----------+-----> timed out, cancelled
+                 | `-REQUEUE-+----------'              ^
+                 |           | DELAY    | DELAY        |
+                 `-REQUEUE-- delayed <--'--------------'
 
 A fast job may be reported as ended before its start was announced, so every ending can follow
-*sent*. *Succeeded*, *failed* and *crashed* cannot follow *queued*: nothing was tried. Every change
+*sent*. *Succeeded* and *failed* cannot follow *queued*: nothing was tried; *crashed* follows it
+only where what is stored of the job is damaged. Every change
 of a job's state goes through this table (``State.move``); a change that it does not hold is a
 mistake in the scheduler and is raised with the job's story.
 """
@@ -31,11 +36,12 @@ from ..protocol.outcomes import Ending
 QUEUED: Final = 0
 SENT: Final = 1
 RUNNING: Final = 2
-SUCCEEDED: Final = 3
-FAILED: Final = 4
-TIMED_OUT: Final = 5
-CANCELLED: Final = 6
-CRASHED: Final = 7
+DELAYED: Final = 3
+SUCCEEDED: Final = 4
+FAILED: Final = 5
+TIMED_OUT: Final = 6
+CANCELLED: Final = 7
+CRASHED: Final = 8
 
 ENDED: Final = SUCCEEDED
 """A state from here on is an end."""
@@ -44,6 +50,7 @@ STATE_NAMES: Final = (
     "queued",
     "sent",
     "running",
+    "delayed",
     "succeeded",
     "failed",
     "timed out",
@@ -57,22 +64,30 @@ STATES: Final = {name: number for number, name in enumerate(STATE_NAMES)}
 ASSIGN: Final = 0
 BEGIN: Final = 1
 REQUEUE: Final = 2
-END: Final = 2
+DELAY: Final = 3
+END: Final = 3
 """The move of an ending is ``END + ending``; it has the number of the state that it leads to."""
 
-MOVE_NAMES: Final = ("assign", "begin", "requeue", *(f"end as {e}" for e in STATE_NAMES[ENDED:]))
+MOVE_NAMES: Final = (
+    "assign",
+    "begin",
+    "requeue",
+    "delay",
+    *(f"end as {e}" for e in STATE_NAMES[ENDED:]),
+)
 
 ILLEGAL: Final = -1
 
 _MOVES: dict[int, dict[int, int]] = {
     ASSIGN: {QUEUED: SENT},
     BEGIN: {SENT: RUNNING},
-    REQUEUE: {SENT: QUEUED, RUNNING: QUEUED},
+    REQUEUE: {SENT: QUEUED, RUNNING: QUEUED, DELAYED: QUEUED},
+    DELAY: {SENT: DELAYED, RUNNING: DELAYED},
     END + Ending.SUCCEEDED: {SENT: SUCCEEDED, RUNNING: SUCCEEDED},
     END + Ending.FAILED: {SENT: FAILED, RUNNING: FAILED},
-    END + Ending.TIMED_OUT: {QUEUED: TIMED_OUT, SENT: TIMED_OUT, RUNNING: TIMED_OUT},
-    END + Ending.CANCELLED: {QUEUED: CANCELLED, SENT: CANCELLED, RUNNING: CANCELLED},
-    END + Ending.CRASHED: {SENT: CRASHED, RUNNING: CRASHED},
+    END + Ending.TIMED_OUT: dict.fromkeys((QUEUED, SENT, RUNNING, DELAYED), TIMED_OUT),
+    END + Ending.CANCELLED: dict.fromkeys((QUEUED, SENT, RUNNING, DELAYED), CANCELLED),
+    END + Ending.CRASHED: dict.fromkeys((QUEUED, SENT, RUNNING), CRASHED),
 }
 
 TABLE: Final = tuple(

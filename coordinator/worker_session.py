@@ -131,6 +131,11 @@ class WorkerSession(BlobResponder):
     def reload(self) -> None:
         self._tell(commands.Reload)
 
+    def drain(self) -> None:
+        if self._connection.version < 2:
+            raise NotAllowed("this worker is too old to be told; end it with SIGTERM")
+        self._tell(commands.Drain)
+
     def given_up(self) -> None:
         self._connection.drop("it could not be told what to do; the log says more")
 

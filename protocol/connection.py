@@ -59,6 +59,8 @@ class Connection(amp.AMP):
         self.clock = clock
         self.peer = "a peer"
         self.admitted = False
+        self.version = 1
+        """Of the protocol, as agreed in the greeting."""
         self.lost: Failure | None = None
         self._on_lost: list[Lost] = []
         self.closing = False

@@ -55,14 +55,17 @@ def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
     return min(quotas, default=None)
 
 
-def _folders(root: Path, table: Path = Path("/proc/self/cgroup")) -> list[Path]:
-    """The cgroup folders that hold this process, and those above them."""
-    found = {root, root / "cpu", root / "cpu,cpuacct"}
+_TABLE = Path("/proc/self/cgroup")
+
+
+def _folders(root: Path, table: Path = _TABLE, what: str = "cpu") -> list[Path]:
+    """The cgroup folders that hold this process for a controller, and those above them."""
+    found = {root, root / what, root / "cpu,cpuacct"}
     with contextlib.suppress(OSError):
         for line in table.read_text().splitlines():
             _number, controllers, path = line.split(":", 2)
             base = root if not controllers else root / controllers
-            if controllers and "cpu" not in controllers.split(","):
+            if controllers and what not in controllers.split(","):
                 continue
             place = base / path.lstrip("/")
             found.update(p for p in (place, *place.parents) if p.is_relative_to(root))
@@ -100,13 +103,14 @@ def peak_memory(pid: int) -> int:
     return 0
 
 
-def out_of_memory_kills(cgroup: Path = _CGROUP) -> int:
-    """How often the kernel has killed a process of this cgroup for its memory."""
+def out_of_memory_kills(cgroup: Path = _CGROUP, table: Path = _TABLE) -> int:
+    """How often the kernel has killed a process of this cgroup for its memory (v2, v1)."""
     count = 0
-    for folder in _folders(cgroup):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in (folder / "memory.events").read_text().splitlines():
-                name, number = line.split()
-                if name == "oom_kill":
-                    count = max(count, int(number))
+    for folder in _folders(cgroup, table, "memory"):
+        for name in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                for line in (folder / name).read_text().splitlines():
+                    what, number = line.split()
+                    if what == "oom_kill":
+                        count = max(count, int(number))
     return count

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from ampacity.coordinator import effects, events
 from ampacity.coordinator.scheduler import Scheduler
 from ampacity.coordinator.settings import Settings
+from ampacity.coordinator.store import MemoryStore
 from ampacity.coordinator.transitions import STATE_NAMES
 from ampacity.protocol.ids import Attempt, ClientId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, Submission, pack_spec
@@ -21,6 +22,7 @@ from ampacity.protocol.outcomes import (
 from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerInfo
 
 TERM = 7
+WRITES = set(get_args(effects.Write))
 
 
 def ids(jobs: Any) -> str:
@@ -39,14 +41,21 @@ def line_of(effect: Any) -> str:
     match effect:
         case effects.JobsAdded(jobs):
             return f"write: added {ids(jobs)}"
-        case effects.SessionSaved(session):
+        case effects.SessionSaved(session, _sequence, _answer):
             return f"write: session {session.id.decode()} next {session.next_sequence}"
         case effects.GroupSaved(group):
             return f"write: group {group.id} size {group.size}"
         case effects.AttemptsMade(worker, jobs):
             return f"write: attempts {worker.name} {ids(jobs)}"
-        case effects.JobsRequeued(jobs):
-            return f"write: requeued {ids(jobs)}"
+        case effects.JobsChanged(jobs):
+            changed = ", ".join(f"{job.id} {STATE_NAMES[job.state]}" for job in jobs)
+            return f"write: changed {changed}"
+        case effects.JobsTaken(jobs):
+            return f"write: taken {ids(jobs)}"
+        case effects.WorkerSaved(worker):
+            return f"write: worker {worker.name}"
+        case effects.WorkerForgotten(worker):
+            return f"write: worker {worker.name} forgotten"
         case effects.JobsEnded(outcomes):
             ended = ", ".join(f"{o.job.id} {STATE_NAMES[o.job.state]}" for o in outcomes)
             return f"write: ended {ended}"
@@ -88,9 +97,11 @@ class Stage:
 
     def __init__(self, **settings: Any) -> None:
         self.scheduler = Scheduler(Settings(**settings), TERM)
+        self.store = MemoryStore()
         self.now = 1000.0
         self.wall = 1_700_000_000.0
         self.lines: list[str] = []
+        self.loads: list[events.Loaded] = []
         self.bodies: dict[int, bytes] = {}
         self.asks = 0
         self.sequences: dict[str, int] = {}
@@ -107,7 +118,13 @@ class Stage:
         return self.asks
 
     def handle(self, event: events.Event) -> None:
-        for effect in self.scheduler.handle(event):
+        done = self.scheduler.handle(event)
+        self.store.commit([effect for effect in done if type(effect) in WRITES])
+        for effect in done:
+            if isinstance(effect, effects.Load):
+                found = self.store.read(effect.question)
+                self.loads.append(events.Loaded(self.at, effect.task, found))
+                continue
             if isinstance(effect, effects.WakeAt):
                 self.wake = effect.now
                 continue
@@ -117,6 +134,8 @@ class Stage:
                 self.bodies.update((o.job.id, o.body) for o in effect.outcomes)
             self.lines.append(line_of(effect))
         self.scheduler.check_invariants()
+        while self.loads:
+            self.handle(self.loads.pop(0))
 
     def expect(self, *lines: str) -> None:
         """These effects, in this order, and no others."""

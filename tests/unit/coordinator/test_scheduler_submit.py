@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from ampacity.coordinator import events
-from ampacity.coordinator.records import latest_of
 from ampacity.coordinator.transitions import STATE_NAMES
 from ampacity.protocol.ids import GroupId, SessionId
 from ampacity.protocol.jobs import BlobRef, Submission

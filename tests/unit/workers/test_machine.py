@@ -39,3 +39,18 @@ def test_memory():
 def test_memory_kills(tmp_path):
     (tmp_path / "memory.events").write_text("low 0\noom 2\noom_kill 3\n")
     assert machine.out_of_memory_kills(tmp_path) == 3
+
+
+def test_kills_for_memory_are_counted_in_either_version_of_control_groups(tmp_path):
+    table = tmp_path / "table"
+    old = tmp_path / "one" / "memory" / "box"
+    old.mkdir(parents=True)
+    table.write_text("4:memory:/box\n1:cpu:/other\n")
+    assert machine.out_of_memory_kills(tmp_path / "one", table) == 0
+    (old / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert machine.out_of_memory_kills(tmp_path / "one", table) == 3
+    new = tmp_path / "two" / "box"
+    new.mkdir(parents=True)
+    table.write_text("0::/box\n")
+    (new / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n")
+    assert machine.out_of_memory_kills(tmp_path / "two", table) == 1

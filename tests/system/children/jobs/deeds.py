@@ -44,6 +44,27 @@ def hog_within(limit):
     return len(bytearray(limit))
 
 
+def grow(marks, megabytes, group=None):
+    """Say so, and take ever more memory; in a control group, where one is given."""
+    if group is not None:
+        Path(group, "cgroup.procs").write_text(str(os.getpid()))
+    print("growing", flush=True)
+    print("to the end", file=sys.stderr)
+    taken = []
+    for _ in range(megabytes // 10):
+        taken.append(bytearray(os.urandom(1 << 10) * (10 << 10)))
+        time.sleep(0.03)
+    Path(marks).write_text("grown")
+    time.sleep(60)
+
+
+def last_words(code):
+    print("to nobody", flush=True)
+    print("goodbye", file=sys.stderr, flush=True)
+    time.sleep(0.6)
+    os._exit(code)
+
+
 class Odd(Exception):
     def __init__(self, first, second):
         super().__init__(first)

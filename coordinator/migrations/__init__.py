@@ -1,0 +1,1 @@
+"""How a store's tables came to be as they are; run by Alembic when a store is opened."""

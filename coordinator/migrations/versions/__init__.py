@@ -1,0 +1,1 @@
+"""One module a version. What a release has shipped is never changed again."""

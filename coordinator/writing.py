@@ -1,0 +1,235 @@
+"""A batch of rows on its way into the tables, in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.engine import Dialect
+
+from ..protocol.ids import GroupId, JobId
+from . import schema
+from .gathering import Batch, NewSpec
+from .rows import ADDED, CHANGING, Row, Rows, outcome_seal, payload_seal
+from .schema import ANSWERS, BLOBS, GROUPS, JOBS, META, OUTCOMES, PAYLOADS, SESSIONS, SPECS, WORKERS
+from .sqlite_file import DIALECT, SqliteFile
+from .statements import ManyRows, Statement, deleted, inserted, one_of, selected, slices, updated
+from .store import StoreBroken
+
+ANSWERS_KEPT: Final = 128
+"""The last answers of a session."""
+
+FOR_GOOD: Final = 1 << 40
+"""References to a blob of which it is not known how many they are."""
+
+
+class Writes:
+    """The statements."""
+
+    def __init__(self, dialect: Dialect = DIALECT) -> None:
+        def one(clause: Any) -> Statement:
+            return Statement(clause, dialect)
+
+        def many(clause: Any) -> ManyRows:
+            return ManyRows(clause, dialect)
+
+        def upserted(table: Any) -> Statement:
+            return one(schema.upsert(table))
+
+        job = JOBS.c
+        self.add_jobs = many(inserted(JOBS, ADDED))
+        self.change_jobs = many(updated(JOBS, CHANGING))
+        self.add_payloads = many(inserted(PAYLOADS, PAYLOADS.c.keys()))
+        self.add_outcomes = many(schema.upsert(OUTCOMES))
+        self.take_jobs = one(update(JOBS).values(taken=job.id).where(one_of(job.id)))
+        self.specs_of = one(select(job.id, job.spec).where(one_of(job.id)))
+        self.forget_jobs = one(JOBS.delete().where(one_of(job.id)))
+        self.forget_payloads = one(PAYLOADS.delete().where(one_of(PAYLOADS.c.id)))
+        self.forget_outcomes = one(OUTCOMES.delete().where(one_of(OUTCOMES.c.id)))
+        self.spec = one(
+            selected(SPECS, "digest", "name", "jobs", "seal").where(
+                SPECS.c.digest == bindparam("digest")
+            )
+        )
+        self.count_spec = one(
+            update(SPECS)
+            .values(jobs=bindparam("count"), seal=bindparam("new_seal"))
+            .where(SPECS.c.digest == bindparam("spec"))
+        )
+        self.add_spec = upserted(SPECS)
+        self.forget_spec = one(deleted(SPECS, "digest"))
+        self.save_group = upserted(GROUPS)
+        self.forget_group = one(deleted(GROUPS, "id"))
+        self.save_session = upserted(SESSIONS)
+        self.forget_session = one(deleted(SESSIONS, "id"))
+        self.save_answer = upserted(ANSWERS)
+        self.forget_answers = one(deleted(ANSWERS, "session"))
+        self.trim_answers = one(
+            ANSWERS.delete().where(
+                ANSWERS.c.session == bindparam("of_session"),
+                ANSWERS.c.sequence <= bindparam("last"),
+            )
+        )
+        self.save_worker = upserted(WORKERS)
+        self.forget_worker = one(deleted(WORKERS, "name"))
+        self.blob = one(selected(BLOBS).where(BLOBS.c.digest == bindparam("digest")))
+        self.save_blob = upserted(BLOBS)
+        self.forget_blob = one(deleted(BLOBS, "digest"))
+        self.term = one(selected(META, "term"))
+
+
+class Writer:
+    """Writes batches, for one term."""
+
+    def __init__(self, file: SqliteFile, rows: Rows, meta: Row) -> None:
+        self._file = file
+        self._rows = rows
+        self._writes = Writes()
+        self._meta = meta
+        self.spans: dict[GroupId, tuple[JobId, JobId]] = {}
+        """Between which ids the known jobs of a group are."""
+
+    def write(self, batch: Batch) -> None:
+        """Write all of a batch, or nothing.
+
+        Raises:
+            StorageFull: there was no room for it.
+            StoreBroken: the store cannot be relied upon any more.
+        """
+        with self._file.transaction():
+            meta = self._fence(batch)
+            self._jobs(batch)
+            self._rest(batch)
+        self._meta = meta
+        self._span(batch)
+
+    def _fence(self, batch: Batch) -> Row:
+        """See that the store is still of this term, and note which ids have been given."""
+        (row,) = self._file.rows(self._writes.term)
+        number, store, term, next_job, next_group, _ = self._meta
+        if row[0] != term:
+            raise StoreBroken(f"the store is of term {row[0]} by now, and this one's is {term}")
+        next_job, next_group = max(next_job, batch.next_job), max(next_group, batch.next_group)
+        if (next_job, next_group) == self._meta[3:5]:
+            return self._meta
+        meta = self._rows.sealed(number, store, term, next_job, next_group)
+        write_meta(self._file, meta)
+        return meta
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def _jobs(self, batch: Batch) -> None:
+        file, writes = self._file, self._writes
+        file.write_many(writes.add_jobs, batch.added)
+        file.write_many(writes.change_jobs, batch.changed)
+        file.write_many(
+            writes.add_payloads,
+            [(job, body, payload_seal(job, body)) for job, body in batch.payloads],
+        )
+        file.write_many(
+            writes.add_outcomes,
+            [(*outcome, outcome_seal(*outcome)) for outcome in batch.outcomes],
+        )
+        for ids in slices(batch.taken):
+            file.write(writes.take_jobs, [ids])
+        specs = {digest: spec.jobs for digest, spec in batch.specs.items()}
+        more = Counter(specs)
+        more.subtract(self._forget(batch.forgotten))
+        for digest, jobs in more.items():
+            self._count_spec(digest, jobs, batch.specs.get(digest))
+
+    def _forget(self, jobs: Sequence[JobId]) -> Counter[bytes]:
+        """How many jobs of which spec have gone."""
+        file, writes = self._file, self._writes
+        gone: Counter[bytes] = Counter()
+        for ids in slices(jobs):
+            gone.update(spec for _, spec in file.rows_of(writes.specs_of, ids))
+            file.write(writes.forget_payloads, [ids])
+            file.write(writes.forget_outcomes, [ids])
+            file.write(writes.forget_jobs, [ids])
+        return gone
+
+    def _count_spec(self, digest: bytes, more: int, new: NewSpec | None) -> None:
+        if not more:
+            return
+        file, writes, rows = self._file, self._writes, self._rows
+        found = file.rows(writes.spec, digest=digest)
+        sound = found and rows.fits(found[0])
+        jobs = more + (found[0][2] if sound else 0)
+        if new is not None and not sound:
+            seal = rows.seal((digest, new.name, jobs))
+            file.write(writes.add_spec, [(digest, jobs, new.name, new.packed, seal)])
+        elif sound and jobs > 0:
+            seal = rows.seal((digest, found[0][1], jobs))
+            file.write(writes.count_spec, [(jobs, seal, digest)])
+        elif sound:
+            file.write(writes.forget_spec, [(digest,)])
+
+    def _span(self, batch: Batch) -> None:
+        """Note where the jobs of a group are."""
+        spans = self.spans
+        for row in batch.added:
+            group = row[_GROUP]
+            if group is not None:
+                first, last = spans.get(group, (row[0], row[0]))
+                spans[group] = (min(first, row[0]), max(last, row[0]))
+        for group, saved in batch.groups.items():
+            if saved is None:
+                spans.pop(group, None)
+
+    # -- the rest ---------------------------------------------------------------------------------
+
+    def _rest(self, batch: Batch) -> None:
+        writes = self._writes
+        self._keep(batch.groups, writes.save_group, writes.forget_group)
+        if batch.forgotten_sessions:
+            gone = [(session,) for session in batch.forgotten_sessions]
+            self._file.write(writes.forget_answers, gone)
+        self._keep(batch.sessions, writes.save_session, writes.forget_session)
+        self._keep_answers(batch)
+        self._keep(batch.workers, writes.save_worker, writes.forget_worker)
+        for digest, more in batch.blobs.items():
+            self._count_blob(digest, more)
+
+    def _keep(self, rows: dict[Any, Row | None], save: Statement, forget: Statement) -> None:
+        if rows:
+            self._file.write(save, [row for row in rows.values() if row is not None])
+            self._file.write(forget, [(key,) for key, row in rows.items() if row is None])
+
+    def _keep_answers(self, batch: Batch) -> None:
+        if batch.answers:
+            self._file.write(self._writes.save_answer, batch.answers.values())
+            last = dict(sorted(batch.answers))  # of each session, the highest number
+            self._file.write(self._writes.trim_answers, _before(last.items()))
+
+    def _count_blob(self, digest: bytes, more: int) -> None:
+        """A row that is damaged keeps its blob for good."""
+        if not more:
+            return
+        file, writes, rows = self._file, self._writes, self._rows
+        found = file.rows(writes.blob, digest=digest)
+        uses = more
+        if found:
+            uses += found[0][1] if rows.fits(found[0]) else FOR_GOOD
+        if uses > 0:
+            file.write(writes.save_blob, [rows.sealed(digest, uses)])
+        else:
+            file.write(writes.forget_blob, [(digest,)])
+
+
+_GROUP = ADDED.index("group_id")
+
+
+def _before(last: Iterable[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+    """The sequence numbers of sessions that need no answer any more."""
+    return [(session, sequence - ANSWERS_KEPT) for session, sequence in last]
+
+
+_META = Statement(schema.upsert(META), DIALECT)
+
+
+def write_meta(file: SqliteFile, row: Row) -> None:
+    """The one row of ``meta``."""
+    file.write(_META, [row])

@@ -1,0 +1,91 @@
+"""What is found in a folder when a store is opened there, held against a plan."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ampacity.coordinator.kept import KeptJob, Stored
+from ampacity.coordinator.sqlite import DATABASE, SqliteStore
+from ampacity.protocol.blobs import BlobFolder
+from ampacity.protocol.ids import JobId
+from ampacity.protocol.jobs import BlobRef
+from ampacity.tests.faults.powercut.plan import Seen, State, Step
+from twisted.internet import threads
+
+
+class Reading(NamedTuple):
+    """All that a store and its values hold."""
+
+    commits: int
+    """By the sequence number of the one session."""
+    jobs: State
+    damaged: dict[int, str]
+    """Jobs, outcomes or values of these jobs are damaged, as they say themselves."""
+
+
+async def read(reactor: Any, folder: Path, ids: Sequence[int]) -> Reading:
+    """Open a store, read everything, and close it.
+
+    Raises:
+        StoreRefused: it cannot be opened.
+    """
+    defer = partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
+    store = await SqliteStore.open(reactor, folder / "store", defer)
+    try:
+        blobs = BlobFolder(folder / "store" / "values", defer)
+        await blobs.start()
+        sessions = store.remembered.sessions
+        numbers = [JobId(number) for number in ids]
+        kept = {job.id: job for job in await store.jobs(numbers)}
+        stored = dict(zip(numbers, await store.outcomes(numbers), strict=True))
+        jobs: State = {}
+        damaged: dict[int, str] = {}
+        for number, job in kept.items():
+            why = job.damage or await _damage(blobs, job)
+            if why:
+                damaged[number] = why
+            else:
+                jobs[number] = _seen(job, stored[number])
+    finally:
+        await store.close()
+    return Reading(sessions[0].next_sequence - 1 if sessions else 0, jobs, damaged)
+
+
+async def _damage(blobs: BlobFolder, job: KeptJob) -> str:
+    """Why a value of this job cannot be used."""
+    refs = [*job.blobs, job.payload] if isinstance(job.payload, BlobRef) else job.blobs
+    for ref in refs:
+        try:
+            await blobs.path(ref)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _seen(job: KeptJob, stored: Stored | None) -> Seen:
+    outcome = None if stored is None else (stored.body, stored.log)
+    return Seen(job.state, job.payload, job.taken, outcome, job.blobs)
+
+
+def verdict(reading: Reading, acknowledged: int, steps: Sequence[Step]) -> str:
+    """What is wrong with what was found; nothing: it is the state after every commit that was
+    acknowledged, and at most the one that was under way."""
+    found = reading.commits
+    if found not in (acknowledged, acknowledged + 1):
+        return f"{acknowledged} commits were acknowledged, {found} are there"
+    if reading.damaged:
+        return f"damaged: {reading.damaged}"
+    wanted = steps[found - 1].after if found else {}
+    wrong = [n for n in {*wanted, *reading.jobs} if wanted.get(n) != reading.jobs.get(n)]
+    return f"jobs {sorted(wrong)} are not as commit {found} left them" if wrong else ""
+
+
+def integrity(folder: Path) -> str:
+    """What SQLite itself finds in the file."""
+    with closing(sqlite3.connect(folder / "store" / DATABASE)) as connection:
+        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
