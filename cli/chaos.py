@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .failures import Exit, say
 from .shared import Common, command
+
+if TYPE_CHECKING:
+    from .chaos_schedule import Fault
 
 _SEEDS = 1_000_000
 
@@ -44,8 +48,8 @@ _SEEDS = 1_000_000
 @click.option("--seed", metavar="N", type=click.IntRange(0), help="Draws jobs and faults.")
 @click.option(
     "--faults",
-    metavar="A,B=S",
-    help="Only these; =S: one every S seconds; none: no faults. Default: all that can be had.",
+    metavar="A,B=S,C=S:L",
+    help="Only these; one every S seconds, lasting L; or none. Default: all that can be had.",
 )
 @click.option(
     "--keep",
@@ -81,7 +85,7 @@ def chaos_command(
         workers=workers,
         slots=slots,
         seconds=seconds,
-        every=_faults(faults),
+        faults=_faults(faults),
         keep=keep,
     )
     say(f"seed {wish.seed}; to run this again: {wish.command()}")
@@ -97,12 +101,11 @@ def chaos_command(
     return react(main, "critical", "text")
 
 
-def _faults(text: str | None) -> dict[str, float]:
-    """Seconds between two strikes, by fault."""
+def _faults(text: str | None) -> Mapping[str, Fault]:
     from .chaos_schedule import FAULTS, parse_faults
 
     if text is None:
-        return {name: fault.every for name, fault in FAULTS.items()}
+        return FAULTS
     if text == "none":
         return {}
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from ..client.found import ask
+from ..client.asking import ask
 from ..client.pool import Pool
 from ..protocol.errors import AmpacityError
 from .chaos_check import ENDINGS

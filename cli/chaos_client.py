@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..client.found import ask
+from ..client.asking import ask
 from ..protocol.errors import (
     AmpacityError,
     CoordinatorLost,

@@ -26,7 +26,7 @@ from .chaos_cluster import Cluster, Shape
 from .chaos_faults import Faults
 from .chaos_ground import Ground, clock_library, missing
 from .chaos_jobs import FLAKY
-from .chaos_schedule import make_schedule
+from .chaos_schedule import Fault, make_schedule
 from .settings import BY_KEY
 
 Tell = Callable[[str], None]
@@ -52,15 +52,14 @@ class Wish:
     workers: int
     slots: int
     seconds: float
-    every: Mapping[str, float]
-    """Seconds between two strikes, by fault."""
+    faults: Mapping[str, Fault]
     clients: int = 2
     keep: Path | None = None
     """A folder to leave everything in."""
 
     def command(self) -> str:
         """The command line that runs it again."""
-        faults = ",".join(f"{name}={seconds:g}" for name, seconds in self.every.items())
+        faults = ",".join(fault.shown(name) for name, fault in self.faults.items())
         return (
             f"ampacity chaos --seed {self.seed} --jobs {self.jobs} --workers {self.workers} "
             f"--slots {self.slots} --seconds {self.seconds:g} --faults {faults or 'none'}"
@@ -97,10 +96,10 @@ class Engine:
         self._reactor = reactor
         self._tell = tell
         self._skipped = {
-            name: why for name in wish.every if (why := missing(name, durable())) is not None
+            name: why for name in wish.faults if (why := missing(name, durable())) is not None
         }
         self._wish = wish
-        self._every = {k: v for k, v in wish.every.items() if k not in self._skipped}
+        self._chosen = {k: v for k, v in wish.faults.items() if k not in self._skipped}
         self._ground = Ground()
         self._struck: list[history.Struck] = []
         self._found: list[history.Found] = []
@@ -137,7 +136,7 @@ class Engine:
             durable=durable(),
             far=self._ground.before,
             far_host=self._ground.here,
-            clock=clock_library() if "clock" in self._every else "",
+            clock=clock_library() if "clock" in self._chosen else "",
         )
         chance = Random(f"{wish.seed} pauses")  # noqa: S311  # to be drawn again from the seed
         cluster = Cluster(self._reactor, folder, shape, chance)
@@ -155,20 +154,20 @@ class Engine:
             ("full-disk", partial(self._ground.make_disk, folder / "s")),
             ("cut-network", self._ground.make_network),
         ):
-            if fault not in self._every:
+            if fault not in self._chosen:
                 continue
             try:
                 make()
             except OSError as e:
                 self._skipped[fault] = str(e)
-                del self._every[fault]
+                del self._chosen[fault]
 
     # -- the storm --------------------------------------------------------------------------------
 
     async def _storm(self, cluster: Cluster) -> int:
         """Strike, lift everything, drain, and ask the coordinator; strikes that found nobody."""
         faults = Faults(cluster, self._ground, self._struck.append)
-        strikes = make_schedule(self._wish.seed, self._wish.seconds, self._every)
+        strikes = make_schedule(self._wish.seed, self._wish.seconds, self._chosen)
         for strike in strikes:
             await self._until(cluster, strike.at)
             if cluster.clients_done or cluster.broken:
@@ -215,7 +214,7 @@ class Engine:
     ) -> Result:
         verdict, tracebacks = await threads.deferToThread(self._judge, folder, cluster)
         result = Result(
-            wish=attrs.evolve(self._wish, every=self._every),
+            wish=attrs.evolve(self._wish, faults=self._chosen),
             verdict=verdict,
             skipped=self._skipped,
             missed=missed,

@@ -102,7 +102,8 @@ def make_plan(seed: int, jobs: int, seconds: float, clients: int, retries: bool)
 def _task(chance: random.Random, job: int, kind: str, client: int, at: float) -> Task:
     seconds = {"spin": chance.uniform(0.01, 0.2), "cancelled": chance.uniform(0, 1.0)}
     size = chance.randint(*LARGE) if kind == "large" else 0
-    return Task(job, kind, client, at, seconds.get(kind, 0.0), size, chance.random() < _KEYED)
+    keyed = chance.random() < _KEYED or kind == "cancelled"  # or nobody might know what to cancel
+    return Task(job, kind, client, at, seconds.get(kind, 0.0), size, keyed)
 
 
 def _item(chance: random.Random, job: int, at: float) -> Task:

@@ -16,6 +16,15 @@ class Fault(NamedTuple):
     """Seconds that one lasts: from, to."""
     text: str
 
+    def shown(self, name: str) -> str:
+        """As it is written in a command line: only what is not by default."""
+        default = FAULTS[name]
+        if self == default:
+            return name
+        return f"{name}={self.every:g}" + (
+            "" if self.lasting == default.lasting else f":{self.lasting[0]:g}"
+        )
+
 
 FAULTS: dict[str, Fault] = {
     "kill-worker": Fault(5.0, (0, 0), "a worker is killed, and started again"),
@@ -50,34 +59,38 @@ class Strike(NamedTuple):
     """From 0 to 1: the place of the victim among those that there are then."""
 
 
-def make_schedule(seed: int, seconds: float, every: Mapping[str, float]) -> list[Strike]:
-    """The strikes in order. ``every``: seconds between two strikes of a fault, by its name."""
+def make_schedule(seed: int, seconds: float, faults: Mapping[str, Fault]) -> list[Strike]:
+    """The strikes of these faults, in order; what lasts ends with the time."""
     strikes: list[Strike] = []
-    for fault, period in sorted(every.items()):
-        chance = random.Random(f"{seed} {fault}")  # noqa: S311  # to be drawn again from the seed
-        at = min(period * chance.uniform(0.5, 1.0), seconds / 2)
+    for name, fault in sorted(faults.items()):
+        chance = random.Random(f"{seed} {name}")  # noqa: S311  # to be drawn again from the seed
+        at = min(fault.every * chance.uniform(0.5, 1.0), seconds / 2)
         while at < seconds:
-            lasting = chance.uniform(*FAULTS[fault].lasting)
-            strikes.append(Strike(at, fault, min(lasting, seconds - at), chance.random()))
-            at += period
+            lasting = chance.uniform(*fault.lasting)
+            strikes.append(Strike(at, name, min(lasting, seconds - at), chance.random()))
+            at += fault.every
     return sorted(strikes)
 
 
-def parse_faults(text: str) -> dict[str, float]:
-    """``reset,kill-worker=2`` as seconds between two strikes, by fault.
+def parse_faults(text: str) -> dict[str, Fault]:
+    """``reset,kill-worker=2,silence=10:20``: these faults; one every 2 s; each for 20 s.
 
     Raises:
-        ValueError: there is no such fault, or its number is none.
+        ValueError: there is no such fault, or a number is none.
     """
-    every: dict[str, float] = {}
+    faults: dict[str, Fault] = {}
     for word in text.replace(",", " ").split():
-        name, given, number = word.partition("=")
+        name, _, numbers = word.partition("=")
+        every, _, lasting = numbers.partition(":")
         if name not in FAULTS:
             raise ValueError(f"there is no fault {name!r:.40}; there are: {', '.join(FAULTS)}")
-        every[name] = FAULTS[name].every
-        if given:
-            every[name] = _seconds(number)
-    return every
+        fault = FAULTS[name]
+        if every:
+            fault = fault._replace(every=_seconds(every))
+        if lasting:
+            fault = fault._replace(lasting=(_seconds(lasting), _seconds(lasting)))
+        faults[name] = fault
+    return faults
 
 
 def _seconds(text: str) -> float:
@@ -86,5 +99,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.1 <= seconds < float("inf"):
-        raise ValueError(f"a fault strikes every 0.1 seconds at most, not {text!r:.40}")
+        raise ValueError(f"{text!r:.40} is no number of seconds from 0.1")
     return seconds
