@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         StorageFull,
         WrongThread,
     )
+    from .protocol.steady import make_steady
 
 _HOMES = {
     "Pool": "client.pool",
@@ -44,6 +45,7 @@ _HOMES = {
     "JobInfo": "client.info",
     "Group": "client.group",
     "LoopWatch": "loopwatch",
+    "make_steady": "protocol.steady",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "Refused",
     "StorageFull",
     "WrongThread",
+    "make_steady",
 ]
 
 

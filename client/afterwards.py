@@ -1,4 +1,4 @@
-"""What may be done with jobs that have ended: they are run again, or forgotten."""
+"""What may be done with jobs that were submitted: they are ended, run again, forgotten."""
 
 from __future__ import annotations
 
@@ -78,6 +78,29 @@ def _jobs_of(session: Session, group: GroupId, state: str | None) -> AsyncIterat
     return _pages(session, "jobs", limit=PAGE, **wanted)
 
 
+async def cancel(session: Session, which: Which | Iterable[Which]) -> None:
+    """End jobs, and all of groups."""
+    meant = await _meant(which)
+    for batch in _batches(meant.jobs):
+        await _cancel(session, batch)
+    for group in meant.groups:
+        async for batch in _places_of(session, group):
+            await _cancel(session, batch)
+
+
+async def _cancel(session: Session, jobs: Sequence[JobId]) -> None:
+    await session.requests.call(lambda coordinator: coordinator.cancel(jobs, False))
+
+
+async def _places_of(session: Session, group: GroupId) -> AsyncIterator[Sequence[JobId]]:
+    """The jobs that stand for a group's places now. Raises NoSuchGroup."""
+    await ask(session, "group", group=group)  # that it is known at all
+    rest = {"group": group, "first": None, "last": None, "limit": IDS}
+    async for page in _pages(session, "select", what="group", **rest):
+        for batch in _batches(each_id(page["ids"])):
+            yield batch
+
+
 # -- forgetting -----------------------------------------------------------------------------------
 
 
@@ -103,11 +126,9 @@ async def forgotten(session: Session, jobs: Sequence[JobId]) -> dict[int, str]:
 
 
 async def _forget_group(session: Session, group: GroupId) -> int:
-    await ask(session, "group", group=group)  # that it is known at all
-    count, rest = 0, {"group": group, "first": None, "last": None, "limit": IDS}
-    async for page in _pages(session, "select", what="group", **rest):
-        for batch in _batches(each_id(page["ids"])):
-            count += await _forget(session, batch)
+    count = 0
+    async for batch in _places_of(session, group):
+        count += await _forget(session, batch)
     async for page in _jobs_of(session, group, None):  # those that were run again as others
         ended = [JobId(one["id"]) for one in page["jobs"] if one["state"] not in _UNDER_WAY]
         count += await _forget(session, ended) if ended else 0

@@ -38,11 +38,12 @@ def _job(session: Session, known: dict[str, Any]) -> Job[Any]:
 
 
 def group(session: Session, number: GroupId, name: str = "") -> Group[Any]:
-    """A group by its id; its jobs are found while it is read."""
+    """A group by its id; its jobs are found when it is read."""
     from .group import Group
 
     found: Group[Any] = Group(session, name, errors="raise")
-    Deferred.fromCoroutine(fill(session, found, number, session.reactor))
+    found.tally.id, found.tally.whole = number, True
+    found.when_read = lambda: Deferred.fromCoroutine(fill(session, found, number, session.reactor))
     return found
 
 
@@ -52,7 +53,6 @@ async def fill(session: Session, group: Group[Any], number: GroupId, reactor: IR
     try:
         known = await ask(session, "group", group=number)
         group.name = known["name"] or group.name
-        group.tally.id = number
         after = None
         while not group.is_stopped():
             page = await ask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -89,6 +89,9 @@ class Group(Eventual[list[T]]):
         self._changed: Deferred[None] | None = None
         self._accepting: list[Deferred[str]] = []
         self._gathered: Gathered[T] | None = None
+        self.when_read: Callable[[], object] | None = None
+        """Called once, before it is read for the first time: it is a group that was found."""
+        self._finding = False
         self.pulling: Deferred[Any] | None = None
         """The wait for an asynchronous input's next item."""
 
@@ -115,6 +118,7 @@ class Group(Eventual[list[T]]):
         """Take in all of the input, whether results are read or not; fires with the number of jobs
         once all are accepted."""
         self._unbounded = True
+        self._find()
         self._let_in()
         return answer(Deferred.fromCoroutine(self._all_submitted()))
 
@@ -153,9 +157,22 @@ class Group(Eventual[list[T]]):
         if self._reader is not None:
             raise RuntimeError(f"the results of {self!r} are read already, by {self._reader}")
         self._reader = how
+        self._find()
+
+    def _find(self) -> None:
+        find, self.when_read = self.when_read, None
+        if find is not None:
+            self._finding = True
+            find()
+
+    @property
+    def _was_found(self) -> bool:
+        return self._finding or self.when_read is not None
 
     def cancel(self) -> Deferred[None]:
         """End all its jobs, and submit no more."""
+        if self._was_found:  # more of them than those that were found by now
+            return answer(Deferred.fromCoroutine(afterwards.cancel(self._session, self)))
         self.stop()
         states = [self._session.cancel(item) for item in [*self._items.values()]]
         return answer(DeferredList(states, consumeErrors=True).addCallback(_nothing))
