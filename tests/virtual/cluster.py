@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import random as system_random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
 from unittest import mock
 
 import attrs
+from ampacity.coordinator import cancelling, deliveries, greeting, leases, queues
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.transitions import ENDED, STATE_NAMES
+from ampacity.protocol import dialing
 from ampacity.workers import agent as agents
 from twisted.logger import LogEvent, globalLogPublisher
 
@@ -21,7 +23,7 @@ from .faults import Faults
 from .history import History
 from .processes import ClientProcess, CoordinatorProcess, WorkerProcess, name_of
 from .schedule import Plan, plan
-from .stores import Stores
+from .stores import InMemory, OnDisk
 from .timeline import START, Machine, Process, Timeline
 from .wire import Network
 
@@ -69,7 +71,7 @@ class Account:
 class Cluster:
     """One run of a plan."""
 
-    def __init__(self, seed: int, made: Plan, folder: Path, stores: Stores) -> None:
+    def __init__(self, seed: int, made: Plan, folder: Path, stores: InMemory) -> None:
         self.seed = seed
         self.plan = made
         self.random = Random(f"run {seed}")
@@ -78,6 +80,7 @@ class Cluster:
         self.network = Network(self.timeline, Random(f"wire {seed}"))
         self.settings = Settings()
         self.stores = stores
+        self.history.at_acceptance, self.history.at_outcome = stores.accepted, stores.told
         self._folder = folder
         self._door = folder / "door" / "coordinator.socket"
         self._lives: dict[Machine, int] = {}
@@ -104,6 +107,7 @@ class Cluster:
         self.coordinator = CoordinatorProcess(
             process, self.network, self._door, self._folder, self.settings, store
         )
+        self.coordinator.driver.on_broken = lambda _: self.faults.end_broken(process)
 
     def start_worker(self, machine: Machine) -> None:
         slots = self.plan.workers[self.worker_machines.index(machine)]
@@ -175,7 +179,8 @@ class Cluster:
 
     def _unfinished(self) -> bool:
         return (
-            any(client.waits() for client in self.clients.values())
+            not self.coordinator.process.alive
+            or any(client.waits() for client in self.clients.values())
             or bool(self._submitted_less())
             or sum(self._states()[:ENDED]) > 0
         )
@@ -216,17 +221,42 @@ def _determined(seed: int) -> Iterator[None]:
     with (
         mock.patch.object(os, "urandom", chance.randbytes),
         mock.patch.object(system_random, "_urandom", chance.randbytes),
+        mock.patch.object(dialing, "software", lambda: "0"),
+        mock.patch.object(greeting, "software", lambda: "0"),
         mock.patch.object(agents, "Load", QuietLoad),
         mock.patch.object(agents, "STATE_SECONDS", STATE_SECONDS),
     ):
         yield
 
 
-def run_seed(seed: int, folder: Path, stores: Callable[[int, Plan], Stores] = Stores) -> Account:
+@contextmanager
+def _small() -> Iterator[None]:
+    """Bounds that a short run meets, where jobs become cold and lists are cut in slices."""
+    with ExitStack() as patches:
+        for module, name, value in _SMALL:
+            patches.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+_SMALL: list[tuple[Any, str, int]] = [
+    (queues, "HOT", 4),
+    (queues, "SHORT", 2),
+    (queues, "PAGE", 3),
+    (queues, "BLOCK", 4),
+    (deliveries, "OUTBOX", 4),
+    (deliveries, "PAGE", 3),
+    (deliveries, "SLICE", 3),
+    (cancelling, "SLICE", 3),
+    (leases, "SLICE", 3),
+]
+
+
+def run_seed(seed: int, folder: Path) -> Account:
     """Run one seed. ``folder`` is empty, or was used by another seed."""
     (folder / "door").mkdir(mode=0o700, exist_ok=True)
-    made = plan(seed, durable=Stores.durable, retries=Stores.retries)
-    cluster = Cluster(seed, made, folder, stores(seed, made))
+    made = plan(seed)
+    stores = OnDisk(seed, made) if made.durable else InMemory(seed, made)
+    cluster = Cluster(seed, made, folder, stores)
     history = cluster.history
 
     def logged(event: LogEvent) -> None:
@@ -237,7 +267,7 @@ def run_seed(seed: int, folder: Path, stores: Callable[[int, Plan], Stores] = St
 
     globalLogPublisher.addObserver(logged)
     try:
-        with _determined(seed):
+        with _determined(seed), _small() if made.small else nullcontext():
             cluster.run()
     except Exception as e:  # a mistake inside, or in here
         import traceback

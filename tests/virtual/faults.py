@@ -25,8 +25,12 @@ class Faults:
             "power off worker": lambda f: self._kill(self._worker(f), f, off=True),
             "kill child": self._kill_child,
             "drain worker": self._drain,
-            "pause worker": lambda f: self._pause(self._cluster.workers[self._worker(f)].process, f),
-            "pause client": lambda f: self._pause(self._cluster.clients[self._client(f)].process, f),
+            "pause worker": lambda f: self._pause(
+                self._cluster.workers[self._worker(f)].process, f
+            ),
+            "pause client": lambda f: self._pause(
+                self._cluster.clients[self._client(f)].process, f
+            ),
             "pause coordinator": lambda f: self._pause(self._cluster.coordinator.process, f),
             "kill client": lambda f: self._kill(self._client(f), f, off=False),
             "kill coordinator": lambda f: self._kill(self._cluster.desk, f, off=False),
@@ -195,5 +199,12 @@ class Faults:
     def _break_disk(self, fault: Fault) -> None:
         """The coordinator ends with the next commit, and is started again."""
         self._cluster.history.note("FAULT", fault.kind)
-        self._cluster.history.trouble("*", 5.0)
         self._cluster.stores.break_down()
+
+    def end_broken(self, process: Process) -> None:
+        """A coordinator cannot rely on its store, and ends."""
+        cluster = self._cluster
+        cluster.history.trouble("*", 1.0)
+        cluster.history.note("ends", process.name, "its store is broken")
+        process.kill()
+        cluster.timeline.after(1.0, self._start, cluster.desk)

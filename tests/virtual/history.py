@@ -8,9 +8,10 @@ makes, so that every outcome can be followed to where it comes from.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
+from ampacity.protocol.errors import QueueFull, StorageFull
 from ampacity.protocol.ids import Attempt, JobId
 from ampacity.protocol.outcomes import Ending, unpack_outcome
 
@@ -69,11 +70,13 @@ class Ticket:
     def was_accepted(self, job: JobId) -> None:
         self.id = job
         self.history.note("accepted", self.client, self.script.number, job)
+        self.history.look(self.history.at_acceptance(self))
 
     def has_ended(self, ending: Ending, body: bytes) -> None:
         self.told += 1
         self.ending, self.body = ending, body
         self.history.note("outcome", self.client, self.script.number, self.id, ending.words)
+        self.history.look(self.history.at_outcome(self))
 
     def has_failed(self, error: Exception) -> None:
         self.told += 1
@@ -92,6 +95,14 @@ class History:
     troubles: list[tuple[float, float, str]] = attrs.field(factory=list)
     """Faults: from when to when, and whom they concern; ``*``: everybody."""
     wrong: list[str] = attrs.field(factory=list)
+    at_acceptance: Callable[[Ticket], str] = lambda ticket: ""
+    at_outcome: Callable[[Ticket], str] = lambda ticket: ""
+    """What is wrong with what a submitter was just told; or nothing."""
+
+    def look(self, wrong: str) -> None:
+        if wrong:
+            self.wrong.append(wrong)
+            self.note("WRONG", wrong)
 
     def note(self, *words: object) -> None:
         at = self.timeline.now - START
@@ -138,8 +149,17 @@ class History:
             yield f"{name} was delivered {ticket.told} times"
         if ticket.told == 0 and not ticket.given_up:
             yield f"{name} is lost: its submitter waits for ever"
+        if ticket.error is not None:
+            yield from self._of_error(name, ticket, ticket.error)
         if ticket.ending is not None and ticket.id is not None:
             yield from self._of_outcome(name, ticket, ticket.id, ticket.ending)
+
+    def _of_error(self, name: str, ticket: Ticket, error: Exception) -> Iterable[str]:
+        """A refusal is told before anything is promised, and for a reason."""
+        if ticket.id is not None:
+            yield f"{name} was accepted, and fails with {error!r}"
+        elif not isinstance(error, QueueFull | StorageFull) or not self.troubles:
+            yield f"{name} was refused: {error!r}"
 
     def _of_outcome(self, name: str, ticket: Ticket, job: JobId, ending: Ending) -> Iterable[str]:
         mark = unpack_outcome(ticket.body).tail
@@ -147,28 +167,33 @@ class History:
         by_mark = {execution.mark: execution for execution in executions}
         spec = ticket.script.spec
         made_by = by_mark.get(mark)
-        if ending in (Ending.SUCCEEDED, Ending.FAILED):
-            if made_by is None or made_by.how != ending.words:
-                yield f"{name}: the outcome {ending.words} of {mark!r} was made by no execution"
-                return
+        by_itself = ending in (Ending.SUCCEEDED, Ending.FAILED)
+        if by_itself and (made_by is None or made_by.how != ending.words):
+            yield f"{name}: the outcome {ending.words} of {mark!r} was made by no execution"
+            return
         if made_by is not None and ending is not Ending.CRASHED:
             later = [e for e in executions if e.attempt > made_by.attempt]
             if later:
                 yield f"{name}: stale: {tuple(made_by.attempt)}, and {later[-1].attempt} has begun"
-        may_be_cancelled = any(t.cancelled or t.given_up for t in self.tickets if t.id == job)
+        may_be_cancelled = any(map(self._may_be_cancelled, self._of(job)))
         if ending is Ending.CANCELLED and not may_be_cancelled:
             yield f"{name} was cancelled, and nobody has asked for it"
-        timed = any(
-            t.script.spec.timeout is not None or t.script.spec.deadline is not None
-            for t in self.tickets
-            if t.id == job
-        )
+        timed = any(_has_limit(ticket.script) for ticket in self._of(job))
         if ending is Ending.TIMED_OUT and not timed:
             yield f"{name} timed out without a limit: {spec}"
 
-    def _of_job(
-        self, job: JobId, executions: list[Execution], max_losses: int
-    ) -> Iterable[str]:
+    def _of(self, job: JobId) -> Iterable[Ticket]:
+        return (ticket for ticket in self.tickets if ticket.id == job)
+
+    def _may_be_cancelled(self, ticket: Ticket) -> bool:
+        """Somebody asked for it, or its session was away for too long."""
+        orphan = ticket.script.spec.orphans == "cancel"
+        return ticket.cancelled or (orphan and self._any_trouble(ticket.client))
+
+    def _any_trouble(self, name: str) -> bool:
+        return any(whom == "*" or name.startswith(whom) for _, _, whom in self.troubles)
+
+    def _of_job(self, job: JobId, executions: list[Execution], max_losses: int) -> Iterable[str]:
         attempts = [execution.attempt for execution in executions]
         if len(set(attempts)) < len(attempts):
             yield f"job {job}: an attempt was executed twice: {attempts}"
@@ -208,3 +233,7 @@ class History:
         for (client, key), jobs in ids.items():
             if len(jobs) > 1:
                 yield f"the key {key} of {client} is {len(jobs)} jobs: {sorted(jobs)}"
+
+
+def _has_limit(script: Script) -> bool:
+    return script.spec.timeout is not None or script.spec.deadline is not None

@@ -57,17 +57,22 @@ class Plan:
     submissions: tuple[tuple[float, int, tuple[int, ...]], ...]
     """When, which client, which scripts; more than one are a group."""
     commit_seconds: tuple[float, float]
+    durable: bool
+    """Whether the store is on a disk."""
+    small: bool
+    """Whether little of a queue is held in memory, and long lists are cut in short slices."""
 
 
-def plan(seed: int, durable: bool, retries: bool) -> Plan:
+def plan(seed: int) -> Plan:
     """The plan of a seed. One in eight has no fault at all: there, every job runs once."""
     random = Random(f"plan {seed}")
+    durable = random.random() < 0.75
     seconds = random.choice((3.0, 10.0, 25.0))
     jobs = random.choice((10, 25, 60))
     clients = random.choice((1, 1, 2, 3))
     kinds = {**FAULTS, **DURABLE} if durable else FAULTS
     count = 0 if seed % 8 == 0 else random.choice((1, 2, 4, 8, 12))
-    scripts = make_scripts(random, jobs, retries)
+    scripts = make_scripts(random, jobs)
     return Plan(
         workers=tuple(random.choice((1, 1, 2, 3)) for _ in range(random.choice((1, 2, 3)))),
         clients=clients,
@@ -76,6 +81,8 @@ def plan(seed: int, durable: bool, retries: bool) -> Plan:
         scripts=tuple(scripts),
         submissions=tuple(_submissions(random, scripts, clients, seconds)),
         commit_seconds=random.choice(((0.0, 0.0), (0.0005, 0.005), (0.01, 0.2))),
+        durable=durable,
+        small=random.random() < 0.5,
     )
 
 

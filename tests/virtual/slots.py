@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -35,6 +36,9 @@ from .work import Doing, Script, Way
 
 ANNOUNCED_AFTER = 0.025
 RETURNED_AFTER = 0.05
+
+
+_spec = lru_cache(maxsize=1024)(unpack_spec)
 
 
 @attrs.define(eq=False)
@@ -147,7 +151,7 @@ class VirtualSlots:
         for job, attempt, spec, payload, _client in assignments:
             assert isinstance(payload, bytes)
             script = self._scripts[int(payload)]
-            slot = Slot(job, attempt, script, unpack_spec(spec), now)
+            slot = Slot(job, attempt, script, _spec(spec), now)
             self._history.held(self._process.name, job, attempt, slot.holding in self._held)
             self._held[slot.holding] = slot
             self._waiting.append(slot)

@@ -156,7 +156,11 @@ class Process:
         return self.timeline.now
 
     def callLater(
-        self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
+        self,
+        delay: float,
+        callable: Callable[..., Any],  # noqa: A002 -- as in IReactorTime
+        *args: object,
+        **kw: object,
     ) -> IDelayedCall:
         assert delay >= 0, delay
         call = Call(self, self.timeline.now + delay, callable, args, kw)

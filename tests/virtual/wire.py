@@ -13,12 +13,8 @@ from random import Random
 from typing import Any
 
 import attrs
-from twisted.internet.error import (
-    ConnectionAborted,
-    ConnectionDone,
-    ConnectionLost,
-    ConnectionRefusedError,
-)
+from twisted.internet import error
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from .timeline import Machine, Process, Timeline
@@ -153,7 +149,7 @@ class Dial:
 
     def refused(self, factory: Any) -> None:
         if not self.stopped:
-            factory.clientConnectionFailed(self, Failure(ConnectionRefusedError()))
+            factory.clientConnectionFailed(self, Failure(error.ConnectionRefusedError()))
 
 
 class Transport:
@@ -330,9 +326,9 @@ class Pipe:
 
     def _schedule_rest(self) -> None:
         target = self.target
-        if self._items and target.protocol is not None and target.reading:
-            if not target.process.paused:
-                self._schedule()
+        reads = target.protocol is not None and target.reading and not target.process.paused
+        if self._items and reads:
+            self._schedule()
 
     def _bring(self, target: Transport) -> None:
         """One read: what has arrived, or a part of it."""
@@ -367,5 +363,3 @@ class Pipe:
             peer = self.target.out
             peer.drop()
             peer.send(_RESET)
-
-

@@ -53,12 +53,12 @@ class Script:
         return self.doings[min(execution, len(self.doings) - 1)]
 
 
-def make_scripts(random: Random, count: int, retries: bool) -> list[Script]:
+def make_scripts(random: Random, count: int) -> list[Script]:
     """Random jobs. All of them end, whatever happens: who hangs has a bound, or is cancelled."""
-    return [_script(random, number, retries) for number in range(count)]
+    return [_script(random, number) for number in range(count)]
 
 
-def _script(random: Random, number: int, retries: bool) -> Script:
+def _script(random: Random, number: int) -> Script:
     kind = random.random()
     spec = JobSpec(kind="import", target=f"virtual:f{random.randrange(3)}")
     doings = tuple(_doing(random) for _ in range(random.choice((1, 1, 1, 2, 3))))
@@ -71,9 +71,9 @@ def _script(random: Random, number: int, retries: bool) -> Script:
         spec = attrs.evolve(spec, deadline=random.choice((0.5, 4.0, 20.0)))
     elif kind < 0.3:
         spec = attrs.evolve(spec, orphans="cancel")
-    if retries and random.random() < 0.3:
+    if random.random() < 0.3:
         spec = attrs.evolve(spec, retries=random.randrange(1, 4), backoff=random.choice((0.1, 1.0)))
-    if retries and random.random() < 0.1:
+    if random.random() < 0.1:
         spec = attrs.evolve(spec, max_losses=random.randrange(0, 2))
     return Script(number, spec, doings, key, cancel_after)
 
