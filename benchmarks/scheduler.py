@@ -70,6 +70,9 @@ class Worker:
     def attach(self, job: JobId, follow: bool) -> Deferred[JobLog]:
         return succeed(JobLog())
 
+    def drain(self) -> None:
+        """Nobody asks for it here."""
+
     def reload(self) -> None: ...
     def given_up(self) -> None: ...
 

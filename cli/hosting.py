@@ -105,7 +105,7 @@ class Host(Service):
         if not self.stopped.called:
             self.stopped.callback(None)
 
-    def broke(self, why: BaseException) -> None:
+    def broke(self, why: BaseException | None) -> None:
         """The store cannot be relied upon: nothing is done any more before the next start."""
         self.log.error("the coordinator cannot go on: {why}", why=str(why))
         if not self.stopped.called:
