@@ -348,7 +348,7 @@ def test_a_client_of_another_version(run: Run, up: dict[str, Any], tmp_path: Pat
             [*words, *command], capture_output=True, text=True, timeout=60, cwd=tmp_path
         )
         assert done.returncode == 4, done.stderr
-        assert "speaks version 1 of the protocol" in done.stderr
+        assert "speaks version 1, 2 of the protocol" in done.stderr
         assert "install the same ampacity on both" in done.stderr
 
 
@@ -377,7 +377,7 @@ def _socket(run: Run) -> str:
 def test_down_says_what_ended_with_it(
     run: Run, ampacity_command: list[str], tmp_path: Path
 ) -> None:
-    assert run("up", "--detach", "--slots", "1").returncode == 0
+    assert run("up", "--detach", "--slots", "1", "--ephemeral").returncode == 0
     words = [*ampacity_command, "run", "mine:until", "go"]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
@@ -388,7 +388,8 @@ def test_down_says_what_ended_with_it(
         assert "1 job had not ended, and will not" in run("down").stderr
         assert "the connection to the coordinator is lost" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
-        assert "if it has ended, job 1 ended with it" in running.stderr.readline()
+        assert "left job 1, whose coordinator cannot be reached" in running.stderr.readline()
+        assert "unless it was ephemeral" in running.stderr.readline()
         assert running.wait(30) == 130
 
 
