@@ -113,6 +113,8 @@ class Engine:
 
     def _begin_opening(self) -> None:
         self._failed = None
+        if self._session is not None:
+            self._session.requests.try_again()
         self.reactor.callWhenRunning(self._do_open)
 
     def _do_open(self) -> None:

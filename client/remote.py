@@ -179,7 +179,8 @@ class RemoteLink:
                 bound = min(bound * 2, _LONGEST_WAIT)
         raise NoCoordinator(
             f"the coordinator at {self._target.address} went away, and did not come back within "
-            f"{self._patience:g} s ({why}); what it had accepted goes on when it runs again"
+            f"{self._patience:g} s; what it had accepted goes on when it runs again. The last try: "
+            f"{why}"
         )
 
     def _give_up(self, failure: Failure, session: Session) -> None:

@@ -205,6 +205,10 @@ class Requests:
             if not answer.called:
                 answer.errback(error)
 
+    def try_again(self) -> None:
+        """Somebody may answer after all: who asks from here on waits for him."""
+        self._hopeless = None
+
     def fail_all(self, error: Exception) -> None:
         """No answer will come about jobs that were submitted."""
         cancels, self._cancels = self._cancels, {}

@@ -233,8 +233,8 @@ def test_patience_ends(
     assert len(errors) == 1
     assert isinstance(errors[0], NoCoordinator)
     assert str(errors[0]) == (
-        "the coordinator at there:1 went away, and did not come back within 60 s (connection "
-        "refused); what it had accepted goes on when it runs again"
+        "the coordinator at there:1 went away, and did not come back within 60 s; what it had "
+        "accepted goes on when it runs again. The last try: connection refused"
     )
     if not given_up:
         assert asked == errors
