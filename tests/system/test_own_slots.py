@@ -46,10 +46,10 @@ class Client:
 
 
 async def soon(condition: Any, seconds: float = 20) -> None:
-    deadline = reactor.seconds() + seconds  # type: ignore[attr-defined]  # the installed one
+    deadline = reactor.seconds() + seconds
     while not condition():
-        assert reactor.seconds() < deadline, "it did not happen"  # type: ignore[attr-defined]
-        await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
+        assert reactor.seconds() < deadline, "it did not happen"
+        await deferLater(reactor, 0.01, lambda: None)
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ async def test_what_ends_within_the_grace_is_recorded(tmp_path: Path, notes: Pat
     jobs += [submission(notes, "other", 9, 300.0), submission(notes, "waits", 0, 0.0)]
     await coordinator.submit(sequence, jobs, None)
     await soon(lambda: _began(notes) and (notes / "other").exists())
-    began = reactor.seconds()  # type: ignore[attr-defined]  # the installed one
+    began = reactor.seconds()
     stopped = Deferred.fromCoroutine(here.stop(60.0))
     await soon(lambda: client.outcomes)
     await here.stop(0.0)  # a second signal
     await stopped
-    assert reactor.seconds() - began < 20  # type: ignore[attr-defined]
+    assert reactor.seconds() - began < 20
     assert len(_began(notes)) == 1
     assert not (notes / "waits").exists()
 

@@ -258,3 +258,11 @@ async def test_a_job_that_cannot_be_read_has_failed(worker):
     assert outcome.error.type_name == "Malformed"
     assert "cannot be read on this worker" in outcome.error.message
     assert await worker.value(good.job) == 3
+
+
+@ensure
+async def test_a_folder_that_is_not_there_is_told_without_a_traceback(worker, tmp_path):
+    error = (await worker.outcome(worker.submit("add", 1, cwd=str(tmp_path / "missing")))).error
+    assert error.type_name == "FileNotFoundError"
+    assert str(tmp_path / "missing") in error.message
+    assert error.traceback == f"FileNotFoundError: {error.message}\n"
