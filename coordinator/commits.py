@@ -15,7 +15,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.errors import Disconnected
-from .effects import Effect, Write
+from ..protocol.jobs import Assignment
+from .effects import Assign, Effect, Write
+from .records import WorkerRecord
 from .store import Store, StoreBroken
 
 COMMIT_AGAIN = 1.0
@@ -31,6 +33,14 @@ class Batch:
     writes: list[Write] = attrs.field(factory=list)
     tells: list[Effect] = attrs.field(factory=list)
     waiting: list[Deferred[None]] = attrs.field(factory=list)
+
+    def assigned(self) -> dict[WorkerRecord, list[Assignment]]:
+        """The assignments of each worker together."""
+        found: dict[WorkerRecord, list[Assignment]] = {}
+        for effect in self.tells:
+            if type(effect) is Assign:
+                found.setdefault(effect.worker, []).extend(effect.assignments)
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.writes or self.tells or self.waiting)

@@ -49,7 +49,6 @@ class Deliveries:
             client = state.client(event.client)
             client.sessions += 1
             session = state.sessions[event.session] = SessionRecord(event.session, client)
-            session.behind = state.durable
         elif session.client.id != event.client:
             raise NotAllowed("this session belongs to another client")
         else:
@@ -129,10 +128,10 @@ class Deliveries:
         state = self._state
         owner = None if job.owner is None else state.sessions.get(job.owner)
         if owner is not None:
-            if owner.behind or not owner.connected or len(owner.outbox) >= OUTBOX:
-                owner.behind = owner.missed = True
-            else:
+            if owner.connected and len(owner.outbox) < OUTBOX:
                 self._promise(owner, job)
+            else:
+                owner.behind = owner.missed = True
         for session in job.client.watchers:
             if session is not owner and in_runs(session.watched, job.id):
                 self._promise(session, job)

@@ -6,14 +6,13 @@ What goes to one worker or one session in a turn goes in frames.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,34 +23,34 @@ from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Assignment, Submission
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
 from . import effects
+from .asks import Asks
 from .bindings import BoundSession, BoundWorker
 from .blob_references import BlobReferences
-from .clocks import Clocks
 from .commits import Batch, Commits
 from .effects import Effect
 from .events import (
     Acknowledged,
-    Continue,
     Event,
     Loaded,
-    Paused,
     Restored,
     RetryAsked,
     SessionLeft,
     SessionOpened,
     Submitted,
-    Tick,
     WorkerJoined,
     WorkerLeft,
 )
 from .kept import Found, Stored
 from .listeners import Listeners
-from .outbox import Outbox
+from .loads import Loads
+from .outbox import Outbox, Recent
 from .questions import Questions
 from .records import WorkerRecord
 from .scheduler import Scheduler
 from .settings import Settings
 from .store import DurableStore, MemoryStore, Store
+from .timekeeping import Timekeeping
+from .transitions import ending_of
 
 if TYPE_CHECKING:
     from ..loopwatch import LagMeter
@@ -60,10 +59,6 @@ _ASSIGN, _END, _RETRACT = attrgetter("assign"), attrgetter("end"), attrgetter("r
 
 BLOB_SWEEP = 60.0
 """Seconds between looks at blobs that nothing refers to."""
-
-BEAT = 1.0
-"""Seconds between two looks at the clock. One that is late by more than a second tells that this
-process stood still."""
 
 
 class Driver:
@@ -93,18 +88,18 @@ class Driver:
         self.workers: dict[WorkerId, BoundWorker] = {}
         self.sessions: dict[SessionId, BoundSession] = {}
         self._reactor = reactor
-        self.moment = Clocks(reactor).moment
+        self._time = Timekeeping(
+            reactor, self.handle, lambda: self.scheduler.wake, lambda: self.questions.sample()
+        )
+        self.moment = self._time.moment
         self._commits = Commits(reactor, self.store, self._end_turn, self._tell, self._broken)
-        self._loads: deque[effects.Load] = deque()
-        self._reading = False
-        self._beaten = self.moment().now
+        self._recent = Recent()
+        self._loads = Loads(self.store, self._commits, self._loaded)
         self._references = BlobReferences(blobs, settings.blob_keep)
-        self._sweep = _looping(self._sweep_blobs, reactor)
-        self._asks: dict[int, Deferred[Any]] = {}
-        self._last_ask = 0
+        self._sweep = LoopingCall(lambda: self._references.sweep(self.moment().now))
+        self._sweep.clock = reactor
+        self._asks = Asks()
         self._acknowledged: dict[SessionId, list[JobId]] = {}
-        self._wake: IDelayedCall | None = None
-        self._next_slice: IDelayedCall | None = None
         self._stopped = False
         self.listeners = Listeners(
             self.scheduler.state.jobs,
@@ -115,18 +110,16 @@ class Driver:
             self._flush,
         )
         self.questions = Questions(self, reactor, lag)
-        self._sample = _looping(self._beat, reactor)
         self._tellers = self._make_tellers()
 
     def start(self) -> None:
         """Take up what an earlier coordinator has left, and begin the work that comes by clock."""
-        self._beaten = self.moment().now
         if self.durable is not None:
             remembered = self.durable.remembered
             self._references.restore(remembered.blobs)
             self.handle(Restored(self.moment(), remembered))
         self._sweep.start(BLOB_SWEEP, now=False)
-        self._sample.start(BEAT)
+        self._time.start()
 
     def stop(self) -> Deferred[None]:
         """Stop: what has come is stored, and not told. Fires when the store is closed."""
@@ -134,17 +127,13 @@ class Driver:
             return succeed(None)
         self._end_turn()
         self._stopped = True
-        for looping in (self._sweep, self._sample):
-            if looping.running:
-                looping.stop()
-        for call in (self._wake, self._next_slice):
-            if call is not None and call.active():
-                call.cancel()
+        if self._sweep.running:
+            self._sweep.stop()
+        self._time.stop()
+        self._loads.stop()
         self.questions.stop()
         stored = self._commits.stop()
-        asks, self._asks = self._asks, {}
-        for answer in asks.values():
-            answer.errback(Disconnected("the coordinator has stopped"))
+        self._asks.stop()
         return stored.addCallback(lambda _: self.store.close())
 
     # -- events -----------------------------------------------------------------------------------
@@ -162,21 +151,18 @@ class Driver:
         """Handle an event that gets an answer, which comes after the commit."""
         if self._stopped:
             return fail(Disconnected("the coordinator has stopped"))
-        self._last_ask += 1
-        number = self._last_ask
+        number, answer = self._asks.begin()
         made = event(number)
         if isinstance(made, Submitted | RetryAsked) and (full := self.no_room()):
-            return fail(StorageFull(full))
-        answer: Deferred[Any] = Deferred()
-        self._asks[number] = answer
+            self._asks.refuse(number, StorageFull(full))
+            return answer
         if self._acknowledged:
             # who asks for an outcome again has it sent again only if the first is acknowledged
             self._end_turn()
         try:
             self.handle(made)
         except Exception:  # noqa: BLE001 -- a mistake inside is the answer, with its story
-            del self._asks[number]
-            return fail()
+            self._asks.refuse(number, Failure())
         return answer
 
     def committed(self) -> Deferred[None]:
@@ -206,33 +192,34 @@ class Driver:
 
     def _tell(self, batch: Batch) -> None:
         """Everything in the batch is true now."""
-        self._tell_assignments(batch.tells)
+        # before anything else about the same attempts
+        for worker, assignments in batch.assigned().items():
+            self._carry_out(self._assign, worker, assignments)
         for done in batch.waiting:
             done.callback(None)
+        for write in batch.writes:
+            if type(write) is effects.JobsEnded:
+                self._ended(write.outcomes)
+            elif type(write) is effects.Hold:
+                self._references.hold(write.digests)
+            elif type(write) is effects.Release:
+                self._references.release(write.digests)
         changed: dict[SessionId, None] = {}
         for effect in batch.tells:
             if type(effect) is effects.Deliver:
                 changed[effect.session.id] = None
             self._carry_out(self._tellers[type(effect)], effect)
-        for write in batch.writes:
-            if type(write) is effects.JobsEnded:
-                if self.listeners:
-                    self._carry_out(self.listeners.ended, write.outcomes)
-            elif type(write) is effects.Hold:
-                self._references.hold(write.digests)
-            elif type(write) is effects.Release:
-                self._references.release(write.digests)
         for session in changed:
             self._carry_out(self._flush, session)
 
-    def _tell_assignments(self, tells: Sequence[Effect]) -> None:
-        """Those of one worker together, and before anything else about the same attempts."""
-        assigned: dict[WorkerRecord, list[Assignment]] = {}
-        for effect in tells:
-            if type(effect) is effects.Assign:
-                assigned.setdefault(effect.worker, []).extend(effect.assignments)
-        for worker, assignments in assigned.items():
-            self._carry_out(self._assign, worker, assignments)
+    def _ended(self, outcomes: Sequence[effects.Outcome]) -> None:
+        if self.durable is not None:
+            for job, body, log in outcomes:
+                ending = ending_of(job.state)
+                if job.owed and ending is not None:
+                    self._recent.add(job.id, Stored(ending, body, log))
+        if self.listeners:
+            self._carry_out(self.listeners.ended, outcomes)
 
     def _carry_out(self, tell: Callable[..., None], *arguments: Any) -> None:
         """One peer that cannot be told must not keep the others from it."""
@@ -244,14 +231,14 @@ class Driver:
     def _make_tellers(self) -> dict[type, Callable[[Any], None]]:
         return {
             effects.Assign: lambda _: None,  # told before
-            effects.Answer: lambda e: self._asks.pop(e.ask).callback(e.value),
-            effects.Refuse: lambda e: self._asks.pop(e.ask).errback(e.error),
+            effects.Answer: lambda e: self._asks.answer(e.ask, e.value),
+            effects.Refuse: lambda e: self._asks.refuse(e.ask, e.error),
             effects.End: lambda e: self._tell_worker(e.worker, _END, e.attempts),
             effects.Retract: lambda e: self._tell_worker(e.worker, _RETRACT, e.attempts),
             effects.Deliver: self._deliver,
-            effects.Load: self._load,
-            effects.WakeAt: self._wake_at,
-            effects.MoreToDo: self._go_on,
+            effects.Load: self._loads.add,
+            effects.WakeAt: lambda e: self._time.wake_at(e.now),
+            effects.MoreToDo: lambda _: self._time.go_on(),
             effects.Joined: lambda e: self.listeners.worker_back(e.worker),
             effects.Gone: self._worker_gone,
             effects.Opened: lambda _: None,  # told at once
@@ -287,88 +274,8 @@ class Driver:
         if bound is not None:
             bound.outbox.flush()
 
-    # -- cold jobs --------------------------------------------------------------------------------
-
-    def _load(self, effect: effects.Load) -> None:
-        self._loads.append(effect)
-        if not self._reading:
-            self._read_next()
-
-    def _read_next(self) -> None:
-        """Ask the store, one question after the other, each when all that is known is stored."""
-        while self._loads and not self._stopped:
-            self._reading = True
-            if not self._commits.settled:
-                self._commits.committed().addCallbacks(lambda _: self._read_next(), lambda _: None)
-                return
-            load = self._loads.popleft()
-            found = self._ask_store(load)
-            if isinstance(found, Deferred):
-                found.addBoth(self._has_read, load)
-                return
-            self._loaded(load, found)
-        self._reading = False
-
-    def _ask_store(self, load: effects.Load) -> Found | Deferred[Found] | None:
-        try:
-            return self.store.read(load.question)
-        except Exception:  # noqa: BLE001 -- whatever a store raises, others have to go on
-            self._log.failure("the store cannot be read")
-            return None
-
-    def _has_read(self, found: Found | Failure, load: effects.Load) -> None:
-        if self._stopped:
-            return
-        if isinstance(found, Failure):
-            self._log.failure("the store cannot be read", found)
-            self._loaded(load, None)
-        else:
-            self._loaded(load, found)
-        self._read_next()
-
-    def _loaded(self, load: effects.Load, found: Found | None) -> None:
-        self.handle(Loaded(self.moment(), load.task, found))
-
-    # -- time -------------------------------------------------------------------------------------
-
-    def _wake_at(self, effect: effects.WakeAt) -> None:
-        if self._wake is not None and self._wake.active():
-            self._wake.cancel()
-        self._wake = None
-        if effect.now is not None and not self._stopped:
-            delay = max(0.0, effect.now - self.moment().now)
-            self._wake = self._reactor.callLater(delay, self._tick)
-
-    def _tick(self) -> None:
-        self._wake = None
-        self._notice_pause()
-        self.handle(Tick(self.moment()))
-        if self._wake is None:
-            self._wake_at(effects.WakeAt(self.scheduler.wake))
-
-    def _beat(self) -> None:
-        self._notice_pause()
-        self.questions.sample()
-
-    def _notice_pause(self) -> None:
-        """Where this process stood still, nobody who is waited for is to blame for it."""
-        now = self.moment().now
-        late = now - self._beaten - BEAT
-        self._beaten = now
-        if late > BEAT and not self._stopped:
-            self._log.warn("stood still for {late:.1f} s", late=late)
-            self.handle(Paused(self.moment(), late))
-
-    def _go_on(self, _: effects.MoreToDo) -> None:
-        if self._next_slice is None and not self._stopped:
-            self._next_slice = self._reactor.callLater(0, self._continue)
-
-    def _continue(self) -> None:
-        self._next_slice = None
-        self.handle(Continue(self.moment()))
-
-    def _sweep_blobs(self) -> None:
-        self._references.sweep(self.moment().now)
+    def _loaded(self, task: int, found: Found | None) -> None:
+        self.handle(Loaded(self.moment(), task, found))
 
     # -- sessions ---------------------------------------------------------------------------------
 
@@ -388,6 +295,7 @@ class Driver:
         outbox = Outbox(
             port,
             self.store,
+            self._recent,
             partial(self._acknowledge, session),
             partial(self.listeners.on_its_way, session),
         )
@@ -486,19 +394,5 @@ class Driver:
 
     def outcome(self, job: JobId) -> Deferred[Stored | None]:
         """What is stored of a job's end, once everything up to now is committed."""
-        stored = self.store.outcomes([job])
-        if isinstance(stored, list) and stored[0] is not None:
-            return succeed(stored[0])
-        return self.committed().addCallback(lambda _: self._read(job))
-
-    def _read(self, job: JobId) -> Stored | Deferred[Stored | None] | None:
-        stored = self.store.outcomes([job])
-        if isinstance(stored, list):
-            return stored[0]
-        return stored.addCallback(lambda found: found[0])
-
-
-def _looping(work: Callable[[], None], reactor: IReactorTime) -> LoopingCall:
-    looping = LoopingCall(work)
-    looping.clock = reactor
-    return looping
+        read = self.committed().addCallback(lambda _: self.store.outcomes([job]))
+        return read.addCallback(lambda found: found[0])

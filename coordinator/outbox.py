@@ -18,6 +18,41 @@ from ..protocol.ports import ClientPort
 from .kept import Stored
 from .store import Store
 
+RECENT_BYTES = 8 << 20
+RECENT_JOBS = 8192
+"""What is kept in memory of outcomes that were stored a moment ago."""
+
+
+class Recent:
+    """Outcomes that were stored a moment ago: most are on their way at once, without being read."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[JobId, Stored] = {}
+        self._bytes = 0
+
+    def add(self, job: JobId, outcome: Stored) -> None:
+        """Keep an outcome until it was delivered, or there are too many bytes of others."""
+        self._outcomes[job] = outcome
+        self._bytes += len(outcome.body)
+        while self._bytes > RECENT_BYTES or len(self._outcomes) > RECENT_JOBS:
+            self._remove(next(iter(self._outcomes)))
+
+    def drop(self, jobs: Sequence[JobId]) -> None:
+        """These were delivered."""
+        for job in jobs:
+            if job in self._outcomes:
+                self._remove(job)
+
+    def _remove(self, job: JobId) -> None:
+        self._bytes -= len(self._outcomes.pop(job).body)
+
+    def outcomes(self, jobs: Sequence[JobId]) -> list[Stored | None] | None:
+        """The outcomes of these jobs; None where one of them is not here."""
+        found = self._outcomes
+        if not all(job in found for job in jobs):
+            return None
+        return [found[job] for job in jobs]
+
 
 class Outbox:
     """What is on its way to one connection of a session. It holds ids; bodies are in the store."""
@@ -28,11 +63,13 @@ class Outbox:
         self,
         port: ClientPort,
         store: Store,
+        recent: Recent,
         acknowledged: Callable[[Sequence[JobId]], None],
         output_on_its_way: Callable[[JobId], bool],
     ) -> None:
         self._port = port
         self._store = store
+        self._recent = recent
         self._acknowledged = acknowledged
         self._held_back = output_on_its_way
         self._waiting: deque[JobId] = deque()
@@ -59,7 +96,7 @@ class Outbox:
             if not jobs:
                 self._busy = False
                 return
-            stored = self._store.outcomes(jobs)
+            stored = self._recent.outcomes(jobs) or self._store.outcomes(jobs)
             if isinstance(stored, Deferred):
                 stored.addCallback(self._have_read, jobs)
                 stored.addErrback(self._not_read)
@@ -110,6 +147,7 @@ class Outbox:
 
     def _answered(self, _: None, jobs: list[JobId]) -> None:
         self._in_flight -= 1
+        self._recent.drop(jobs)
         if not self._closed:
             self._acknowledged(jobs)
             self.flush()

@@ -154,7 +154,7 @@ class SessionRecord:
         self.reading: set[JobId] | None = None
         """While those are read: what it has acknowledged meanwhile."""
         self.missed = False
-        """Whether a job of its own has ended since the reading began."""
+        """Whether such a job has ended since the reading began."""
         self.watched: list[list[int]] = []
         """Ids of unfinished jobs that it wants to hear of, as ``[first, count]``, ascending."""
 

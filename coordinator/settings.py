@@ -18,7 +18,7 @@ class Settings:
     """How long a worker that came back may take to report attempts that it did not list."""
     session_grace: float = 10.0
     """How long a client may be away before its ``orphans="cancel"`` jobs are cancelled."""
-    session_keep: float = _DAY
+    session_keep: float = 30 * _DAY
     """How long a client may be away before its session is forgotten."""
     recovery: float = 30.0
     """How long workers and clients that an earlier coordinator knew may take to come back."""
