@@ -27,6 +27,8 @@ from .sqlite_file import SqliteFile
 
 VALUES = "values"
 
+COPY = "/bin/cp"
+
 _COPY_BYTES = 1 << 20
 _DIGEST_LENGTH = 64
 
@@ -85,7 +87,7 @@ class Backup:
 
     def _copy_file(self) -> None:
         copied = subprocess.run(  # noqa: S603 -- no shell, and the paths are absolute
-            ["/bin/cp", str(self._file.path.absolute()), str(self._database.absolute())],
+            [COPY, str(self._file.path.absolute()), str(self._database.absolute())],
             capture_output=True,
             check=False,
         )

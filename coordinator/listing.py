@@ -106,6 +106,7 @@ class Lister:
 
 
 _HIGHEST: Final = (1 << 63) - 1
+_NO_STATE: Final = -1
 
 
 def _low(listing: Listing, after: int | None) -> int:
@@ -167,14 +168,11 @@ def _narrowed(query: Select[Any], of: FromClause, listing: Listing) -> Select[An
     if listing.last is not None:
         conditions.append(of.c.id <= listing.last)
     if listing.states is not None:
-        conditions.append(of.c.state.in_([_literal(state) for state in sorted(listing.states)]))
+        states = [bindparam(f"state_{state}", state) for state in listing.states or {_NO_STATE}]
+        conditions.append(of.c.state.in_(states))
     if listing.unretried:
         conditions.append(of.c.retried.is_(None))
     if listing.name is not None:
         query = query.select_from(of.join(SPECS, SPECS.c.digest == of.c.spec))
         conditions.append(SPECS.c.name == listing.name)
     return query.where(*conditions)
-
-
-def _literal(state: int) -> ColumnElement[int]:
-    return bindparam(f"state_{state}", state)

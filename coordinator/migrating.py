@@ -39,8 +39,7 @@ def migrate(connection: sqlite3.Connection) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     try:
         _upgrade(connection, version)
-        if connection.in_transaction:
-            connection.execute("COMMIT")
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -73,19 +72,16 @@ def _upgrade(connection: sqlite3.Connection, version: str | None) -> None:
             f"this store has the schema {version}, and this ampacity knows {VERSION} and older "
             "ones: a newer ampacity has written it; upgrade this one, or use a backup from before"
         )
-    # the transaction was begun over the driver's own connection, and holds all of the versions
+    # the connection ends no transaction but by our own statements: all the versions are in one
     engine = create_engine(
         "sqlite://",
         creator=lambda: connection,
         poolclass=StaticPool,
-        isolation_level="AUTOCOMMIT",
         pool_reset_on_return=None,
-        skip_autocommit_rollback=True,
     )
     try:
         with engine.connect() as upgraded:
             settings.attributes["connection"] = upgraded
             command.upgrade(settings, "head")
-            upgraded.commit()
     except DBAPIError as error:
         raise error.orig or error from None

@@ -62,7 +62,7 @@ class Room(Protocol):
     def reason(self) -> str:
         """Why submissions are to be refused, in a sentence; or nothing."""
 
-    def full(self) -> None:
+    def full(self) -> object:
         """A write has found the disk full."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy.dialects import sqlite
 
-from ..protocol.errors import AmpacityError, StorageFull, StoreRefused
+from ..protocol.errors import StorageFull, StoreRefused
 from .rows import Row
 from .statements import ManyRows, Statement
 from .store import StoreBroken
@@ -44,6 +44,19 @@ RESTORE: Final = (
 
 _UNREADABLE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
+_SENSELESS: Final = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What comes of values that nobody has written."""
+
+
+class _Connection(sqlite3.Connection):
+    """Transactions are begun and ended by statements alone, whatever a library does with it."""
+
+    def commit(self) -> None:
+        """Nothing: Alembic would end the transaction in the middle of its work."""
+
+    def rollback(self) -> None:
+        """Nothing."""
+
 
 class SqliteFile:
     """An open database file."""
@@ -57,8 +70,13 @@ class SqliteFile:
         self.path = path
         with refused_when_opened(path):
             self.connection = sqlite3.connect(
-                path, timeout=0.0, isolation_level=None, cached_statements=PREPARED
+                path,
+                timeout=0.0,
+                isolation_level=None,
+                cached_statements=PREPARED,
+                factory=_Connection,
             )
+            self.connection.text_factory = _text
             try:
                 self._set_up(synchronous)
             except BaseException:
@@ -146,6 +164,8 @@ def refused_when_opened(path: Path) -> Iterator[None]:
         raise StoreRefused(_reason(error, path)) from error
     except OSError as error:
         raise StoreRefused(f"the store {path} cannot be opened: {error}") from error
+    except _SENSELESS as error:
+        raise StoreRefused(f"the store {path} is damaged ({error}): {RESTORE}") from error
 
 
 def _reason(error: sqlite3.Error, path: Path) -> str:
@@ -173,6 +193,8 @@ def broken_when_used() -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("the coordinator cannot store more: its disk is full") from error
         raise StoreBroken(f"the store fails: {error}") from error
+    except UnicodeError as error:  # of a message about damage
+        raise StoreBroken(f"the store is damaged: {error}") from error
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -180,6 +202,6 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def is_ours(error: BaseException) -> bool:
-    """Whether an error is one that a store's users expect."""
-    return isinstance(error, (AmpacityError, StoreBroken))
+def _text(data: bytes) -> str:
+    """Text, damaged text as well, which then does not fit its seal."""
+    return data.decode(errors="surrogateescape")

@@ -138,7 +138,7 @@ def _rest() -> None:
 
 
 def _indexes() -> None:
-    _index("jobs_by_key", "client", "key", where="key IS NOT NULL")
+    _index("jobs_by_key", "client", "key", where='"key" IS NOT NULL')
     _index("jobs_by_place", "group_id", "place", where="group_id IS NOT NULL")
     _index("jobs_owed", "session", "id", where="ended IS NOT NULL AND taken IS NULL")
     _index("jobs_untaken", "ended", where="ended IS NOT NULL AND taken IS NULL")

@@ -14,6 +14,7 @@ from ampacity.coordinator.sqlite import DATABASE, SqliteStore
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.ids import JobId
 from ampacity.protocol.jobs import BlobRef
+from ampacity.protocol.outcomes import Ending, unpack_outcome
 from ampacity.tests.faults.powercut.plan import Seen, State, Step
 from twisted.internet import threads
 
@@ -33,6 +34,7 @@ async def read(reactor: Any, folder: Path, ids: Sequence[int]) -> Reading:
 
     Raises:
         StoreRefused: it cannot be opened.
+        StoreBroken: it cannot be read.
     """
     defer = partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
     store = await SqliteStore.open(reactor, folder / "store", defer)
@@ -46,17 +48,26 @@ async def read(reactor: Any, folder: Path, ids: Sequence[int]) -> Reading:
         jobs: State = {}
         damaged: dict[int, str] = {}
         for number, job in kept.items():
-            why = job.damage or await _damage(blobs, job)
+            end = stored[number]
+            why = job.damage or _damage_of_end(end) or await _damage_of_values(blobs, job)
             if why:
                 damaged[number] = why
             else:
-                jobs[number] = _seen(job, stored[number])
+                jobs[number] = _seen(job, end)
     finally:
         await store.close()
     return Reading(sessions[0].next_sequence - 1 if sessions else 0, jobs, damaged)
 
 
-async def _damage(blobs: BlobFolder, job: KeptJob) -> str:
+def _damage_of_end(stored: Stored | None) -> str:
+    """No job of a plan crashes: such an end stands for one that cannot be read."""
+    if stored is None or stored.ending is not Ending.CRASHED:
+        return ""
+    evidence = unpack_outcome(stored.body).evidence
+    return "" if evidence is None else evidence.reason
+
+
+async def _damage_of_values(blobs: BlobFolder, job: KeptJob) -> str:
     """Why a value of this job cannot be used."""
     refs = [*job.blobs, job.payload] if isinstance(job.payload, BlobRef) else job.blobs
     for ref in refs:

@@ -33,7 +33,6 @@ from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.ports import Accepted
 from ampacity.tests.faults.powercut.plan import Step, plan, ref_of
 from twisted.internet import task, threads
-from twisted.internet.defer import gatherResults
 
 REOPEN = 90
 """After so many commits the store is closed and opened again."""
@@ -109,7 +108,8 @@ async def drive(
     records = Records()
     try:
         for step in plan(int(seed), int(steps)):
-            await gatherResults([blobs.write(ref_of(v), 0, v) for v in step.values], True)
+            for value in step.values:
+                await blobs.write(ref_of(value), 0, value)
             await store.commit(records.writes(step))
             say(str(step.number))
             if step.number % REOPEN == 0:

@@ -16,7 +16,7 @@ from ampacity.coordinator.transitions import FAILED, QUEUED, RUNNING, SUCCEEDED
 from ampacity.protocol.jobs import BlobRef
 
 _SIZES = (0, 10, 500, 3000, 9000)
-_VALUE_SIZES = (600, 40_000, 300_000)
+_VALUE_SIZES = (600, 40_000, 130_000)
 _AT_ONCE = 40
 """Unfinished jobs, about."""
 _KEPT = 60

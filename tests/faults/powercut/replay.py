@@ -235,12 +235,13 @@ def cuts(lines: Sequence[str], root: str, seeds: Iterable[int]) -> Iterator[Cut]
 
     In the order of their moments; the same seed gives the same cut of the same trace.
     """
-    steps = count_steps(lines, root)
+    traced = list(calls(lines))
+    steps = _count(traced, root)
     by_step: dict[int, list[int]] = {}
     for seed in seeds:
         by_step.setdefault(Random(seed).randrange(steps), []).append(seed)
     replay, step = Replay(root), 0
-    for phase, call in calls(lines):
+    for phase, call in traced:
         if not replay.take(phase, call):
             continue
         for seed in by_step.get(step, ()):
@@ -252,8 +253,12 @@ def cuts(lines: Sequence[str], root: str, seeds: Iterable[int]) -> Iterator[Cut]
 
 def count_steps(lines: Iterable[str], root: str) -> int:
     """After how many calls the power can be cut, with a difference."""
+    return _count(calls(lines), root)
+
+
+def _count(traced: Iterable[tuple[Phase, Call]], root: str) -> int:
     replay = Replay(root)
-    return sum(replay.take(phase, call) for phase, call in calls(lines))
+    return sum(replay.take(phase, call) for phase, call in traced)
 
 
 def final(lines: Iterable[str], root: str) -> Tree:

@@ -24,8 +24,8 @@ from twisted.internet import reactor as _reactor
 reactor: Any = _reactor
 
 SEED = int(os.environ.get("POWERCUT_SEED", "1"))
-CUTS = int(os.environ.get("POWERCUT_CUTS", "120"))
-STEPS = 240
+CUTS = int(os.environ.get("POWERCUT_CUTS", "60"))
+STEPS = 200
 
 
 async def losses(
