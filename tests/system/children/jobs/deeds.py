@@ -58,6 +58,12 @@ def grow(marks, megabytes, group=None):
     time.sleep(60)
 
 
+def print_apart(times):
+    for _ in range(times):
+        print("a line", flush=True)
+        time.sleep(0.05)
+
+
 def last_words(code):
     print("to nobody", flush=True)
     print("goodbye", file=sys.stderr, flush=True)
