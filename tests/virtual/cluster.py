@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random as system_random
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -175,7 +176,9 @@ class Cluster:
             try:
                 self.coordinator.driver.scheduler.check_invariants()
             except AssertionError as e:
-                self.history.wrong.append(f"the scheduler's books: {e!r:.500}")
+                place = traceback.extract_tb(e.__traceback__)[-1]
+                where = f"{Path(place.filename).name}:{place.lineno} {place.line}"
+                self.history.look(f"the scheduler's books, {where}: {e!s:.500}")
 
     def _unfinished(self) -> bool:
         return (
@@ -270,8 +273,6 @@ def run_seed(seed: int, folder: Path) -> Account:
         with _determined(seed), _small() if made.small else nullcontext():
             cluster.run()
     except Exception as e:  # a mistake inside, or in here
-        import traceback
-
         history.wrong.append(f"raised: {e!r}")
         history.trace.append(traceback.format_exc())
     finally:

@@ -117,6 +117,7 @@ class OnDisk(InMemory):
         counts, there = list(driver.scheduler.state.counts), list(rows.remembered().counts)
         if counts != there:
             wrong.append(f"the coordinator counts {counts}, on the disk are {there}")
-        if len(rows.workers) != len(driver.workers):
-            wrong.append(f"workers on the disk {list(rows.workers)}, known {list(driver.workers)}")
+        known = driver.scheduler.state.workers
+        if rows.workers.keys() != known.keys():
+            wrong.append(f"workers on the disk {list(rows.workers)}, known {list(known)}")
         return wrong
