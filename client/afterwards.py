@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from ..protocol.errors import NoSuchJob, Refused
+from ..protocol.errors import NoSuchGroup, NoSuchJob, Refused
 from ..protocol.ids import GroupId, JobId, each_id, parse_group
 from .asking import IDS, PAGE, ask
 
@@ -129,9 +130,10 @@ async def _forget_group(session: Session, group: GroupId) -> int:
     count = 0
     async for batch in _places_of(session, group):
         count += await _forget(session, batch)
-    async for page in _jobs_of(session, group, None):  # those that were run again as others
-        ended = [JobId(one["id"]) for one in page["jobs"] if one["state"] not in _UNDER_WAY]
-        count += await _forget(session, ended) if ended else 0
+    with contextlib.suppress(NoSuchGroup):  # it is gone with the last of its jobs
+        async for page in _jobs_of(session, group, None):  # those that were run again as others
+            ended = [JobId(one["id"]) for one in page["jobs"] if one["state"] not in _UNDER_WAY]
+            count += await _forget(session, ended) if ended else 0
     return count
 
 

@@ -33,6 +33,10 @@ class Pressure:
         """That frame is on its way."""
         self._asked = True
 
+    def not_asked(self) -> None:
+        """It has to be sent once more before it gets its answer."""
+        self._asked = False
+
     def refused(self) -> None:
         """No room: the next one is tried later, and still later if there is none then."""
         if self.full and not self._asked:

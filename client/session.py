@@ -213,6 +213,7 @@ class Session:
         def stored(_: Any) -> None:
             if coordinator is self._coordinator:
                 self._stored.update(ref.digest for ref in refs)
+                self._pressure.not_asked()
 
         def ended(_: Any) -> None:
             if coordinator is self._coordinator:
@@ -232,6 +233,7 @@ class Session:
         if accepted.missing:
             self._stored.difference_update(accepted.missing)
             self._frames.again(frame)
+            self._pressure.not_asked()
         else:
             self._accept(accepted, frame)
             if self._pressure.over():

@@ -22,6 +22,8 @@ from ampacity import (
     NoSuchJob,
     Pool,
     PoolClosed,
+    QueueFull,
+    StorageFull,
 )
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
@@ -44,7 +46,7 @@ class Coordinator:
     """``ampacity coordinator`` in a process of its own, with slots."""
 
     folder: Path
-    options: tuple[str, ...] = ()
+    environment: dict[str, str] = attrs.field(factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,9 +55,12 @@ class Coordinator:
 
     def start(self) -> None:
         words = [COMMAND, "coordinator", "--slots", "2", "--state", str(self.folder / "state")]
-        words += ["--access", str(self.folder / "access"), *self.options]
+        words += ["--access", str(self.folder / "access")]
+        around = {**os.environ, **self.environment}
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(
+                words, stdout=log, stderr=log, cwd=self.folder, env=around
+            )
 
     def end(self, number: int) -> None:
         assert self.process is not None
@@ -236,4 +241,50 @@ async def test_stories_and_what_is_done_with_ended_jobs(coordinator: Coordinator
     assert await job.forget() == "forgotten"
     with pytest.raises(NoSuchJob):
         await pool.job(job.id)
+    await pool.close()
+
+
+# -- a coordinator without room -------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_queue_is_waited_out_by_maps(coordinator: Coordinator, tmp_path: Path):
+    coordinator.end(signal.SIGTERM)
+    coordinator.environment["AMPACITY_QUEUE_JOBS"] = "200"
+    coordinator.start()
+    pool = coordinator.pool()
+    file = tmp_path / "runs"
+    results = pool.map(note, [str(file)] * 3000, range(3000), in_flight=3000).result()
+    refused = []
+    while not refused and not results.called:
+        await seconds(0.02)
+        batch = [pool.submit(time.sleep, 0).result() for _ in range(200)]
+        for result in batch:
+            result.addErrback(lambda failure: refused.append(failure))
+    assert await results == [n * 2 for n in range(3000)]
+    assert runs(file) == Counter(range(3000))
+    assert {failure.type for failure in refused} == {QueueFull}
+    await pool.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_results_that_nobody_fetches_leave_no_room(coordinator: Coordinator):
+    coordinator.end(signal.SIGTERM)
+    coordinator.environment["AMPACITY_RETAIN_JOBS"] = "100"
+    coordinator.start()
+    other = coordinator.pool()
+    group = other.map(time.sleep, [0.5] + [0.005] * 149)
+    name = await group.accepted()
+    await group.submitted()
+    await other.close()
+    pool = coordinator.pool()
+    while await pool.jobs(group=name, state="queued") or await pool.jobs(state="running"):
+        await seconds(0.1)
+    await seconds(1.0)
+    with pytest.raises(StorageFull, match="ampacity forget"):
+        await pool.submit(time.sleep, 0)
+    with pytest.raises(StorageFull, match="none was accepted"):
+        await pool.map(time.sleep, [0] * 500)
+    assert await pool.forget(name) == 150
+    assert await pool.map(abs, range(500)) == list(range(500))
     await pool.close()

@@ -117,6 +117,29 @@ def test_a_queue_that_is_full_every_now_and_then(pool, clock, coordinator):
     assert coordinator.next - 1 == 10_000
 
 
+@pytest.mark.parametrize("refuses", ["jobs", "values"])
+def test_a_full_queue_and_values_that_are_not_there(pool, clock, coordinator, refuses):
+    offset = 1
+    put, full = coordinator.put_blob, [True]
+    results = pool.map(lambda n: n + offset, range(500), in_flight=500).result()
+    if refuses == "values":
+        coordinator.put_blob = lambda ref, path: fail(QueueFull()) if full else put(ref, path)
+    else:
+        coordinator.refuses = QueueFull("full")
+    clock.turn(100)
+    wait(clock, 5)
+    assert not results.called
+    assert len(clock.getDelayedCalls()) == 1  # it is waited for, and not in a hurry
+    full.clear()
+    coordinator.refuses = None
+    coordinator.blobs.clear()  # a value may be forgotten meanwhile
+    for _ in range(100):
+        wait(clock, 0.1)
+        clock.turn(20)
+        coordinator.run()
+    assert value(results) == [n + 1 for n in range(500)]
+
+
 def test_a_submission_is_refused_at_once_though_maps_wait(pool, clock, coordinator):
     coordinator.refuses = QueueFull("the queue is full: it takes 100 jobs")
     results = pool.map(math.sqrt, range(5000), in_flight=5000).result()
