@@ -21,15 +21,20 @@ from ampacity.workers import agent as agents
 from twisted.logger import LogEvent, globalLogPublisher
 
 from .faults import Faults
-from .history import History
+from .history import History, Ticket
 from .processes import ClientProcess, CoordinatorProcess, WorkerProcess, name_of
-from .schedule import Plan, plan
+from .schedule import Plan, Wish, plan
 from .stores import InMemory, OnDisk
 from .timeline import START, Machine, Process, Timeline
 from .wire import Network
 
 DRAIN_SECONDS = 400.0
 """Virtual time in which everything has to be over once all faults are healed."""
+
+AUDITED = 8
+"""Outcomes that are read in the end."""
+
+CALLS = 40
 
 STATE_SECONDS = 10.0
 """Agents tell of their load less often than in truth: it costs time, and says nothing here."""
@@ -92,6 +97,7 @@ class Cluster:
         self.workers: dict[Machine, WorkerProcess] = {}
         self.clients: dict[Machine, ClientProcess] = {}
         self.faults = Faults(self)
+        self._unread = 0
 
     # -- lives ------------------------------------------------------------------------------------
 
@@ -145,6 +151,8 @@ class Cluster:
             self.start_client(machine)
         for at, client, numbers in made.submissions:
             after(at, self._submit, self.client_machines[client], numbers)
+        for wish in made.wishes:
+            after(wish.at, self._wish, wish)
         for fault in made.faults:
             after(fault.at, self.faults.strike, fault)
         self._look()
@@ -153,7 +161,10 @@ class Cluster:
         end = self.timeline.now + DRAIN_SECONDS
         while self._unfinished() and self.timeline.now < end:
             self.timeline.run_until(self.timeline.now + 1.0)
-        self.timeline.run_until(self.timeline.now + 2.0)  # acknowledgements
+        self._audit()
+        self.timeline.run_until(
+            self.timeline.now + 5.0
+        )  # acknowledgements, and the audit's answers
         self._check_the_end()
 
     def _submit(self, machine: Machine, numbers: tuple[int, ...]) -> None:
@@ -165,6 +176,11 @@ class Cluster:
             client.submit(scripts[0])
         else:
             client.submit_group(scripts)
+
+    def _wish(self, wish: Wish) -> None:
+        client = self.clients[self.client_machines[wish.client]]
+        if client.process.alive and not client.process.paused:
+            (client.retry if wish.what == "retry" else client.forget)(wish.most)
 
     def _look(self) -> None:
         """Now and then, at the scheduler's own books."""
@@ -197,6 +213,24 @@ class Cluster:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def _audit(self) -> None:
+        """Somebody asks for some of the outcomes: they can be read, and are what was told."""
+        accepted = [t for t in self.history.tickets if t.id is not None and not t.forgotten]
+        for ticket in self.random.sample(accepted, min(AUDITED, len(accepted))):
+            machine = next(m for m in self.client_machines if ticket.client.startswith(m.name))
+            self._unread += 1
+            self.clients[machine].read(ticket, self._has_read)
+
+    def _has_read(self, ticket: Ticket, answer: Any) -> None:
+        self._unread -= 1
+        forgotten = {t.id for t in self.history.tickets if t.forgotten}
+        if ticket.id in forgotten or ticket.error is not None:
+            return
+        if not isinstance(answer, dict):
+            self.history.look(f"job {ticket.id} cannot be read: {answer.value!r}")
+        elif ticket.ending is not None and answer["body"] != ticket.body:
+            self.history.look(f"job {ticket.id} is read as another than it was told")
+
     def _check_the_end(self) -> None:
         wrong = self.history.wrong
         self.check_invariants()
@@ -204,9 +238,8 @@ class Cluster:
         if any(states[:ENDED]):
             left = {STATE_NAMES[n]: states[n] for n in range(ENDED) if states[n]}
             wrong.append(f"jobs are left: {left}")
-        driver = self.coordinator.driver
-        if driver._asks:
-            wrong.append(f"{len(driver._asks)} questions have no answer")
+        if self._unread:
+            wrong.append(f"{self._unread} questions have no answer")
         for client in self.clients.values():
             if client.session._frames or client.session._jobs or client.session._early:
                 wrong.append(f"{client.process.name} keeps something of jobs that are over")
@@ -214,7 +247,24 @@ class Cluster:
             held, uplink = worker.slots.held(), worker.agent._uplink
             if held or uplink.reported():
                 wrong.append(f"{worker.process.name} holds {held or uplink.reported()}")
-        wrong.extend(self.stores.left(driver))
+        wrong.extend(self._left_in_memory())
+        wrong.extend(self.stores.left(self.coordinator.driver))
+
+    def _left_in_memory(self) -> Iterator[str]:
+        """Nothing stays in the coordinator of what is over."""
+        state = self.coordinator.driver.scheduler.state
+        if state.tasks or state.loading:
+            yield f"{len(state.tasks)} tasks go on, {len(state.loading)} wait for the store"
+        if waiting := self.coordinator.driver._asks._waiting:
+            yield f"{len(waiting)} questions of peers have no answer"
+        owed = [n for s in state.sessions.values() if s.connected for n in s.outbox]
+        if owed:
+            yield f"outcomes {owed} are on their way, and do not arrive"
+        if state.durable and state.jobs:
+            yield f"ended jobs {list(state.jobs)} are in memory, and on the disk"
+        calls = self.coordinator.process.getDelayedCalls()
+        if len(calls) > CALLS:
+            yield f"{len(calls)} calls are due in a coordinator that has nothing to do"
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Faults:
             ),
             "pause coordinator": lambda f: self._pause(self._cluster.coordinator.process, f),
             "kill client": lambda f: self._kill(self._client(f), f, off=False),
+            "stop coordinator": self._stop_coordinator,
             "kill coordinator": lambda f: self._kill(self._cluster.desk, f, off=False),
             "power off coordinator": lambda f: self._kill(self._cluster.desk, f, off=True),
             "reset": self._reset,
@@ -142,6 +143,18 @@ class Faults:
             self._cluster.timeline.after(0.1, self._start, machine)
 
         worker.agent.stopService().addCallback(left)
+
+    def _stop_coordinator(self, fault: Fault) -> None:
+        """It stores what has come, and leaves; another one is started later."""
+        coordinator = self._cluster.coordinator
+        process = coordinator.process
+        if process.alive and not process.paused:
+            coordinator.driver.stop().addBoth(lambda _: process.kill())
+            self._begin(fault, process.machine.name, lambda: self._after_stop(process))
+
+    def _after_stop(self, process: Process) -> None:
+        process.kill()
+        self._start(self._cluster.desk)
 
     def _pause(self, process: Process, fault: Fault) -> None:
         if not process.alive:

@@ -61,6 +61,8 @@ class Ticket:
     given_up: bool = False
     """Its submitter is dead."""
     cancelled: bool = False
+    forgotten: bool = False
+    """Somebody has asked to forget the job."""
     told: int = 0
 
     @property

@@ -232,6 +232,41 @@ class ClientProcess:
                 lambda state: self._history.note("was", ticket.script.number, state)
             )
 
+    # -- jobs that have ended ---------------------------------------------------------------------
+
+    def _told(self, most: int) -> list[Ticket]:
+        """Some of its jobs that have ended and that nobody else may be waiting for."""
+        alone = [t for t in self.tickets if t.ending is not None and t.script.key is None]
+        return [t for t in alone if not t.forgotten][:most]
+
+    def retry(self, most: int) -> None:
+        """Run some again, and wait for that."""
+        by_id = {t.id: t.script for t in self._told(most) if t.id is not None}
+        self._history.note("retry", self.process.name, list(by_id))
+
+        def again(ids: dict[int, int]) -> None:
+            for old, new in sorted(ids.items()):
+                self.expect(by_id[JobId(old)], JobId(new))
+
+        asked = self.session.requests.call(lambda c: c.retry(list(by_id)), again=False)
+        asked.addCallbacks(again, lambda _: None)
+
+    def forget(self, most: int) -> None:
+        """Give some up: nobody can read them any more."""
+        jobs = []
+        for ticket in self._told(most):
+            ticket.forgotten = True
+            if ticket.id is not None:
+                jobs.append(ticket.id)
+        self._history.note("forget", self.process.name, jobs)
+        self.session.requests.call(lambda c: c.forget(jobs)).addErrback(lambda _: None)
+
+    def read(self, ticket: Ticket, told: Callable[[Ticket, Any], None]) -> None:
+        """Ask for the outcome of a job, as somebody who comes later would."""
+        details = {"job": ticket.id}
+        asked = self.session.requests.call(lambda c: c.query("result", details))
+        asked.addBoth(lambda answer: told(ticket, answer))
+
     def waits(self) -> bool:
         return not all(ticket.over for ticket in self.tickets)
 

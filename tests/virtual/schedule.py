@@ -25,7 +25,13 @@ FAULTS = {
 }
 """Kinds of faults, with how often each strikes compared to the others."""
 
-DURABLE = {"kill coordinator": 3, "power off coordinator": 1, "full disk": 2, "broken disk": 1}
+DURABLE = {
+    "kill coordinator": 3,
+    "stop coordinator": 2,
+    "power off coordinator": 1,
+    "full disk": 2,
+    "broken disk": 1,
+}
 """Those that only a store on disk survives."""
 
 
@@ -44,6 +50,17 @@ class Fault:
 
 
 @attrs.frozen
+class Wish:
+    """Something that a client asks about jobs of its own that it was told the end of."""
+
+    at: float
+    what: str
+    """``retry`` or ``forget``."""
+    client: int
+    most: int
+
+
+@attrs.frozen
 class Plan:
     """All that a seed decides beforehand."""
 
@@ -56,6 +73,7 @@ class Plan:
     scripts: tuple[Script, ...]
     submissions: tuple[tuple[float, int, tuple[int, ...]], ...]
     """When, which client, which scripts; more than one are a group."""
+    wishes: tuple[Wish, ...]
     commit_seconds: tuple[float, float]
     durable: bool
     """Whether the store is on a disk."""
@@ -80,6 +98,7 @@ def plan(seed: int) -> Plan:
         faults=tuple(_faults(random, kinds, count, seconds)),
         scripts=tuple(scripts),
         submissions=tuple(_submissions(random, scripts, clients, seconds)),
+        wishes=tuple(_wishes(random, clients, seconds)),
         commit_seconds=random.choice(((0.0, 0.0), (0.0005, 0.005), (0.01, 0.2))),
         durable=durable,
         small=random.random() < 0.5,
@@ -112,3 +131,15 @@ def _submissions(
         made.append((random.uniform(0.0, seconds * 0.7), random.randrange(clients), numbers))
         place += size
     return sorted(made)
+
+
+def _wishes(random: Random, clients: int, seconds: float) -> list[Wish]:
+    return [
+        Wish(
+            random.uniform(0.3 * seconds, seconds),
+            random.choice(("retry", "forget")),
+            random.randrange(clients),
+            random.randrange(1, 6),
+        )
+        for _ in range(random.choice((0, 0, 1, 3)))
+    ]
