@@ -225,6 +225,12 @@ class Cluster:
     def clients_done(self) -> bool:
         return all(self.members[name].exit_code == 0 for name in self.clients)
 
+    def see_who_waits(self) -> None:
+        """After the drain: a client that still waits has lost something."""
+        for name in self.clients:
+            if self.members[name].exit_code != 0:
+                self.deaths.append(f"{name} has not seen the end of all its jobs")
+
     @property
     def broken(self) -> bool:
         """Processes end by themselves, again and again: there is nothing to wait for."""

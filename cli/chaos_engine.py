@@ -180,6 +180,7 @@ class Engine:
         until = time.monotonic() + DRAIN + self._wish.seconds / 4
         await self._while(cluster, lambda: time.monotonic() < until)
         self._found = await audit.run(max(until - time.monotonic(), DRAIN / 3))
+        cluster.see_who_waits()
         return faults.missed
 
     async def _until(self, cluster: Cluster, at: float) -> None:

@@ -21,6 +21,8 @@ def lines(result: Result) -> Iterator[str]:
         f"{wish.clients} clients, {result.seconds:.0f} s, seed {wish.seed}"
     )
     yield f"faults       {sum(verdict.faults.values())}: {struck}"
+    if result.missed:
+        yield f"             {result.missed} strikes found nobody to strike"
     for name, why in result.skipped.items():
         yield f"             without {name}: {why}"
     sums = " + ".join(f"{count} {ending}" for ending, count in verdict.endings.items())
