@@ -1,11 +1,20 @@
-"""A small plan, and the history of a run of it in which nothing went wrong."""
+"""Histories that are written by hand, and short chaos runs as processes of their own."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+from ampacity.cli.chaos_check import WRONGS
+from ampacity.cli.chaos_engine import durable
+from ampacity.cli.chaos_ground import missing
 from ampacity.cli.chaos_history import (
     Accepted,
     Cancelling,
@@ -99,3 +108,44 @@ def write() -> Callable[..., Written]:
         return written
 
     return write
+
+
+# -- short runs ------------------------------------------------------------------------------------
+
+SEED = os.environ.get("CHAOS_SEED", "1")
+LONGEST = 150.0
+"""Seconds for one of them."""
+
+Prove = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def prove(tmp_path: Path) -> Prove:
+    """``prove("reset=2,slow", 8)``: run with these faults for 8 s; the account, which is right."""
+
+    def prove(faults: str, seconds: float, jobs: int = 150) -> dict[str, Any]:
+        names = {word.partition("=")[0] for word in faults.split(",")}
+        reasons = [why for name in names if (why := missing(name, durable()))]
+        if len(reasons) == len(names):
+            pytest.skip("; ".join(reasons))
+        words = ["chaos", "--json", "--seed", SEED, "--jobs", str(jobs), "--faults", faults]
+        words += ["--seconds", str(seconds), "--keep", str(tmp_path / "kept")]
+        done = subprocess.run(
+            [sys.executable, "-m", "ampacity.cli.entry", *words],
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        account: dict[str, Any] = json.loads(done.stdout)
+        told = json.dumps(account, indent=1) + done.stderr
+        assert account["wrong"] == dict.fromkeys(WRONGS, 0), told
+        assert account["untidy"] == account["tracebacks"] == [], told
+        assert done.returncode == 0, told
+        assert account["submitted"] == sum(account["endings"].values()), told
+        assert account["submitted"] == jobs or "kill-client" in names, told
+        assert set(account["faults"]) == names - set(account["skipped"]), told
+        return account
+
+    return prove
