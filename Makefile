@@ -8,10 +8,11 @@ INSTALLED := $(VENV)/.installed
 NEWEST_VENV := .venv-newest
 MYPATH := build/mypath
 PYTEST_OPTIONS ?= -n 2 --dist loadfile
+FAULTS ?= kill-worker=2,kill-coordinator=10
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test check bench test-newest test-compose format clean
+.PHONY: demo test check bench faults test-newest test-compose format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m ampacity.examples.demo
@@ -27,6 +28,12 @@ check: $(INSTALLED) $(MYPATH)/ampacity
 
 bench: $(INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks
+
+# 10,000 jobs on 4 workers, while a worker is killed every 2 s and the coordinator every 10 s;
+# about 10 minutes. SEED=7 runs that one again, FAULTS=... strikes with others (docs/faults.md).
+faults: $(INSTALLED)
+	$(BIN)/ampacity chaos --jobs 10000 --workers 4 --seconds 480 --faults $(FAULTS) \
+		$(if $(SEED),--seed $(SEED))
 
 # The newest Python that is found here, if it is newer than the one of `make test`.
 test-newest: $(INSTALLED)
