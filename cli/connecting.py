@@ -77,6 +77,7 @@ class Way:
 
 async def _with_link(reactor: Any, way: Way, main: Main) -> int:
     from twisted.internet import threads
+    from twisted.internet.task import deferLater
 
     from .connection import Link, ToldSession
 
@@ -89,6 +90,8 @@ async def _with_link(reactor: Any, way: Way, main: Main) -> int:
         return await main(reactor, Link(session, way.own))
     finally:
         session.leaving = True
+        # what was delivered in this turn is acknowledged at its end: before we say goodbye
+        await deferLater(reactor, 0)
         await link.close()
         await session.close()
 

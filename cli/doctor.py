@@ -215,7 +215,8 @@ def _read_store(path: Path) -> Check:
 
     from ..coordinator.schema import VERSION
 
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as store:
+    # for reading only, a log that a killed coordinator has left could not be taken into account
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=0)) as store:
         store.execute("PRAGMA locking_mode = EXCLUSIVE")
         damage = [str(row[0]) for row in store.execute("PRAGMA quick_check(3)")]
         if damage != ["ok"]:

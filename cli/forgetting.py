@@ -85,7 +85,7 @@ async def _chosen(
 
 
 async def _summaries(link: Any, selection: Selection) -> AsyncIterator[dict[str, Any]]:
-    """What lists tell of the selected jobs; asking for a job itself would fetch its result."""
+    """What lists tell of the selected jobs."""
     if selection.what in ("last", "failed"):
         async for page in pages(link, [selection]):
             for number in page:
