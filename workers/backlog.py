@@ -151,17 +151,21 @@ class Backlog:
         self._front.extendleft(reversed(list(frame)))
         self._front_bytes += sum(size_of(report) for report, _ in frame)
 
-    def take(self) -> Kept | None:
-        """The first one; None: there is none, or it is still to be read from its file."""
+    def take(self, most: int, most_bytes: int) -> list[Kept]:
+        """The first ones, until there are so many or so many bytes; none, where the first is
+        still to be read from its file."""
         if not self._front:
             self._refill()
-        if not self._front:
-            return None
-        kept = self._front.popleft()
-        self._front_bytes -= size_of(kept[0])
-        if not self._front and self._segments:
+        front, size = self._front, 0
+        taken: list[Kept] = []
+        while front and len(taken) < most and size < most_bytes:
+            kept = front.popleft()
+            size += size_of(kept[0])
+            taken.append(kept)
+        self._front_bytes -= size
+        if not front and self._segments:
             self._refill()
-        return kept
+        return taken
 
     def drop(self, unwanted: Collection[Holding]) -> None:
         """Forget these."""

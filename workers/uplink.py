@@ -10,7 +10,7 @@ Nothing here waits for a connection with a timer: ``Agent`` says when there is o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,7 +27,7 @@ from ..protocol.jobs import Assignment, BlobRef
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome, pack_reports
 from ..protocol.ports import Beginning, Holding
-from .backlog import Backlog, Kept, Recorded, holding_of, size_of
+from .backlog import Backlog, Kept, Recorded, holding_of
 from .outputs import Outputs
 from .room import Room
 from .values import Values
@@ -242,17 +242,14 @@ class Uplink:
         if self._returned:
             returned, self._returned = self._returned[:FRAME_JOBS], self._returned[FRAME_JOBS:]
             return _Frame(returned=tuple(returned))
-        reports = () if self._refused else tuple(self._take_reports())
-        return _Frame(reports=reports) if reports else None
+        reports = [] if self._refused else self._take_reports()
+        return _Frame(reports=tuple(reports)) if reports else None
 
-    def _take_reports(self) -> Iterator[Kept]:
-        count = size = 0
-        most = 1 if self._alone else FRAME_JOBS
-        while count < most and size < FRAME_BYTES and (kept := self._reports.take()) is not None:
-            count += 1
-            size += size_of(kept[0])
-            self._alone = max(self._alone - 1, 0)
-            yield kept
+    def _take_reports(self) -> list[Kept]:
+        taken = self._reports.take(1 if self._alone else FRAME_JOBS, FRAME_BYTES)
+        if self._alone:
+            self._alone -= len(taken)
+        return taken
 
     def _send(self, connection: Connection, frame: _Frame) -> None:
         self._unanswered.append(frame)

@@ -78,14 +78,13 @@ def add(backlog: Backlog, *jobs: int) -> list[Recorded]:
 
 
 def take_all(backlog: Backlog, threads: Threads) -> list[Report]:
-    taken = []
+    taken: list[Report] = []
     while backlog:
-        kept = backlog.take()
-        if kept is None:
+        some = backlog.take(2, 10_000)
+        if not some:
             assert threads.work, "it waits for nothing"
             threads.run()
-        else:
-            taken.append(kept[0])
+        taken += [report for report, _ in some]
     return taken
 
 
@@ -117,8 +116,8 @@ def test_order_and_bytes_survive_the_files(
             next_job += 1
         elif step < 0.7:
             threads.run()
-        elif step < 0.9 and (kept := backlog.take()) is not None:
-            flying.append(kept)
+        elif step < 0.9:
+            flying += backlog.take(random.randrange(1, 5), 2500)
         elif step < 0.95 and flying:
             backlog.put_back(flying)
             flying = []
@@ -197,4 +196,4 @@ def test_a_damaged_file_is_found_out(
 def test_one_report_above_the_bound_is_taken(backlog: Backlog, threads: Threads) -> None:
     kept: Kept = (report(1, size=2 * MEMORY), Recorded(1))
     backlog.add(kept)
-    assert backlog.take() is kept
+    assert backlog.take(9, 9) == [kept]
