@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import click
@@ -30,7 +31,7 @@ def test_what_is_not_set_is_the_coordinators_own(tmp_path: Path) -> None:
 def test_ages_numbers_and_sizes(tmp_path: Path) -> None:
     text = 'retain_age = "2d"\nretain_jobs = 500\nqueue_bytes = "1GiB"\n'
     found = bounds_of(settings(tmp_path, text, AMPACITY_RETAIN_BYTES="10MiB"))
-    expected = {"retain_age": 172800.0, "retain_jobs": 500, "queue_bytes": 1 << 30}
+    expected: dict[str, Any] = {"retain_age": 172800.0, "retain_jobs": 500, "queue_bytes": 1 << 30}
     assert found == attrs.evolve(Bounds(), **expected, retain_bytes=10 << 20)
 
 
