@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from ampacity import JobsFailed
+from ampacity import JobsFailed, NoSuchJob
 from ampacity.blocking import Pool
 from ampacity.protocol.errors import JobCancelled
 
@@ -40,6 +40,7 @@ def use(pool: Any) -> None:
         pool.map(double, [1, -1]).result()
     except JobsFailed as failed:
         assert failed.results == {0: 2}
+    afterwards(pool)
     slow = pool.submit(time.sleep, 60)
     with contextlib.suppress(TimeoutError):
         slow.result(timeout=0.1)
@@ -48,6 +49,34 @@ def use(pool: Any) -> None:
         slow.result()
     except JobCancelled:
         print("cancelled")
+
+
+def afterwards(pool: Any) -> None:
+    """What ended jobs are good for."""
+    job = pool.options(name="tea").submit(double, 3)
+    assert job.result() == 6
+    again = job.retry()
+    assert again.id != job.id
+    assert again.result() == 6
+    assert job.info().retried == again.id
+    assert again.info().state == "succeeded"
+    group = pool.map(double, [1, -1])
+    with contextlib.suppress(JobsFailed):
+        group.result()
+    assert [one.name for one in pool.jobs(name="tea")] == ["tea", "tea"]
+    with contextlib.suppress(JobsFailed):
+        group.retry_failed().result()
+    (once_more,) = pool.retry(pool.group(group.id))
+    with contextlib.suppress(OutOfTea):
+        once_more.result()
+    assert pool.forget([job, group, again.id]) == 6
+    assert job.forget() == "unknown"
+    assert group.accepted() == group.id
+    try:
+        job.info()
+    except NoSuchJob:
+        return
+    raise AssertionError("it was forgotten")
 
 
 def in_threads(pool: Any) -> None:

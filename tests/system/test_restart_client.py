@@ -27,6 +27,7 @@ from ampacity import (
 )
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 reactor: Any = _reactor
 
@@ -124,7 +125,7 @@ async def test_a_program_notices_no_more_than_a_delay(coordinator: Coordinator, 
     results = group.result()
     jobs = [pool.submit(note, str(file), n) for n in range(3000, 3500)]
     for n, job in enumerate(jobs):
-        job.result().addCallback(lambda value, n=n: fired.update([n]) or value)
+        job.result().addCallback(lambda _, n: fired.update([n]), n)
     for _ in range(2):
         await seconds(1.0)
         coordinator.kill()
@@ -145,6 +146,25 @@ async def test_a_program_notices_no_more_than_a_delay(coordinator: Coordinator, 
 
 
 @pytest_twisted.ensureDeferred
+async def test_values_of_any_size_come_through_it(coordinator: Coordinator):
+    pool = coordinator.pool()
+    await pool.ready()
+    salt = b"salt"
+    items = [bytes([n]) * (200_000 if n % 3 else 20) for n in range(120)]
+    results = pool.map(lambda data: salt + data, items, in_flight=60).result()
+    for _ in range(3):
+        await seconds(0.7)
+        coordinator.kill()
+        coordinator.start()
+        await seconds(1.0)
+    assert await results == [salt + item for item in items]
+    folder = pool._engine.session().spool.folder
+    while [path for path in folder.rglob("*") if path.is_file()]:  # nothing stays here
+        await seconds(0.01)
+    await pool.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_waits_for_work_of_another_program_goes_on_waiting(
     coordinator: Coordinator, tmp_path: Path
 ):
@@ -159,13 +179,14 @@ async def test_who_waits_for_work_of_another_program_goes_on_waiting(
     waiting = pool.job(number).result()
     same = pool.options(key="night").submit(note, str(tmp_path / "runs"), 4)
     assert await same.accepted() == number
-    both = [same.result(), pool.group(name).result()]
+    found = pool.group(name).result()
+    mine = same.result()
     await seconds(0.3)
     coordinator.kill()
     coordinator.start()
     assert await waiting == 8
-    assert await both[0] == 8
-    assert await both[1] == [None] * 60
+    assert await mine == 8
+    assert await found == [None] * 60
     coordinator.kill()  # ended, and read: it can be read again, and the key still means it
     coordinator.start()
     assert await pool.job(number) == 8
@@ -240,7 +261,7 @@ async def test_stories_and_what_is_done_with_ended_jobs(coordinator: Coordinator
     assert await pool.forget(group) == 8
     assert await job.forget() == "forgotten"
     with pytest.raises(NoSuchJob):
-        await pool.job(job.id)
+        await pool.job(await job.accepted())
     await pool.close()
 
 
@@ -255,7 +276,7 @@ async def test_a_full_queue_is_waited_out_by_maps(coordinator: Coordinator, tmp_
     pool = coordinator.pool()
     file = tmp_path / "runs"
     results = pool.map(note, [str(file)] * 3000, range(3000), in_flight=3000).result()
-    refused = []
+    refused: list[Failure] = []
     while not refused and not results.called:
         await seconds(0.02)
         batch = [pool.submit(time.sleep, 0).result() for _ in range(200)]
