@@ -37,7 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "workers": ("workers", "List the workers; drain one, reload their children."),
     "top": ("top", "Watch workers, queue and running jobs."),
     "config": ("upkeep", "Show every setting and where it comes from."),
-    "doctor": ("doctor", "Check this installation, the store and the way to the coordinator."),
+    "doctor": ("doctor", "Check installation, store, and the way to the coordinator."),
     "backup": ("backups", "Copy the coordinator's store while it works."),
     "service": ("service", "Install coordinator or worker as a service of systemd."),
     "chaos": ("chaos", "Strike a throw-away cluster with faults; prove that nothing is lost."),
