@@ -115,13 +115,15 @@ class Accounts:
     # -- the end ----------------------------------------------------------------------------------
 
     async def close(self, seconds: float) -> None:
-        """Return when all is told; what nobody takes in this time is told without its output, or
-        not at all."""
+        """Return when all is told. What nobody takes in this time is told without its output; an
+        attempt whose result nobody takes is given back."""
         if self._unheard:
             heard = self._when_heard = Deferred()
             with contextlib.suppress(TimedOut):
                 await heard.addTimeout(seconds, self._reactor)
         for held in list(self._unheard):
             self._heard(held)
-        await self._reporting.when_stored(seconds)
+        not_taken = await self._reporting.when_stored(seconds)
+        if not_taken and self._events is not None:
+            self._events.returned(not_taken)
         self._reporting.flush()

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, maybeDeferred
@@ -13,11 +14,12 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..protocol.errors import CoordinatorLost, Disconnected
+from ..protocol.errors import CoordinatorLost, Disconnected, StorageFull
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome
 from ..protocol.ports import Holding, WorkerEvents
 from .reports import discard
+from .room import Room
 
 Files = Sequence[tuple[BlobRef, Path]]
 
@@ -34,6 +36,8 @@ class Reporting:
         self._sent: dict[int, list[Report]] = {}
         self._fresh: list[Report] = []
         self._storing: dict[int, tuple[Report, Files, Deferred[Any] | None]] = {}
+        self._room = Room(reactor, SystemRandom(), self._store_again)
+        self._refused: set[int] = set()
         self._armed: Any = None
         self._when_stored: Deferred[None] | None = None
 
@@ -59,6 +63,10 @@ class Reporting:
             return
         number = next(self._numbers)
         self._storing[number] = (report, files, None)
+        self._store(number)
+
+    def _store(self, number: int) -> None:
+        report, files, _ = self._storing[number]
         events = self._events
         if events is not None:
             calls = [maybeDeferred(events.store, ref, path) for ref, path in files]
@@ -68,9 +76,15 @@ class Reporting:
                 lambda _: self._stored(number), lambda failure: self._not_stored(number, failure)
             )
 
+    def _store_again(self) -> None:
+        refused, self._refused = self._refused, set()
+        for number in sorted(refused & self._storing.keys()):
+            self._store(number)
+
     def _stored(self, number: int) -> None:
         report, *_ = self._storing.pop(number, (None,))
         if report is not None:
+            self._room.taken()
             self.add(report)
         self._tell_when_stored()
 
@@ -79,6 +93,10 @@ class Reporting:
         first = failure.value
         error = first.subFailure.value if isinstance(first, FirstError) else first
         if isinstance(error, CoordinatorLost | Disconnected | CancelledError):
+            return
+        if isinstance(error, StorageFull):  # the file stays
+            self._refused.add(number)
+            self._room.refused(str(error))
             return
         report, files, _ = self._storing.pop(number, (None, (), None))
         if report is not None:
@@ -111,12 +129,18 @@ class Reporting:
     def _acknowledged(self, number: int) -> None:
         self._sent.pop(number, None)
 
-    async def when_stored(self, seconds: float) -> None:
-        """Returns when no file is left to be stored, or when the time is over."""
+    async def when_stored(self, seconds: float) -> list[Holding]:
+        """Returns when no file is left to be stored, or when the time is over: the attempts whose
+        results nobody has taken, and which are forgotten here."""
         if self._storing:
             stored = self._when_stored = Deferred()
             with contextlib.suppress(TimedOut):
                 await stored.addTimeout(seconds, self._reactor)
+        self._when_stored = None
+        self._room.forget()
+        left = [Holding(report.job, report.attempt) for report, *_ in self._storing.values()]
+        self.drop(set(left).__contains__)
+        return left
 
     def _tell_when_stored(self) -> None:
         stored, self._when_stored = self._when_stored, None
