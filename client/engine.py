@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python import threadable
 from twisted.python.failure import Failure
@@ -57,6 +58,9 @@ class Engine:
         self._failed: Failure | None = None
         self._readers: list[Deferred[None]] = []
         self._closing: Deferred[None] | None = None
+        self._quiet: Deferred[None] | None = None
+        """Fires when the jobs need no more time, or get no more."""
+        self._bounds: list[IDelayedCall] = []
         self._trigger: Any = None
 
     @property
@@ -168,10 +172,15 @@ class Engine:
     # -- closing ----------------------------------------------------------------------------------
 
     def close(self, grace: float | None) -> Deferred[None]:
-        """Take no more jobs; give those that were taken ``grace`` seconds (None: all they need)."""
+        """Take no more jobs; give those that were taken ``grace`` seconds (None: all they need).
+
+        Said again, it gives them no more than that from now on.
+        """
         if self._closing is None:
             self._closing = Deferred()
             Deferred.fromCoroutine(self._close(grace)).addBoth(self._closed)
+        elif self._quiet is not None and grace is not None:
+            self._bounds.append(self.reactor.callLater(grace, _fire, self._quiet))
         waiter: Deferred[None] = Deferred()
         self._closing.addCallback(lambda _: None if waiter.called else waiter.callback(None))
         return waiter
@@ -212,11 +221,17 @@ class Engine:
                 group.submitted().addErrback(lambda _: None)
         elif local:
             return
-        quiet = session.when_quiet(results=local)
+        quiet = self._quiet = session.when_quiet(results=local)
         seconds = grace if local or grace is None else max(grace, FLUSH_SECONDS)
         if seconds is not None:
-            quiet.addTimeout(seconds, self.reactor, onTimeoutCancel=lambda _, __: None)
-        await quiet
+            self._bounds.append(self.reactor.callLater(seconds, _fire, quiet))
+        try:
+            await quiet
+        finally:
+            self._quiet = None
+            for bound in self._bounds:
+                if bound.active():
+                    bound.cancel()
 
     def _why(self) -> Exception:
         if self._link is None or self._link.local:
@@ -227,3 +242,8 @@ class Engine:
         if self._link is None or self._link.local:
             return self._why()
         return PoolClosed("the pool was closed before the coordinator had said that it has the job")
+
+
+def _fire(waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)

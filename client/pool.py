@@ -333,7 +333,8 @@ class Pool(Service):
 
         Jobs of a pool on this machine may go on for ``grace`` seconds (None: until they end), and
         are ended then. Those of a coordinator go on without us: this waits until it has accepted
-        them.
+        them, for ``grace`` seconds and 5 at least (None: for as long as it takes). Called again,
+        it waits no longer than the new ``grace``.
         """
         return answer(self._engine.close(grace))
 

@@ -598,6 +598,23 @@ def test_closing_with_grace_waits_for_the_jobs(pool, clock, coordinator):
     value(closed)
 
 
+def test_a_close_may_be_hurried(pool, clock, coordinator):
+    result = pool.submit(math.sqrt, 4).result()
+    clock.turn()
+    closed = pool.close(grace=None)
+    clock.advance(3600)
+    assert pending(closed)
+    also = pool.close(grace=2)
+    clock.advance(1.9)
+    assert pending(closed)
+    clock.advance(0.2)
+    assert value(closed) is None
+    assert value(also) is None
+    with pytest.raises(JobCancelled):
+        value(result)
+    assert clock.getDelayedCalls() == []
+
+
 def test_grace_ends(pool, clock):
     pool.submit(math.sqrt, 4)
     clock.turn()
