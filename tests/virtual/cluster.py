@@ -6,7 +6,7 @@ import os
 import random as system_random
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ import attrs
 from ampacity.coordinator import cancelling, deliveries, greeting, leases, queues
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.transitions import ENDED, STATE_NAMES
-from ampacity.protocol import dialing
+from ampacity.protocol import dialing, limits
 from ampacity.workers import agent as agents
 from twisted.logger import LogEvent, globalLogPublisher
 
@@ -30,6 +30,9 @@ from .wire import Network
 
 DRAIN_SECONDS = 400.0
 """Virtual time in which everything has to be over once all faults are healed."""
+
+IMPATIENT = Settings(lease=2.0, recall=0.5, session_grace=3.0, recovery=5.0)
+"""Faults cost more with these, in the same time."""
 
 AUDITED = 8
 """Outcomes that are read in the end."""
@@ -84,7 +87,7 @@ class Cluster:
         self.timeline = Timeline()
         self.history = History(self.timeline)
         self.network = Network(self.timeline, Random(f"wire {seed}"))
-        self.settings = Settings()
+        self.settings = IMPATIENT if made.impatient else Settings()
         self.stores = stores
         self.history.at_acceptance, self.history.at_outcome = stores.accepted, stores.told
         self._folder = folder
@@ -283,15 +286,19 @@ def _determined(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _small() -> Iterator[None]:
-    """Bounds that a short run meets, where jobs become cold and lists are cut in slices."""
+def _patched(constants: list[tuple[Any, str, float]]) -> Iterator[None]:
     with ExitStack() as patches:
-        for module, name, value in _SMALL:
+        for module, name, value in constants:
             patches.enter_context(mock.patch.object(module, name, value))
         yield
 
 
-_SMALL: list[tuple[Any, str, int]] = [
+_IMPATIENT: list[tuple[Any, str, float]] = [
+    (limits, "PING_INTERVAL", 1.0),
+    (limits, "PING_DEADLINE", 3.0),
+]
+
+_SMALL: list[tuple[Any, str, float]] = [
     (queues, "HOT", 4),
     (queues, "SHORT", 2),
     (queues, "PAGE", 3),
@@ -302,6 +309,7 @@ _SMALL: list[tuple[Any, str, int]] = [
     (cancelling, "SLICE", 3),
     (leases, "SLICE", 3),
 ]
+"""Bounds that a short run meets, where jobs become cold and lists are cut in slices."""
 
 
 def run_seed(seed: int, folder: Path) -> Account:
@@ -320,7 +328,8 @@ def run_seed(seed: int, folder: Path) -> Account:
 
     globalLogPublisher.addObserver(logged)
     try:
-        with _determined(seed), _small() if made.small else nullcontext():
+        patches = _SMALL * made.small + _IMPATIENT * made.impatient
+        with _determined(seed), _patched(patches):
             cluster.run()
     except Exception as e:  # a mistake inside, or in here
         history.wrong.append(f"raised: {e!r}")

@@ -11,6 +11,9 @@ from .timeline import Machine, Process
 if TYPE_CHECKING:
     from .cluster import Cluster
 
+SEVERAL_RESETS = 15.0
+"""Seconds within which a second reset may add to the waits after the first."""
+
 Strike = Callable[[Fault], None]
 
 
@@ -19,6 +22,7 @@ class Faults:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._resets: dict[Machine, float] = {}
         self._lasting: dict[tuple[str, str], Callable[[], None]] = {}
         self._strikes: dict[str, Strike] = {
             "kill worker": lambda f: self._kill(self._worker(f), f, off=False),
@@ -168,7 +172,10 @@ class Faults:
         machine = self._peer(fault)
         cluster = self._cluster
         cut = cluster.network.reset(machine, cluster.desk)
-        cluster.history.trouble(machine.name)
+        now, before = cluster.timeline.now, self._resets.get(machine, 0.0)
+        self._resets[machine] = now
+        if now - before < SEVERAL_RESETS:  # one alone costs nothing: there is a lease
+            cluster.history.trouble(machine.name)
         cluster.history.note("FAULT", fault.kind, machine.name, f"{cut} connections")
 
     def _silence(self, fault: Fault) -> None:

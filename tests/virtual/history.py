@@ -96,6 +96,8 @@ class History:
     executions: dict[JobId, list[Execution]] = attrs.field(factory=lambda: defaultdict(list))
     troubles: list[tuple[float, float, str]] = attrs.field(factory=list)
     """Faults: from when to when, and whom they concern; ``*``: everybody."""
+    retried: set[int] = attrs.field(factory=set)
+    """Scripts that somebody has asked to be run again, whether the answer came or not."""
     wrong: list[str] = attrs.field(factory=list)
     at_acceptance: Callable[[Ticket], str] = lambda ticket: ""
     at_outcome: Callable[[Ticket], str] = lambda ticket: ""
@@ -143,7 +145,16 @@ class History:
             wrong.extend(self._of_ticket(ticket))
         for job, executions in self.executions.items():
             wrong.extend(self._of_job(job, executions, max_losses))
-        return [*wrong, *self._of_keys()]
+        return [*wrong, *self._of_keys(), *self._unexpected()]
+
+    def _unexpected(self) -> Iterable[str]:
+        """Jobs that nobody was told the id of: only the dead, who had no time to hear it."""
+        known = {ticket.id for ticket in self.tickets}
+        unheard = {t.script.number for t in self.tickets if t.id is None}
+        for job, executions in self.executions.items():
+            number = executions[0].script.number
+            if job not in known and number not in unheard | self.retried:
+                yield f"job {job} runs script {number}, and nobody has submitted it as that"
 
     def _of_ticket(self, ticket: Ticket) -> Iterable[str]:
         name = f"script {ticket.script.number} of {ticket.client} (job {ticket.id})"

@@ -243,6 +243,7 @@ class ClientProcess:
         """Run some again, and wait for that."""
         by_id = {t.id: t.script for t in self._told(most) if t.id is not None}
         self._history.note("retry", self.process.name, list(by_id))
+        self._history.retried.update(script.number for script in by_id.values())
 
         def again(ids: dict[int, int]) -> None:
             for old, new in sorted(ids.items()):

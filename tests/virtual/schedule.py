@@ -79,6 +79,8 @@ class Plan:
     """Whether the store is on a disk."""
     small: bool
     """Whether little of a queue is held in memory, and long lists are cut in short slices."""
+    impatient: bool
+    """Whether silence is noticed and leases are over after a few seconds."""
 
 
 def plan(seed: int) -> Plan:
@@ -102,6 +104,7 @@ def plan(seed: int) -> Plan:
         commit_seconds=random.choice(((0.0, 0.0), (0.0005, 0.005), (0.01, 0.2))),
         durable=durable,
         small=random.random() < 0.5,
+        impatient=random.random() < 0.5,
     )
 
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ SLICE = 25
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, SLICE))
-def test_nothing_is_lost(first: int, tmp_path: Path) -> None:
+def test_nothing_is_lost(first: int, tmp_path: Path, logged_errors: Callable[..., object]) -> None:
     accounts = [run_seed(seed, tmp_path) for seed in range(first, min(first + SLICE, SEEDS))]
     failed = [account.told() for account in accounts if account.wrong]
+    logged_errors()  # those of full and broken disks; any other is among the failures
     assert not failed, "\n" + "\n".join(failed)
 
 
@@ -31,7 +33,9 @@ def digest(folder: Path, seeds: range) -> str:
     return hashlib.sha256(b"\0".join(traces)).hexdigest()
 
 
-def test_a_seed_is_the_same_run_again_and_in_another_process(tmp_path: Path) -> None:
+def test_a_seed_is_the_same_run_again_and_in_another_process(
+    tmp_path: Path, logged_errors: Callable[..., object]
+) -> None:
     seeds = range(1, 6)
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); "
@@ -47,9 +51,10 @@ def test_a_seed_is_the_same_run_again_and_in_another_process(tmp_path: Path) -> 
         timeout=60,
     )
     assert digest(tmp_path, seeds) == digest(tmp_path, seeds) == there.stdout.strip()
+    logged_errors()
 
 
-def test_faults_are_felt(tmp_path: Path) -> None:
+def test_faults_are_felt(tmp_path: Path, logged_errors: Callable[..., object]) -> None:
     """The seeds are worth their time: attempts are lost, outcomes are late, jobs run again."""
     ends: set[str] = set()
     again = faults = 0
@@ -59,6 +64,7 @@ def test_faults_are_felt(tmp_path: Path) -> None:
             ends.update(execution.how for execution in executions)
             again += len(executions) > 1
         faults += sum("FAULT" in line for line in history.trace)
+    logged_errors()
     assert {"succeeded", "failed", "lost", "killed", "cancelled", "timed out"} <= ends
     assert again > 20
     assert faults > 80
