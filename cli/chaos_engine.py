@@ -25,7 +25,7 @@ from .chaos_check import Verdict, check
 from .chaos_cluster import Cluster, Shape
 from .chaos_faults import Faults
 from .chaos_ground import Ground, clock_library, missing
-from .chaos_jobs import FLAKY
+from .chaos_jobs import FLAKY, NOTES
 from .chaos_schedule import Fault, make_schedule
 from .settings import BY_KEY
 
@@ -35,6 +35,8 @@ Tell = Callable[[str], None]
 TELL_SECONDS = 5.0
 DRAIN = 90.0
 """Seconds that the drain may take, beside a part of the run."""
+FIRST_WORK = 30.0
+"""Seconds for which the storm waits for the first execution."""
 _TICK = 0.2
 
 
@@ -104,6 +106,7 @@ class Engine:
         self._struck: list[history.Struck] = []
         self._found: list[history.Found] = []
         self._told = 0.0
+        self._began = 0.0
 
     async def run(self) -> Result:
         """The result, or whatever kept the cluster from starting."""
@@ -166,6 +169,7 @@ class Engine:
 
     async def _storm(self, cluster: Cluster) -> int:
         """Strike, lift everything, drain, and ask the coordinator; strikes that found nobody."""
+        await self._first_work(cluster)
         faults = Faults(cluster, self._ground, self._struck.append)
         strikes = make_schedule(self._wish.seed, self._wish.seconds, self._chosen)
         for strike in strikes:
@@ -183,8 +187,15 @@ class Engine:
         cluster.see_who_waits()
         return faults.missed
 
+    async def _first_work(self, cluster: Cluster) -> None:
+        """The storm begins when there is something to be struck."""
+        notes = Path(cluster.brief.folder, NOTES)
+        until = time.monotonic() + FIRST_WORK
+        await self._while(cluster, lambda: time.monotonic() < until and not notes.exists())
+        self._began = time.monotonic()
+
     async def _until(self, cluster: Cluster, at: float) -> None:
-        await self._while(cluster, lambda: time.monotonic() < cluster.brief.began + at)
+        await self._while(cluster, lambda: time.monotonic() < self._began + at)
 
     async def _while(self, cluster: Cluster, more: Callable[[], bool]) -> None:
         """Let time go by, and tell how it goes, until it is over or nothing is left to see."""
@@ -205,7 +216,7 @@ class Engine:
                 counts["accepted"] += data.count(b'["accepted"')
         struck = Counter(one.fault for one in self._struck)
         what = ", ".join(f"{name} {count}" for name, count in sorted(struck.items())) or "nothing"
-        seconds = time.monotonic() - cluster.brief.began
+        seconds = time.monotonic() - (self._began or time.monotonic())
         return f"{seconds:5.0f} s: {counts['ended']} of {self._wish.jobs} ended; struck: {what}"
 
     # -- the end ----------------------------------------------------------------------------------

@@ -10,25 +10,24 @@ from typing import Any
 
 
 def test_workers_and_children_that_are_killed(prove: Any) -> None:
-    account = prove("kill-worker=3,kill-child=1", 9.0)
-    assert account["in_flight"] > 0
+    prove("kill-worker=3,kill-child=1", 7.0)
 
 
 def test_clients_that_are_killed_and_clients_that_stand_still(prove: Any) -> None:
-    prove("kill-client=3,stop-client=4:2", 9.0)
+    prove("kill-client=3,stop-client=4:2", 8.0)
 
 
 def test_a_coordinator_that_is_killed(prove: Any) -> None:
-    account = prove("kill-coordinator=3", 9.0)
+    account = prove("kill-coordinator=3", 7.0)
     assert account["again"] == 0  # its workers kept what they held, and were believed
 
 
 def test_a_coordinator_and_workers_that_are_killed(prove: Any) -> None:
-    prove("kill-coordinator=4,kill-worker=3", 10.0)
+    prove("kill-coordinator=4,kill-worker=3", 8.0)
 
 
 def test_a_coordinator_and_children_that_stand_still(prove: Any) -> None:
-    account = prove("stop-coordinator=5:4,stop-child=3:2", 10.0)
+    account = prove("stop-coordinator=5:4,stop-child=3:2", 9.0)
     assert account["again"] == 0
 
 
@@ -38,4 +37,4 @@ def test_a_worker_that_stands_still_for_longer_than_its_lease(prove: Any) -> Non
 
 def test_an_fsync_of_the_coordinator_that_fails(prove: Any) -> None:
     """With strace, which may need root."""
-    prove("failed-sync=4", 9.0)
+    prove("failed-sync=4", 8.0, tracebacks=True)
