@@ -342,7 +342,9 @@ def _kept(seen: _Seen) -> Iterator[Check]:
     size, free = store.get("bytes"), store.get("free")
     text = f"{store.get('folder')}: {byte_count(size)}, schema {store.get('schema')}"
     text += f", {seen.status.get('unfetched', 0)} results not fetched"
-    if free is not None and free < NO_ROOM:
+    if refusing := seen.status.get("refusing"):
+        yield Check("kept", False, f"{text}; submissions are refused: {refusing}")
+    elif free is not None and free < NO_ROOM:
         todo = "make room on its disk; ampacity forget --fetched gives up what somebody has"
         yield Check("kept", False, f"{text}, {byte_count(free)} free: nothing is accepted", todo)
     else:

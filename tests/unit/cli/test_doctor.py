@@ -53,6 +53,8 @@ def test_what_is_kept() -> None:
     assert "3 results not fetched" in check.text
     (check,) = _kept(seen({"durable": True, "disk": {**store, "free": 1000}}))
     assert (check.good, "forget" in (check.todo or "")) == (False, True)
+    (check,) = _kept(seen({"durable": True, "disk": store, "refusing": "it is full"}))
+    assert (check.good, "refused: it is full" in check.text) == (False, True)
     (check,) = _kept(seen({"durable": False}))
     assert (check.good, "in memory only" in check.text) == (None, True)
     assert list(_kept(seen())) == []
