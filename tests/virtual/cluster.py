@@ -216,6 +216,11 @@ class Cluster:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def _is_settled(self) -> bool:
+        """Whether nothing happens to be on its way to the disk just now."""
+        driver = self.coordinator.driver
+        return driver._commits.settled and not driver.scheduler.state.loading
+
     def _audit(self) -> None:
         """Somebody asks for some of the outcomes: they can be read, and are what was told."""
         accepted = [t for t in self.history.tickets if t.id is not None and not t.forgotten]
