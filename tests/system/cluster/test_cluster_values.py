@@ -102,7 +102,7 @@ async def test_the_coordinator_answers_while_a_large_value_passes(cluster: Any) 
 
 def make_later(folder: str, size: int) -> bytes:
     Path(folder, "begun").touch()
-    time.sleep(1)
+    time.sleep(0.3)
     return bytes(size)
 
 
