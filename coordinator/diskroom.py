@@ -113,12 +113,15 @@ class DiskRoom:
             "cannot see how much room there is in {folder}", failure, folder=self._folder
         )
 
-    def full(self) -> None:
-        """A write has failed for want of room: the ballast is given up, in a moment."""
+    def full(self) -> Deferred[bool]:
+        """A write has failed for want of room: give up the ballast.
+
+        Fires with whether there was one: then the same write may succeed now.
+        """
         if not self.reason:
             self._say(f"the disk of {self._folder} is full")
         freed: Deferred[bool] = self._lock.run(self._defer, self.free_ballast)
-        freed.addErrback(self._not_seen)
+        return freed
 
     def free_ballast(self) -> bool:
         """Blocking, in any thread: remove the ballast; whether there was one."""
