@@ -15,7 +15,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -216,7 +216,11 @@ class SqliteStore:
         """Keep all of these writes or none."""
         if self._broken is not None:
             return fail(self._broken)
-        batch = Gathering(self._rows).of(writes)
+        try:
+            with broken_when_used():
+                batch = Gathering(self._rows).of(writes)
+        except StoreBroken:
+            return fail().addErrback(self._failed)
         written = self._in_thread(self._opened.writer.write, batch)
         return written.addCallbacks(self._committed, self._not_committed)
 
@@ -225,10 +229,13 @@ class SqliteStore:
         if monotonic() - self._looked > USAGE_SECONDS and self._closed is None:
             self._look()
 
-    def _not_committed(self, failure: Failure) -> Failure:
-        if failure.check(StorageFull):
-            self._room.full()
-        return failure
+    def _not_committed(self, failure: Failure) -> Failure | Deferred[Failure]:
+        """Where the disk is full, fail when room was made, if it could be."""
+        if not failure.check(StorageFull):
+            return failure
+        making = maybeDeferred(self._room.full)
+        making.addErrback(lambda f: self._log.failure("making room on the store's disk", f))
+        return making.addCallback(lambda _: failure)
 
     def read(self, question: Question) -> Deferred[Found]:
         """What the scheduler asks for."""
