@@ -9,7 +9,6 @@ from ampacity.protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import Submission
 from ampacity.protocol.outcomes import Report
 from ampacity.protocol.ports import WorkerInfo
-
 from ampacity.tests.properties.account import Key
 
 

@@ -12,14 +12,13 @@ from ampacity.coordinator.transitions import ENDED
 from ampacity.protocol.ids import ClientId, JobId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.outcomes import Ending
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
 from ampacity.tests.properties.account import Key
 from ampacity.tests.properties.peers import Session, Worker
 from ampacity.tests.properties.played_cluster import PlayedCluster
 from ampacity.tests.properties.played_core import small_bounds
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 ENDINGS = [Ending.SUCCEEDED, Ending.FAILED, Ending.LOST, Ending.TIMED_OUT]
 SPECS = [
