@@ -229,13 +229,14 @@ class SqliteStore:
         if monotonic() - self._looked > USAGE_SECONDS and self._closed is None:
             self._look()
 
-    def _not_committed(self, failure: Failure) -> Failure | Deferred[Failure]:
+    def _not_committed(self, failure: Failure) -> Failure | Deferred[None]:
         """Where the disk is full, fail when room was made, if it could be."""
         if not failure.check(StorageFull):
             return failure
         making = maybeDeferred(self._room.full)
         making.addErrback(lambda f: self._log.failure("making room on the store's disk", f))
-        return making.addCallback(lambda _: failure)
+        failed: Deferred[None] = making.addCallback(lambda _: failure)
+        return failed
 
     def read(self, question: Question) -> Deferred[Found]:
         """What the scheduler asks for."""

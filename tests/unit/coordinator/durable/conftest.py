@@ -123,8 +123,9 @@ class Folder:
     opened: list[SqliteStore] = attrs.field(factory=list)
 
     async def open(self, **options: Any) -> SqliteStore:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as installed
 
+        reactor: Any = installed
         defer = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         options.setdefault("synchronous", "NORMAL")
         store = await SqliteStore.open(reactor, self.path, defer, **options)

@@ -34,7 +34,7 @@ from ampacity.coordinator.transitions import (
     SUCCEEDED,
 )
 from ampacity.protocol.errors import StoreRefused
-from ampacity.protocol.ids import Attempt, JobId, SessionId
+from ampacity.protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.outcomes import Ending
 from ampacity.protocol.ports import Accepted
@@ -167,12 +167,12 @@ async def test_waiting_jobs_are_runs_of_what_is_alike(folder: Any, records: Any)
     await store.commit([JobsAdded(jobs)])
     remembered = (await folder.again()).remembered
     assert remembered.queued == [
-        QueuedRun(JobId(1), 3, "c", None, None),
-        QueuedRun(JobId(5), 1, "c", None, None),
-        QueuedRun(JobId(6), 1, "d", None, None),
-        QueuedRun(JobId(7), 3, "d", "3.11", None),
-        QueuedRun(JobId(10), 2, "c", None, 6.0),
-        QueuedRun(JobId(12), 1, "c", None, 7.0),
+        QueuedRun(JobId(1), 3, ClientId("c"), None, None),
+        QueuedRun(JobId(5), 1, ClientId("c"), None, None),
+        QueuedRun(JobId(6), 1, ClientId("d"), None, None),
+        QueuedRun(JobId(7), 3, ClientId("d"), "3.11", None),
+        QueuedRun(JobId(10), 2, ClientId("c"), None, 6.0),
+        QueuedRun(JobId(12), 1, ClientId("c"), None, 7.0),
     ]
     assert remembered.jobs == {"c": 7, "d": 4}
     assert remembered.counts[QUEUED] == 11
@@ -313,7 +313,9 @@ async def test_jobs_are_found_by_their_client_and_key(folder: Any, records: Any)
         records.job(4),
     ]
     await store.commit([JobsAdded(jobs)])
-    found = await store.read(ByKeys("c", ["a", "b", "none", *[f"k{n}" for n in range(200)]]))
+    found = await store.read(
+        ByKeys(ClientId("c"), ["a", "b", "none", *[f"k{n}" for n in range(200)]])
+    )
     assert sorted(found.ids) == [1, 2]
     assert [(job.id, job.key) for job in found.rows] == [(1, "a"), (2, "b")]
 
@@ -385,7 +387,9 @@ async def test_sessions_keep_their_numbers_and_last_answers(folder: Any, records
     session = records.session()
     answers = {
         n: Accepted(
-            ids=((n, 2), (n + 5, 1)), group=None if n % 2 else 4, warning="w" if n == 9 else None
+            ids=((n, 2), (n + 5, 1)),
+            group=None if n % 2 else GroupId(4),
+            warning="w" if n == 9 else None,
         )
         for n in range(1, 200)
     }
