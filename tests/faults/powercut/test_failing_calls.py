@@ -29,25 +29,38 @@ FAULTS = [
 
 
 def moments(call: str) -> list[int]:
-    """The first few calls are those of a new store; later ones are commits and checkpoints."""
+    """The first few calls are those of a new store; later ones are commits and checkpoints.
+
+    They are counted thread by thread, and a store that is opened again has another one.
+    """
     chance = Random(f"{SEED} {call}")
-    most = {"fsync": 24, "fdatasync": 120, "pwrite64": 1500}[call]
+    most = {"fsync": 16, "fdatasync": 90, "pwrite64": 1200}[call]
     return [chance.randrange(most // 4, most) for _ in range(2)]
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize(
-    ("call", "errno", "named", "when"),
-    [(*fault, when) for fault in FAULTS for when in moments(fault[0])],
+    ("call", "errno", "named", "when", "ending"),
+    [
+        (*fault, when, ending)
+        for fault in FAULTS
+        for when, ending in zip(moments(fault[0]), ("", "closing"), strict=True)
+    ],
 )
 async def test_a_call_fails(
-    strace: Callable[..., Any], tmp_path: Path, call: str, errno: str, named: str, when: int
+    strace: Callable[..., Any],
+    tmp_path: Path,
+    call: str,
+    errno: str,
+    named: str,
+    when: int,
+    ending: str,
 ) -> None:
     root = tmp_path / "state"
     root.mkdir()
     fault = f"inject={call}:error={errno}:when={when}"
     options = ["-o", "/dev/null", "-e", f"trace={call}", "-e", fault]
-    ran = strace(options, root, SEED, STEPS, "FULL")
+    ran = strace(options, root, SEED, STEPS, "FULL", ending)
     assert ran.code == 1, [*ran.said[-3:], ran.errors]
     assert ran.said[-1].startswith(f"{named}: "), ran.said[-1]
     acknowledged = len(ran.said) - 1
