@@ -7,6 +7,7 @@ from typing import Any
 
 from ampacity.coordinator import effects, events
 from ampacity.coordinator.settings import Settings
+from ampacity.coordinator.transitions import ENDED
 from ampacity.protocol.errors import QueueFull, StorageFull
 from ampacity.protocol.ids import ClientId, JobId, WorkerId
 from ampacity.protocol.jobs import Submission
@@ -261,3 +262,39 @@ class PlayedCluster:
         else:
             raise AssertionError("it ticks without end")
         self.now = end
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def finish_all(self) -> None:
+        """With workers that work and clients that listen, everything ends, and is delivered."""
+        self.core.lazy = False
+        self.core.settle(self.at)
+        for session in self.sessions.values():
+            self.open(session)
+        for worker in self.workers.values():
+            if worker.name is None:
+                self.join(worker)
+        for _ in range(400):
+            self.core.settle(self.at)
+            for worker in self.workers.values():
+                self.finish(worker, sorted(worker.holds), Ending.SUCCEEDED, False)
+            for session in self.sessions.values():
+                self.acknowledge(session, sorted(session.owed))
+            self.core.settle(self.at)
+            if not self.account.unfinished and not any(s.owed for s in self.sessions.values()):
+                break
+            self.later(1.0)
+        self.core.settle(self.at)
+        self.core.check_rows()
+        left = self.account.unfinished
+        assert not left, f"jobs that never ended: {left}"
+        assert not sum(self.core.scheduler.state.counts[:ENDED])
+        self._check_delivered()
+
+    def _check_delivered(self) -> None:
+        """Each session that is still the same has what was its own, unless that was given up."""
+        accepted, forgotten = self.account.accepted, self.account.forgotten
+        for session in self.sessions.values():
+            own = {job for job, owner in accepted.items() if owner == session.id}
+            missing = own - session.got.keys() - forgotten
+            assert not missing, f"never delivered to {session.name}: {missing}"

@@ -8,26 +8,16 @@ from typing import Any
 import pytest
 from ampacity.coordinator import events
 from ampacity.coordinator.settings import Settings
-from ampacity.coordinator.transitions import ENDED
 from ampacity.protocol.ids import ClientId, JobId
-from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.outcomes import Ending
 from ampacity.tests.properties.account import Key
 from ampacity.tests.properties.peers import Session, Worker
 from ampacity.tests.properties.played_cluster import PlayedCluster
 from ampacity.tests.properties.played_core import small_bounds
+from ampacity.tests.properties.random_walk import ENDINGS, SPECS
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-ENDINGS = [Ending.SUCCEEDED, Ending.FAILED, Ending.LOST, Ending.TIMED_OUT]
-SPECS = [
-    pack_spec(JobSpec(kind="import", target="m:f")),
-    pack_spec(JobSpec(kind="value", target="g", python="3.12")),
-    pack_spec(JobSpec(kind="import", target="m:h", deadline=7.0)),
-    pack_spec(JobSpec(kind="import", target="m:i", orphans="cancel", max_losses=0)),
-    pack_spec(JobSpec(kind="import", target="m:r", retries=2, backoff=0.5)),
-]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -158,7 +148,7 @@ class Cluster(RuleBasedStateMachine):
         self.cluster.begin(worker, self.keys(data, worker))
 
     @precondition(lambda self: self.busy())
-    @rule(data=st.data(), ending=st.sampled_from(ENDINGS), again=st.booleans())
+    @rule(data=st.data(), ending=st.sampled_from(sorted(set(ENDINGS))), again=st.booleans())
     def finish(self, data: Any, ending: Ending, again: bool) -> None:
         worker = data.draw(st.sampled_from(self.busy()))
         self.cluster.finish(worker, self.keys(data, worker), ending, again)
@@ -188,9 +178,9 @@ class Cluster(RuleBasedStateMachine):
     def read_next(self) -> None:
         self.core.read_next()
 
-    @rule()
-    def answer(self) -> None:
-        self.core.answer(self.cluster.at)
+    @rule(fails=st.sampled_from([False, False, False, True]))
+    def answer(self, fails: bool) -> None:
+        self.core.answer(self.cluster.at, fails and self.durable)
 
     @rule()
     def settle(self) -> None:
@@ -213,38 +203,7 @@ class Cluster(RuleBasedStateMachine):
         self.core.check_rows()
 
     def teardown(self) -> None:
-        """With workers that work and clients that listen, everything ends, and is delivered."""
-        cluster, account = self.cluster, self.cluster.account
-        self.core.lazy = False
-        self.core.settle(cluster.at)
-        for session in cluster.sessions.values():
-            cluster.open(session)
-        for worker in cluster.workers.values():
-            if worker.name is None:
-                cluster.join(worker)
-        for _ in range(300):
-            self.core.settle(cluster.at)
-            for worker in cluster.workers.values():
-                cluster.finish(worker, sorted(worker.holds), Ending.SUCCEEDED, False)
-            for session in cluster.sessions.values():
-                cluster.acknowledge(session, sorted(session.owed))
-            self.core.settle(cluster.at)
-            if not account.unfinished and not any(s.owed for s in cluster.sessions.values()):
-                break
-            cluster.later(1.0)
-        self.core.settle(cluster.at)
-        self.core.check_rows()
-        assert not account.unfinished, f"jobs that never ended: {account.unfinished}"
-        assert not sum(self.core.scheduler.state.counts[:ENDED])
-        self.check_delivered()
-
-    def check_delivered(self) -> None:
-        """Each session that is still the same has what was its own, unless that was given up."""
-        account = self.cluster.account
-        for session in self.cluster.sessions.values():
-            own = {job for job, owner in account.accepted.items() if owner == session.id}
-            missing = own - session.got.keys() - account.forgotten
-            assert not missing, f"never delivered to {session.name}: {missing}"
+        self.cluster.finish_all()
 
 
 class DurableCluster(Cluster):
