@@ -44,6 +44,7 @@ from .sqlite_file import (
     broken_when_used,
     refused_when_opened,
 )
+from .sqlite_log import damage
 from .store import StoreBroken
 from .writing import Writer, write_meta
 
@@ -168,7 +169,8 @@ class SqliteStore:
         Fails with ``StoreRefused``, which says why, and what to do.
         """
         pool = ThreadPool(1, 1, "store")
-        pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+        # a process that ends without closing its store is not held up by an idle thread
+        pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes one
         pool.start()
 
         def opened(found: _Opened) -> SqliteStore:
@@ -310,6 +312,8 @@ def _open(folder: Path, synchronous: Synchronous) -> _Opened:
     path = folder / DATABASE
     with refused_when_opened(path):
         make_folder(folder, durable=True)
+        if what := damage(path.with_name(f"{path.name}-wal")):
+            raise StoreRefused(f"the store {path} is damaged, {what}: {RESTORE}")
     return _Opened(path, synchronous)
 
 

@@ -27,6 +27,7 @@ from ampacity.coordinator.transitions import SUCCEEDED
 from ampacity.protocol.ids import ClientId, GroupId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.ports import WorkerInfo
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
 
@@ -140,6 +141,13 @@ class Folder:
     async def close(self) -> None:
         while self.opened:
             await self.opened.pop().close()
+
+    async def turn(self) -> None:
+        """Let the reactor go on for a moment."""
+        from twisted.internet import reactor as installed
+
+        reactor: Any = installed
+        await deferLater(reactor, 0.001)
 
     @property
     def database(self) -> Path:
