@@ -8,15 +8,12 @@ from ..protocol.jobs import JobSpec, pack_spec
 from ..protocol.ports import WorkerInfo
 from .attempts import Attempts
 from .events import Loaded
-from .kept import ByIds, KeptJob
+from .kept import ByIds, ByKeys, KeptJob
 from .placement import Lane
 from .queues import Turns
 from .records import ClientRecord, JobRecord, SpecRecord, WorkerRecord
-from .state import State, Task, Thirst
+from .state import AGAIN, State, Task, Thirst
 from .transitions import ENDED, QUEUED
-
-AGAIN = 1.0
-"""Seconds until the next try, where the store could not be read."""
 
 _UNREADABLE = pack_spec(JobSpec(kind="import", target="(damaged)"))
 
@@ -31,11 +28,18 @@ class Adoption:
     def loaded(self, event: Loaded) -> None:
         """A task has its answer: its jobs are hot for this event."""
         state = self._state
-        task = state.loading.pop(event.task)
-        if event.found is not None:
-            for row in event.found.rows:
-                if row.id not in state.jobs:
-                    self._visit(row)
+        task, question = state.loading.pop(event.task)
+        dropped, state.dropped = state.dropped, set()
+        if event.found is None:
+            state.go_on(task, None)
+            return
+        cold = [row for row in event.found.rows if row.id not in state.jobs]
+        fresh = [row for row in cold if row.id not in dropped]
+        if len(fresh) < len(cold) and isinstance(question, ByIds | ByKeys):
+            state.load(task, question)
+            return
+        for row in fresh:
+            self._visit(row)
         state.go_on(task, event.found)
 
     def _visit(self, row: KeptJob) -> None:

@@ -64,6 +64,7 @@ class Attempts:
                 job.begun_at = event.at.now
                 worker.running[number] = job
                 worker.retracting.discard(number)
+                worker.unlisted.discard(number)
                 state.changed[number] = job
         if stale:
             state.ends.setdefault(worker, []).extend(stale)

@@ -77,6 +77,7 @@ class BoundSession:
         self, driver: Driver, record: SessionRecord, port: ClientPort, outbox: Outbox
     ) -> None:
         self.record = record
+        self.opening = record.openings
         self.port: ClientPort | None = port
         self.outbox = outbox
         self._driver = driver

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ..protocol.ids import JobId
 from .attempts import Attempts
@@ -10,7 +11,7 @@ from .effects import Answer
 from .events import CancelAsked
 from .kept import ByIds, Orphans
 from .records import JobRecord, SessionRecord
-from .state import SLICE, State, Task, sliced
+from .state import AGAIN, SLICE, State, Task, sliced
 from .transitions import DELAYED, ENDED, QUEUED, SENT, STATE_NAMES
 
 
@@ -28,8 +29,9 @@ class Cancelling:
     def _cancel_all(self, event: CancelAsked) -> Task:
         states: dict[int, str] = {}
         for ids in sliced(event.jobs):
-            if cold := self._state.cold(ids):
-                yield ByIds(cold)
+            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
+                self._state.unreadable(event.ask)
+                return
             for number in ids:
                 job = self._state.jobs.get(number)
                 if job is None or job.client.id != event.client:
@@ -48,6 +50,7 @@ class Cancelling:
             self._attempts.end_waiting(job, "unbegun")
         elif job.state == SENT and job.why is None:
             job.why = "unbegun"
+            self._state.changed[job.id] = job
             self._state.tell_retract(job)
 
     def ask(self, job: JobRecord, why: str) -> None:
@@ -57,6 +60,7 @@ class Cancelling:
         elif job.state < ENDED and job.why in (None, "unbegun"):
             job.why = why
             job.note((self._state.at.wall, why, "asked for"))
+            self._state.changed[job.id] = job
             self._state.tell_end(job, why)
 
     def deadlines(self, due: Sequence[JobId]) -> None:
@@ -65,8 +69,9 @@ class Cancelling:
 
     def _time_out(self, due: Sequence[JobId]) -> Task:
         for ids in sliced(due):
-            if cold := self._state.cold(ids):
-                yield ByIds(cold)
+            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
+                for number in cold:
+                    self._state.fall_due(self._state.at.now + AGAIN, number, 1)
             self._ask_all(ids, "deadline")
             if len(due) > SLICE:
                 yield None
@@ -79,7 +84,10 @@ class Cancelling:
         after = JobId(0)
         while session.gone:
             found = yield Orphans(session.id, after, SLICE)
-            if found is None or not session.gone:
+            if found is None:
+                self._state.do_again(partial(self.orphans, session))
+                return
+            if not session.gone:
                 return
             self._ask_all(found.ids, "cancelled")
             if len(found.ids) < SLICE:

@@ -8,6 +8,7 @@ session can take it: until then the session is *behind*.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..protocol.errors import NotAllowed
 from ..protocol.ids import JobId
@@ -54,6 +55,7 @@ class Deliveries:
         else:
             self._let_go(session)
         session.connected, session.gone = True, False
+        session.openings += 1
         if session.due is not None:
             state.wheel.discard(session.due, session)
             session.due = None
@@ -158,16 +160,16 @@ class Deliveries:
         for number in event.jobs:
             if number in session.outbox:
                 del session.outbox[number]
-                self._settle(self._state.jobs[number], taken=True)
+                self._settle(self._state.jobs[number], session)
                 if session.reading is not None:
                     session.reading.add(number)
         if session.behind:
             self._catch_up(session)
 
-    def _settle(self, job: JobRecord, taken: bool = False) -> None:
+    def _settle(self, job: JobRecord, taker: SessionRecord | None = None) -> None:
         """A job is not on its way to a session any more."""
-        if taken:
-            self._retention.take(job)
+        if taker is not None:
+            self._retention.take(job, taker)
         job.owed -= 1
         if not job.owed:
             self._state.cooling.append(job)
@@ -175,7 +177,8 @@ class Deliveries:
     # -- what waits in the store ------------------------------------------------------------------
 
     def _catch_up(self, session: SessionRecord) -> None:
-        if session.behind and session.reading is None and len(session.outbox) <= OUTBOX // 2:
+        idle = session.connected and session.reading is None
+        if session.behind and idle and len(session.outbox) <= OUTBOX // 2:
             session.reading = set()
             self._state.run(self._read(session))
 
@@ -186,12 +189,18 @@ class Deliveries:
         while session.connected and len(session.outbox) < OUTBOX:
             session.reading = set()
             found = yield Backlog(session.id, after, PAGE)
-            if found is None or not session.connected:
+            if found is None:
+                self._state.do_again(partial(self._catch_up, session))
+                break
+            if not session.connected:
                 break
             for number in found.ids:
+                if number in session.outbox or number in session.reading:
+                    continue
                 job = self._state.jobs.get(number)
-                fresh = number not in session.outbox and number not in session.reading
-                if job is not None and fresh and job.state >= ENDED and not job.taken:
+                if job is None:
+                    session.missed = True  # others let go of it since it was read
+                elif job.state >= ENDED and not job.taken:
                     self._promise(session, job)
             if len(found.ids) == PAGE:
                 after = found.ids[-1]
@@ -215,8 +224,9 @@ class Deliveries:
     def _watch_all(self, event: WatchAsked, session: SessionRecord) -> Task:
         unknown = []
         for ids in sliced(event.jobs):
-            if cold := self._state.cold(ids):
-                yield ByIds(cold)
+            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
+                self._state.unreadable(event.ask)
+                return
             for number in ids:
                 job = self._state.jobs.get(number)
                 if job is None or job.client is not session.client:

@@ -266,7 +266,7 @@ class Driver:
 
     def _deliver(self, effect: effects.Deliver) -> None:
         bound = self.sessions.get(effect.session.id)
-        if bound is not None:
+        if bound is not None and bound.opening == effect.opening:
             bound.outbox.add(effect.jobs)
 
     def _flush(self, session: SessionId) -> None:

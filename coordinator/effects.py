@@ -198,6 +198,8 @@ class Deliver(NamedTuple):
 
     session: SessionRecord
     jobs: list[JobId]
+    opening: int
+    """Which of the session's connections they are for: the next one is owed them anew."""
 
 
 class Load(NamedTuple):

@@ -61,8 +61,7 @@ class Intake:
         if session is not None:
             found = yield ByKeys(session.client.id, keys)
             if found is None:
-                refused = Refused("the keys cannot be looked up; the coordinator's log says more")
-                self._state.tells.append(Refuse(event.ask, refused))
+                self._state.unreadable(event.ask)
                 return
         self._submit(event)
 
@@ -275,8 +274,9 @@ class Intake:
     def _retry_all(self, event: RetryAsked) -> Task:
         state, again = self._state, dict[int, int]()
         for ids in sliced(event.jobs):
-            if cold := state.cold(ids):
-                yield ByIds(cold)
+            if (cold := state.cold(ids)) and (yield ByIds(cold)) is None:
+                state.unreadable(event.ask)
+                return
             jobs = []
             for number in ids:
                 job = state.jobs.get(number)

@@ -23,6 +23,8 @@ class Leases:
         self._state = state
         self._placement = placement
         self._attempts = attempts
+        self._parting: set[str] = set()
+        """Names of workers that will not come back, and whose attempts are being given up."""
 
     # -- coming -----------------------------------------------------------------------------------
 
@@ -68,7 +70,7 @@ class Leases:
 
     def _free_name(self, wish: str) -> WorkerId:
         name, number = wish, 1
-        while WorkerId(name) in self._state.workers:
+        while WorkerId(name) in self._state.workers or name in self._parting:
             number += 1
             name = f"{wish}-{number}"
         return WorkerId(name)
@@ -86,7 +88,8 @@ class Leases:
         named = {job for job, _ in held}
         worker.unlisted = {number for number in worker.held if number not in named}
         if worker.unlisted:
-            state.wheel.add(state.at.now + state.settings.recall, Recall(worker))
+            worker.recall = state.at.now + state.settings.recall
+            state.wheel.add(worker.recall, Recall(worker))
         for job in worker.held.values():
             if job.why == "unbegun":
                 state.tell_retract(job)
@@ -118,8 +121,11 @@ class Leases:
             self._lose(worker, f"the worker was lost: no word from it for {lease:g} s or more")
 
     def extend(self, seconds: float) -> None:
-        """Those who are away have that much more time."""
+        """Those who are away, or have just come back, have that much more time."""
         for worker in self._state.workers.values():
+            if worker.unlisted:
+                worker.recall += seconds
+                self._state.wheel.add(worker.recall, Recall(worker))
             if worker.due is not None:
                 self._state.wheel.discard(worker.due, worker)
                 worker.due += seconds
@@ -130,6 +136,7 @@ class Leases:
         if worker.due is not None:
             state.wheel.discard(worker.due, worker)
             worker.due = None
+        self._parting.add(worker.name)
         del state.workers[worker.name]
         del state.incarnations[worker.info.incarnation]
         state.tells.append(Gone(worker))
@@ -142,10 +149,13 @@ class Leases:
                 self._attempts.lose(worker.held[number], evidence)
             if worker.held:
                 yield None
+        self._parting.discard(worker.name)
         self._state.gone.append(worker)
 
     def recalled(self, worker: WorkerRecord) -> None:
         """Attempts that a worker did not name when it came back, and has not reported since."""
+        if self._state.at.now < worker.recall:
+            return  # it has come back once more, or has more time
         evidence = Evidence(
             worker=worker.name,
             host=worker.info.host,

@@ -168,8 +168,11 @@ def _narrowed(query: Select[Any], of: FromClause, listing: Listing) -> Select[An
     if listing.last is not None:
         conditions.append(of.c.id <= listing.last)
     if listing.states is not None:
-        states = [bindparam(f"state_{state}", state) for state in listing.states or {_NO_STATE}]
-        conditions.append(of.c.state.in_(states))
+        states = listing.states or {_NO_STATE}
+        given: list[ColumnElement[int]] = [
+            bindparam(f"state_{state}", state) for state in sorted(states)
+        ]
+        conditions.append(of.c.state.in_(given))
     if listing.unretried:
         conditions.append(of.c.retried.is_(None))
     if listing.name is not None:

@@ -269,8 +269,6 @@ class Questions:
     async def _result(self, client: ClientRecord, details: Details) -> Details:
         job = await self._own_job(client, details.get("job"))
         body = await self._body(job)
-        if job.state >= ENDED and not job.taken:
-            self._driver.handle(Read(self._driver.moment(), [job.id]))
         ending = ending_of(job.state)
         return {
             "state": STATE_NAMES[job.state],
@@ -282,11 +280,14 @@ class Questions:
         }
 
     async def _body(self, job: KeptJob) -> bytes:
+        """The outcome, which somebody has from now on."""
         if job.state < ENDED:
             return b""
         stored = await self._driver.outcome(job.id)
         if stored is None:
             raise NoSuchJob
+        if not job.taken:
+            self._driver.handle(Read(self._driver.moment(), [job.id]))
         return stored.body
 
     # -- groups -----------------------------------------------------------------------------------

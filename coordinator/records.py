@@ -129,6 +129,7 @@ class SessionRecord:
         "id",
         "missed",
         "next_sequence",
+        "openings",
         "outbox",
         "reading",
         "seen",
@@ -139,6 +140,8 @@ class SessionRecord:
         self.id = identity
         self.client = client
         self.connected = True
+        self.openings = 0
+        """How often it was opened, in this reign."""
         self.gone = False
         self.due: float | None = None
         self.next_sequence = 1
@@ -173,6 +176,7 @@ class WorkerRecord:
         "local",
         "lost",
         "name",
+        "recall",
         "retracting",
         "running",
         "since",
@@ -197,6 +201,8 @@ class WorkerRecord:
         self.retracting: set[JobId] = set()
         self.unlisted: set[JobId] = set()
         """Attempts that it did not name when it came back: their reports may be on the way."""
+        self.recall = 0.0
+        """When those are given up, at the earliest."""
         self.work = 0.0
         """Estimated seconds of all that it holds."""
         self.finished = 0

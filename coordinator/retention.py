@@ -16,7 +16,7 @@ from ..protocol.jobs import BlobRef
 from .effects import Answer, GroupForgotten
 from .events import ForgetAsked, Read
 from .kept import ByIds, Oldest
-from .records import GroupRecord, JobRecord
+from .records import GroupRecord, JobRecord, SessionRecord
 from .state import State, Task, sliced
 from .transitions import ENDED, STATE_NAMES
 
@@ -61,9 +61,11 @@ class Retention:
 
     # -- what is kept -----------------------------------------------------------------------------
 
-    def take(self, job: JobRecord) -> None:
-        """Somebody has the job's outcome."""
-        if not job.taken:
+    def take(self, job: JobRecord, taker: SessionRecord | None = None) -> None:
+        """Somebody has the job's outcome: the session that waits for it, or another one where
+        none waits."""
+        owner = None if job.owner is None else self._state.sessions.get(job.owner)
+        if not job.taken and (owner is None or owner is taker):
             job.taken = True
             self.untaken.remove(job)
             self.taken.add(job)
@@ -122,6 +124,8 @@ class Retention:
                     self._rest = self._state.at.now + REST
                     break
                 if not self._forget_old(found.ids):
+                    if self._too_much:
+                        self._rest = self._state.at.now + REST  # those are on their way
                     break
         self._sweeping = False
 
@@ -150,8 +154,9 @@ class Retention:
     def _forget_all(self, event: ForgetAsked) -> Task:
         states: dict[int, str] = {}
         for ids in sliced(event.jobs):
-            if cold := self._state.cold(ids):
-                yield ByIds(cold)
+            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
+                self._state.unreadable(event.ask)
+                return
             for number in ids:
                 job = self._state.jobs.get(number)
                 if job is None or job.client.id != event.client:

@@ -17,7 +17,7 @@ from ..protocol.jobs import BlobRef, JobSpec, Payload
 from ..protocol.outcomes import ENDINGS, Ending, Evidence, Outcome, pack_outcome
 from ..protocol.packing import unpack_list
 from ..protocol.ports import Accepted, WorkerInfo
-from .kept import KeptJob, KeptWorker, Stored, StoryEvent
+from .kept import KeptJob, KeptWorker, Stored
 from .records import GroupRecord, JobRecord, SessionRecord, WorkerRecord
 from .schema import JOBS
 from .transitions import END, STATE_NAMES
@@ -91,27 +91,29 @@ class Rows:
     def changed(self, job: JobRecord) -> Row:
         """The id and the changing half, by ``CHANGING``."""
         attempt, worker = job.attempt, job.worker
-        resume, began, ended = job.resume, job.began, job.ended
-        values = (
-            job.id,
-            job.state,
-            None if attempt is None else attempt[0],
-            None if attempt is None else attempt[1],
-            None if worker is None else worker.name,
-            job.losses,
-            job.failures,
-            job.why,
-            None if resume is None else float(resume),
-            None if began is None else float(began),
-            None if ended is None else float(ended),
-            float(job.seconds),
-            job.kept,
-            job.retried,
-            self._pack(job.blobs) if job.blobs else None,
-            self._pack(job.story) if job.story else None,
+        ended = None if job.ended is None else float(job.ended)
+        course = self._pack(
+            (
+                job.id,
+                job.state,
+                ended,
+                job.kept,
+                job.retried,
+                None if attempt is None else attempt[0],
+                None if attempt is None else attempt[1],
+                None if worker is None else worker.name,
+                job.losses,
+                job.failures,
+                job.why,
+                job.resume,
+                job.began,
+                job.seconds,
+                job.blobs,
+                job.story,
+            )
         )
         taken = job.id if job.taken else None
-        return (job.id, taken, *values[1:], crc32(self._pack(values)))
+        return (job.id, taken, job.state, ended, job.kept, job.retried, course, crc32(course))
 
     # -- jobs: what is read -----------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class Rows:
         """What is wrong with a job's row, by ``ADDED``; nothing, where it is sound."""
         if not self._sound(row[: _TAKEN - 1], row[_TAKEN - 1]):
             return "what was submitted does not fit its checksum"
-        if not self._sound((row[0], *row[_TAKEN + 1 : -1]), row[-1]):
+        if type(row[-2]) is not bytes or crc32(row[-2]) != row[-1]:
             return "its state does not fit its checksum"
         if row[_TAKEN] not in (None, row[0]):
             return "the mark of its delivery is damaged"
@@ -136,6 +138,9 @@ class Rows:
         damage = self.damage(row)
         if damage:
             return _damaged(row, damage)
+        course = msgpack.unpackb(row[-2], unicode_errors="surrogatepass")
+        if course[:5] != [row[0], *row[_TAKEN + 1 : -2]]:
+            return _damaged(row, "what it is found by is not its state")
         if known is None:
             return _damaged(row, "its spec is damaged or missing")
         size, blob = row[9], row[10]
@@ -144,7 +149,7 @@ class Rows:
             payload = body
             if type(body) is not bytes or payload_seal(row[0], body) != body_seal:
                 return _damaged(row, "its payload does not fit its checksum")
-        return _job(row, known, payload)
+        return _job(row, course, known, payload)
 
     # -- the rest: what is written ----------------------------------------------------------------
 
@@ -183,10 +188,10 @@ class Rows:
         return self.sealed(worker.name, packed, int(worker.local), float(worker.since))
 
 
-def _job(row: Row, known: Known, payload: Payload) -> KeptJob:
+def _job(row: Row, course: list[Any], known: Known, payload: Payload) -> KeptJob:
     number, client, session, _, key, group, place, submitted = row[:8]
-    retry_of, _, taken, state, term, attempt, worker, losses, failures = row[12:21]
-    why, resume, began, ended, seconds, kept, retried, blobs, story, _ = row[21:]
+    _, state, ended, kept, retried, term, attempt, worker, losses, failures = course[:10]
+    why, resume, began, seconds, blobs, story = course[10:16]
     deadline = known.spec.deadline
     return KeptJob(
         id=JobId(number),
@@ -209,18 +214,13 @@ def _job(row: Row, known: Known, payload: Payload) -> KeptJob:
         began=began,
         ended=ended,
         seconds=seconds,
-        taken=taken is not None,
-        blobs=() if blobs is None else tuple(BlobRef(*blob) for blob in unpack_list(blobs)),
+        taken=row[_TAKEN] is not None,
+        blobs=tuple(BlobRef(digest, size) for digest, size in blobs),
         kept=kept,
         retried=retried,
-        retry_of=retry_of,
-        story=() if story is None else _story(story),
+        retry_of=row[12],
+        story=tuple((time, what, where) for time, what, where in story),
     )
-
-
-def _story(packed: bytes) -> tuple[StoryEvent, ...]:
-    events = msgpack.unpackb(packed, unicode_errors="surrogatepass")
-    return tuple((time, what, where) for time, what, where in events)
 
 
 def _damaged(row: Row, damage: str) -> KeptJob:
@@ -232,7 +232,6 @@ def _damaged(row: Row, damage: str) -> KeptJob:
 
     state = value("state", int, 0)
     session = value("session", bytes, None)
-    worker = value("worker", str, None)
     group = value("group_id", int, None)
     return KeptJob(
         id=JobId(row[0]),
@@ -246,7 +245,7 @@ def _damaged(row: Row, damage: str) -> KeptJob:
         submitted=value("submitted", float, 0.0),
         state=state if 0 <= state < len(STATE_NAMES) else 0,
         attempt=None,
-        worker=None if worker is None else WorkerId(worker),
+        worker=None,
         losses=0,
         failures=0,
         why=None,

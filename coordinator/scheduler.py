@@ -52,7 +52,7 @@ from .records import SessionRecord, WorkerRecord
 from .restoring import Restoring
 from .retention import Retention
 from .settings import Settings
-from .state import Deadlines, Resumption, State, Task, Thirst
+from .state import Again, Deadlines, Resumption, State, Task, Thirst
 
 _Route = Callable[[Any], None]
 
@@ -109,6 +109,7 @@ class Scheduler:
         """
         state = self.state
         state.at = event.at
+        state.racing = bool(state.loading) and type(event) is not Loaded
         self._routes[type(event)](event)
         self.retention.expire()
         state.flush_writes()
@@ -141,6 +142,8 @@ class Scheduler:
                 self.deliveries.expired(due, self.cancelling.orphans)
             elif isinstance(due, Thirst):
                 self.adoption.fill(due.client, due.python)
+            elif isinstance(due, Again):
+                due.work()
             else:
                 self.leases.recalled(due.worker)
         if overdue:

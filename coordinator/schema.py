@@ -2,11 +2,12 @@
 
 Theory of operation. A job is one row of ``jobs``. Half of it is *fixed* when the job is submitted,
 the other half is *changing*; each half ends with a seal, a checksum of its values, so that an
-update need not read what it leaves alone. What is long, and read seldom, stands apart: inline
-payloads, outcomes, and specs, which many jobs share. Every other row has one seal. A seal covers
-what a row is found by as well, and ``taken`` is its own: nothing, or the job's id once more. The
-order of a table's columns is part of that: where damage makes a value longer or shorter, those
-after it move, and do not fit their seal any more.
+update need not read what it leaves alone. The changing half is one packed value, for every column
+of an update costs; beside it stands once more what jobs are found and counted by. What is long,
+and read seldom, stands apart: inline payloads, outcomes, and specs, which many jobs share. Every
+other row has one seal. A seal covers what a row is found by as well, and ``taken`` is its own:
+nothing, or the job's id once more. The order of a table's columns is part of that: where damage
+makes a value longer or shorter, those after it move, and do not fit their seal any more.
 
 An index costs every job that it holds, so there is one for a question only where looking through
 the jobs in the order of their ids would not do.
@@ -95,20 +96,10 @@ JOBS: Final = Table(
     _seal("fixed_seal"),
     _number("taken", empty=True),
     _number("state"),
-    _number("term", empty=True),
-    _number("number", empty=True),
-    _text("worker", empty=True),
-    _number("losses"),
-    _number("failures"),
-    _text("why", empty=True),
-    _time("resume"),
-    _time("began"),
     _time("ended"),
-    _time("seconds", empty=False),
     _number("kept"),
     _number("retried", empty=True),
-    _bytes("blobs", empty=True),
-    _bytes("story", empty=True),
+    _bytes("course"),  # all that changes, packed: see ``rows``
     _seal("changing_seal"),
 )
 

@@ -15,7 +15,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -44,6 +44,7 @@ from .sqlite_file import (
     broken_when_used,
     refused_when_opened,
 )
+from .sqlite_log import damage
 from .store import StoreBroken
 from .writing import Writer, write_meta
 
@@ -168,7 +169,8 @@ class SqliteStore:
         Fails with ``StoreRefused``, which says why, and what to do.
         """
         pool = ThreadPool(1, 1, "store")
-        pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+        # a process that ends without closing its store is not held up by an idle thread
+        pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes one
         pool.start()
 
         def opened(found: _Opened) -> SqliteStore:
@@ -216,7 +218,11 @@ class SqliteStore:
         """Keep all of these writes or none."""
         if self._broken is not None:
             return fail(self._broken)
-        batch = Gathering(self._rows).of(writes)
+        try:
+            with broken_when_used():
+                batch = Gathering(self._rows).of(writes)
+        except StoreBroken:
+            return fail().addErrback(self._failed)
         written = self._in_thread(self._opened.writer.write, batch)
         return written.addCallbacks(self._committed, self._not_committed)
 
@@ -225,10 +231,14 @@ class SqliteStore:
         if monotonic() - self._looked > USAGE_SECONDS and self._closed is None:
             self._look()
 
-    def _not_committed(self, failure: Failure) -> Failure:
-        if failure.check(StorageFull):
-            self._room.full()
-        return failure
+    def _not_committed(self, failure: Failure) -> Failure | Deferred[None]:
+        """Where the disk is full, fail when room was made, if it could be."""
+        if not failure.check(StorageFull):
+            return failure
+        making = maybeDeferred(self._room.full)
+        making.addErrback(lambda f: self._log.failure("making room on the store's disk", f))
+        failed: Deferred[None] = making.addCallback(lambda _: failure)
+        return failed
 
     def read(self, question: Question) -> Deferred[Found]:
         """What the scheduler asks for."""
@@ -302,6 +312,8 @@ def _open(folder: Path, synchronous: Synchronous) -> _Opened:
     path = folder / DATABASE
     with refused_when_opened(path):
         make_folder(folder, durable=True)
+        if what := damage(path.with_name(f"{path.name}-wal")):
+            raise StoreRefused(f"the store {path} is damaged, {what}: {RESTORE}")
     return _Opened(path, synchronous)
 
 

@@ -193,8 +193,8 @@ def broken_when_used() -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("the coordinator cannot store more: its disk is full") from error
         raise StoreBroken(f"the store fails: {error}") from error
-    except UnicodeError as error:  # of a message about damage
-        raise StoreBroken(f"the store is damaged: {error}") from error
+    except _SENSELESS as error:
+        raise StoreBroken(f"the store cannot keep or read a value: {error}") from error
 
 
 def _code(error: sqlite3.Error) -> int:

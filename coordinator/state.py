@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain
 from math import ceil
 from typing import NamedTuple
 
-from ..protocol.errors import AmpacityError
+from ..protocol.errors import AmpacityError, Refused
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from ..protocol.jobs import BlobRef, unpack_spec
 from ..protocol.ports import Ended, Holding
@@ -24,6 +24,7 @@ from .effects import (
     Load,
     MoreToDo,
     Outcome,
+    Refuse,
     Release,
     Retract,
     WorkerForgotten,
@@ -52,6 +53,9 @@ SLICE = 200
 
 SLICES = 4
 """Slices of long work in one event."""
+
+AGAIN = 1.0
+"""Seconds until the next try, where the store could not be read."""
 
 COSTS = 10_000
 """Functions whose duration is remembered."""
@@ -96,7 +100,13 @@ class Thirst(NamedTuple):
     python: str | None
 
 
-Due = SessionRecord | WorkerRecord | Recall | Deadlines | Resumption | Thirst
+class Again(NamedTuple):
+    """Work that needs the store, which could not be read: when to try again."""
+
+    work: Callable[[], None]
+
+
+Due = SessionRecord | WorkerRecord | Recall | Deadlines | Resumption | Thirst | Again
 
 
 class State:
@@ -141,8 +151,12 @@ class State:
         self.ends: dict[WorkerRecord, list[Ended]] = {}
         self.retracts: dict[WorkerRecord, list[Holding]] = {}
         self.tasks: deque[Task] = deque()
-        self.loading: dict[int, Task] = {}
+        self.loading: dict[int, tuple[Task, Question]] = {}
         """Tasks that wait for the store, by number, in the order of their questions."""
+        self.racing = False
+        """Whether the store may have read, before this event, what it will answer after it."""
+        self.dropped: set[JobId] = set()
+        """Jobs that were let go of since then: what was read of them may be out of date."""
         self.visiting: dict[JobId, JobRecord] = {}
         """Cold jobs that are hot for this event, unless something keeps them."""
         self.cooling: list[JobRecord] = []
@@ -214,19 +228,22 @@ class State:
         if not spec.jobs:
             del self.specs[spec.packed]
         del self.jobs[job.id]
+        if self.racing:
+            self.dropped.add(job.id)
         if job.key is not None and job.client.keys.get(job.key) == job.id:
             del job.client.keys[job.key]
 
-    def cold(self, ids: Iterable[JobId]) -> list[JobId]:
-        """Those of these jobs that the store has to be asked for, if they are known at all."""
-        if not self.durable:
+    def cold(self, ids: Sequence[JobId]) -> list[JobId]:
+        """What to ask the store for before these jobs are looked at: all of them if one is cold,
+        since others may become so before the answer is here."""
+        if not self.durable or all(map(self.jobs.__contains__, ids)):
             return []
-        jobs = self.jobs
-        return [number for number in ids if number not in jobs]
+        return list(ids)
 
     def cool(self) -> None:
         """Let go of the jobs of which nothing is left to be done."""
         if not self.durable:
+            self.cooling.clear()
             return
         visiting, self.visiting = self.visiting, {}
         jobs = self.jobs
@@ -320,9 +337,22 @@ class State:
         if question is None:
             self.tasks.append(task)
             return
+        self.load(task, question)
+
+    def load(self, task: Task, question: Question) -> None:
+        """A task goes on when the store has answered."""
         self._loads += 1
-        self.loading[self._loads] = task
+        self.loading[self._loads] = task, question
         self.tells.append(Load(self._loads, question))
+
+    def do_again(self, work: Callable[[], None]) -> None:
+        """The store could not be read: try once more in a while."""
+        self.wheel.add(self.at.now + AGAIN, Again(work))
+
+    def unreadable(self, ask: int) -> None:
+        """Say that what was asked for cannot be done, since the store could not be read."""
+        text = "jobs cannot be looked up in the store; the coordinator's log says more"
+        self.tells.append(Refuse(ask, Refused(text)))
 
     def proceed(self) -> None:
         """Some slices of the work that is not finished."""
@@ -362,7 +392,9 @@ class State:
         tells.extend(End(worker, ends) for worker, ends in self.ends.items())
         tells.extend(Retract(worker, holdings) for worker, holdings in self.retracts.items())
         tells.extend(
-            Deliver(session, jobs) for session, jobs in self.deliveries.items() if session.connected
+            Deliver(session, jobs, session.openings)
+            for session, jobs in self.deliveries.items()
+            if session.connected
         )
         if self.tasks and not self._announced:
             self._announced = True

@@ -29,8 +29,8 @@ class Reading(NamedTuple):
     """Jobs, outcomes or values of these jobs are damaged, as they say themselves."""
 
 
-async def read(reactor: Any, folder: Path, ids: Sequence[int]) -> Reading:
-    """Open a store, read everything, and close it.
+async def read(reactor: Any, folder: Path, ids: Sequence[int], values: bool = True) -> Reading:
+    """Open a store, read everything, and close it. Without ``values``, those are left alone.
 
     Raises:
         StoreRefused: it cannot be opened.
@@ -49,7 +49,9 @@ async def read(reactor: Any, folder: Path, ids: Sequence[int]) -> Reading:
         damaged: dict[int, str] = {}
         for number, job in kept.items():
             end = stored[number]
-            why = job.damage or _damage_of_end(end) or await _damage_of_values(blobs, job)
+            why = job.damage or _damage_of_end(end)
+            if values and not why:
+                why = await _damage_of_values(blobs, job)
             if why:
                 damaged[number] = why
             else:

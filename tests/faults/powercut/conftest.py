@@ -70,13 +70,15 @@ def strace() -> Callable[..., Ran]:
 
 @pytest.fixture
 def traced(strace: Callable[..., Ran], folder: Path) -> Callable[..., list[str]]:
-    """The trace of a driver that has carried out its plan."""
+    """The trace of a driver that has carried out its plan, or has met with a ``fault``."""
 
-    def trace(*words: object) -> list[str]:
+    def trace(*words: object, fault: str | None = None) -> list[str]:
         output = folder / "trace"
         options = ["-y", "-xx", "-s", str(LONGEST), "-o", str(output), "-e", f"trace={CALLS}"]
+        if fault is not None:
+            options += ["-e", fault]
         ran = strace(options, *words)
-        assert ran.said[-1:] == ["done"], ran.errors
+        assert fault or ran.said[-1:] == ["done"], ran.errors
         return output.read_text().splitlines()
 
     return trace

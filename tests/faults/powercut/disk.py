@@ -83,6 +83,14 @@ class File:
                 change.apply(self._kept)
         self._pending = [pending for pending in self._pending if pending[0] > until]
 
+    def lose(self, until: int, chance: Random) -> None:
+        """A sync has failed: some of what was written up to then is on the disk, the rest never
+        will be, whatever the process sees of it and however often it is synced again."""
+        late = [pending for pending in self._pending if pending[0] > until]
+        self._pending = [pending for pending in self._pending if pending[0] <= until]
+        self._kept = bytearray(self.after_cut(chance, Odds(0.5, 0.5, 0.5)))
+        self._pending = late
+
     def after_cut(self, chance: Random, odds: Odds) -> bytes:
         content = bytearray(self._kept)
         for _, change in self._pending:
@@ -169,6 +177,11 @@ class Disk:
                 _settle(rename)
                 for folder in _folders(rename):
                     folder.pending.remove((number, rename))
+
+    def sync_fails(self, node: Node, until: int, chance: Random) -> None:
+        """A sync that had begun then has failed."""
+        if isinstance(node, File):
+            node.lose(until, chance)
 
     def _next(self) -> int:
         self._last += 1

@@ -2,10 +2,11 @@
 
 ::
 
-    python -m ampacity.tests.faults.powercut.driving FOLDER SEED STEPS FULL|NORMAL [careless]
+    python -m ampacity.tests.faults.powercut.driving FOLDER SEED STEPS FULL|NORMAL [OPTION...]
 
 It writes the number of each commit to standard output, each in one ``write``; at the end ``done``,
-or, when the store is broken, why. ``careless``: values are not synced.
+or, when the store is broken, why. Options: ``careless``, values are not synced; ``closing``, a
+broken store is closed; ``leaving``, a whole one is not.
 """
 
 from __future__ import annotations
@@ -96,14 +97,14 @@ def say(text: str) -> None:
 
 
 async def drive(
-    reactor: Any, folder: str, seed: str, steps: str, synchronous: Any, *careless: str
+    reactor: Any, folder: str, seed: str, steps: str, synchronous: Any, *options: str
 ) -> None:
     """Carry out the plan. The folder is there, and the store's own is made in it."""
     sqlite_file.CHECKPOINT_PAGES = CHECKPOINT_PAGES  # type: ignore[misc]  # for this process
     defer = partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
     place = Path(folder) / "store"
     store = await SqliteStore.open(reactor, place, defer, synchronous=synchronous)
-    blobs = BlobFolder(place / "values", defer, durable=not careless)
+    blobs = BlobFolder(place / "values", defer, durable="careless" not in options)
     await blobs.start()
     records = Records()
     try:
@@ -115,10 +116,14 @@ async def drive(
             if step.number % REOPEN == 0:
                 await store.close()
                 store = await SqliteStore.open(reactor, place, defer, synchronous=synchronous)
+        if "leaving" in options:
+            say("done")
+            os._exit(0)
         await store.close()
     except (StoreBroken, StorageFull, OSError) as error:
         say(f"{type(error).__name__}: {error}")
-        sys.stdout.flush()
+        if "closing" in options:
+            await store.close()
         os._exit(1)  # as after a power cut: nothing more is written
     say("done")
 

@@ -48,7 +48,7 @@ class Replay:
         if phase == "begins":
             return self._begin(call)
         if call.result < 0:
-            return False
+            return call.name in ("fsync", "fdatasync") and self._sync_failed(call)
         if _NOT_MODELLED.fullmatch(call.name):
             self._refuse(call)
         end = getattr(self, f"_{call.name}", None)
@@ -143,6 +143,14 @@ class Replay:
         return True
 
     _fdatasync = _fsync
+
+    def _sync_failed(self, call: Call) -> bool:
+        until = self._syncing.pop(call.thread)
+        opened = self._open.get(call.descriptor(0))
+        if opened is None:
+            return False
+        self.disk.sync_fails(opened.node, until, Random(until))
+        return True
 
     # -- names ------------------------------------------------------------------------------------
 

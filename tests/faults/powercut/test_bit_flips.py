@@ -23,6 +23,8 @@ from twisted.internet import reactor as _reactor
 
 reactor: Any = _reactor
 
+DRIVER = "ampacity.tests.faults.powercut.driving"
+
 SEED = int(os.environ.get("POWERCUT_SEED", "1"))
 FLIPS = int(os.environ.get("POWERCUT_FLIPS", "40"))
 STEPS = 120
@@ -50,13 +52,22 @@ class Kept:
 
 
 @pytest.fixture
-def kept(folder: Path) -> Kept:
-    words = ["-m", "ampacity.tests.faults.powercut.driving", str(folder / "state"), SEED, STEPS]
-    (folder / "state").mkdir()
-    subprocess.run(
-        [sys.executable, *map(str, words), "FULL"], check=True, stdout=subprocess.DEVNULL
-    )
-    return Kept(folder / "state", list(plan(SEED, STEPS)))
+def keep(folder: Path) -> Callable[..., Kept]:
+    """Has a process make a store, with the options of the driver."""
+
+    def make(*options: str) -> Kept:
+        (folder / "state").mkdir()
+        words = ["-m", DRIVER, str(folder / "state"), str(SEED), str(STEPS), "FULL", *options]
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        return Kept(folder / "state", list(plan(SEED, STEPS)))
+
+    return make
+
+
+@pytest.fixture
+def kept(keep: Callable[..., Kept]) -> Kept:
+    """A store that was closed well."""
+    return keep()
 
 
 def flip(path: Path, chance: Random, bits: int) -> None:
@@ -85,7 +96,9 @@ class Account:
         self.ends[type(error).__name__] += 1
 
     def take(self, seed: int, found: Reading) -> None:
-        wanted = self.kept.wanted
+        wanted = self.kept.steps[found.commits - 1].after if found.commits else {}
+        if found.commits < len(self.kept.steps):
+            self.ends["earlier"] += 1
         wrong = sorted(n for n, job in found.jobs.items() if wanted.get(n) != job)
         missing = sorted(wanted.keys() - found.jobs.keys() - found.damaged.keys())
         if wrong:
@@ -138,3 +151,15 @@ async def test_bits_of_the_database(kept: Kept) -> None:
     assert account.wrong == {}
     assert len(account.missing) <= 1 + FLIPS // 100, account.missing
     assert account.ends["told"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_bits_of_the_log(keep: Callable[..., Kept]) -> None:
+    """Only those of the last commit look like a power cut: the state of the one before it is
+    found then, whole. All others are refused."""
+    account = await flipped(
+        keep("leaving"), lambda store, _: store / "queue.db-wal", (1, 1, 20, 400)
+    )
+    print(f"log: {account}")
+    assert account.wrong == account.missing == {}
+    assert account.ends["StoreRefused"] > FLIPS // 2

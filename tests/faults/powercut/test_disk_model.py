@@ -118,6 +118,22 @@ def test_a_file_that_is_cut_may_still_be_long() -> None:
     assert left(disk) == {"a": b"l"}
 
 
+def test_after_a_sync_that_failed_another_one_brings_nothing_back() -> None:
+    found: set[bytes] = set()
+    for seed in range(50):
+        disk = Disk()
+        file = file_in(disk, "a")
+        sync(disk, disk.root)
+        disk.write(file, 0, b"x" * 2 * SECTOR)
+        disk.sync_fails(file, disk.sync_begins(), Random(seed))
+        sync(disk, file)
+        found.add(left(disk, EVERYTHING)["a"])
+        disk.write(file, 0, b"y" * 2 * SECTOR)  # but what is written anew can be kept
+        sync(disk, file)
+        assert left(disk) == {"a": b"y" * 2 * SECTOR}
+    assert {b"", b"x" * 2 * SECTOR, b"x" * SECTOR} <= found
+
+
 # -- names ----------------------------------------------------------------------------------------
 
 

@@ -216,6 +216,13 @@ class Stage:
         wanted = [JobId(job) for job in jobs]
         self.handle(events.RetryAsked(self.at, self.ask(), ClientId(client), wanted))
 
+    def forget(self, *jobs: int, client: str = "local") -> None:
+        wanted = [JobId(job) for job in jobs]
+        self.handle(events.ForgetAsked(self.at, self.ask(), ClientId(client), wanted))
+
+    def read(self, *jobs: int) -> None:
+        self.handle(events.Read(self.at, [JobId(job) for job in jobs]))
+
     def watch(self, *jobs: int, session: str = "s") -> None:
         wanted = [JobId(job) for job in jobs]
         self.handle(events.WatchAsked(self.at, self.ask(), SessionId(session.encode()), wanted))

@@ -21,7 +21,7 @@ def test_a_running_job_is_cancelled_by_its_worker(stage: Any) -> None:
     stage.begin(1)
     stage.ignore()
     stage.cancel(1)
-    stage.expect("answer 2: {1: 'running'}", "end w: 1/1 cancelled")
+    stage.expect("write: changed 1 running", "answer 2: {1: 'running'}", "end w: 1/1 cancelled")
     stage.cancel(1)
     stage.expect("answer 3: {1: 'running'}")
     stage.finish(1, ending=Ending.CANCELLED)
@@ -57,6 +57,7 @@ def test_queued_only_leaves_what_has_begun_and_asks_for_what_was_sent(stage: Any
     stage.cancel(1, 2, 3, queued_only=True)
     stage.expect(
         "write: ended 3 cancelled",
+        "write: changed 2 sent",
         "answer 2: {1: 'running', 2: 'sent', 3: 'queued'}",
         "retract w: 2/1",
         "deliver s: 3",
@@ -81,7 +82,7 @@ def test_a_deadline_ends_a_running_job_through_its_worker(stage: Any) -> None:
     stage.begin(1)
     stage.ignore()
     stage.later(2.1)
-    stage.expect("end w: 1/1 deadline")
+    stage.expect("write: changed 1 running", "end w: 1/1 deadline")
     stage.finish(1, ending=Ending.TIMED_OUT)
     stage.expect("write: ended 1 timed out", "deliver s: 1")
 
@@ -105,9 +106,9 @@ def test_a_lost_attempt_is_made_again_and_the_third_loss_ends_the_job(stage: Any
     stage.begin(1)
     stage.ignore()
     stage.finish(1, ending=Ending.LOST, body=lost("first"))
-    stage.expect("write: requeued 1", "write: attempts w 1", "assign w: 1/2")
+    stage.expect("write: changed 1 sent", "write: attempts w 1", "assign w: 1/2")
     stage.finish(1, ending=Ending.LOST, body=lost("second"))
-    stage.expect("write: requeued 1", "write: attempts w 1", "assign w: 1/3")
+    stage.expect("write: changed 1 sent", "write: attempts w 1", "assign w: 1/3")
     stage.finish(1, ending=Ending.LOST, body=lost("third"))
     stage.expect("write: ended 1 crashed", "deliver s: 1")
     outcome = stage.outcome(1)
@@ -126,7 +127,7 @@ def test_an_attempt_that_never_began_counts_no_loss(stage: Any) -> None:
     stage.ignore()
     for number in range(2, 7):
         stage.finish(1, ending=Ending.LOST, began=False)
-        stage.expect("write: requeued 1", "write: attempts w 1", f"assign w: 1/{number}")
+        stage.expect("write: changed 1 sent", "write: attempts w 1", f"assign w: 1/{number}")
     assert stage.scheduler.state.jobs[1].losses == 0
 
 
@@ -145,7 +146,7 @@ def test_what_is_given_back_counts_nothing_and_goes_first(stage: Any) -> None:
     stage.submit(3)
     stage.ignore()
     stage.give_back(1)
-    stage.expect("write: requeued 1", "write: attempts w 1", "assign w: 1/2")
+    stage.expect("write: changed 1 sent", "write: attempts w 1", "assign w: 1/2")
     assert stage.scheduler.state.jobs[1].losses == 0
 
 

@@ -103,14 +103,14 @@ def test_keys_are_scoped_to_their_client(stage: Any) -> None:
 
 
 def test_a_key_lives_as_long_as_its_job(stages: Any) -> None:
-    stage = stages(retain_jobs=0)
+    stage = stages()
     stage.open()
     stage.submit(1, keys=["a"])
     stage.cancel(1)
-    stage.acknowledge(1)
+    stage.forget(1)
     stage.ignore()
     stage.submit(1, keys=["a"])
-    stage.expect("write: added 2", "write: session s next 3", answer(3, (2, 1)))
+    stage.expect("write: added 2", "write: session s next 3", answer(4, (2, 1)))
 
 
 def test_a_group_has_an_id_of_its_own_and_is_closed(stage: Any) -> None:
@@ -136,18 +136,18 @@ def test_a_group_of_nothing_can_be_closed_an_unknown_one_not(stage: Any) -> None
 
 
 def test_blobs_are_held_until_the_last_job_that_refers_to_them_is_forgotten(stages: Any) -> None:
-    stage = stages(retain_jobs=0)
+    stage = stages()
     stage.open()
     function = BlobRef(b"function".ljust(32, b"\0"), 9)
     payload = BlobRef(b"payload".ljust(32, b"\0"), 9)
     stage.submit(2, kind="value", function=function, payload=payload)
-    assert stage.only("hold") == ["hold payload payload function"]
+    assert stage.only("hold") == ["hold payload payload function function"]
     stage.cancel(1, 2)
     stage.ignore()
-    stage.acknowledge(1)
-    stage.expect("write: forgotten 1", "release payload")
-    stage.acknowledge(2)
-    stage.expect("write: forgotten 2", "release function payload")
+    stage.forget(1)
+    stage.expect("write: forgotten 1", "release function payload", "answer 3: {1: 'forgotten'}")
+    stage.forget(2)
+    stage.expect("write: forgotten 2", "release function payload", "answer 4: {2: 'forgotten'}")
 
 
 def test_retry_makes_a_new_job_of_an_ended_one(stage: Any) -> None:
@@ -155,7 +155,7 @@ def test_retry_makes_a_new_job_of_an_ended_one(stage: Any) -> None:
     stage.cancel(1)
     stage.ignore()
     stage.retry(1, 2, 99)
-    stage.expect("write: added 3", "answer 3: {1: 3}")
+    stage.expect("write: added 3", "write: changed 1 cancelled", "answer 3: {1: 3}")
     assert stage.scheduler.state.jobs[3].payload == b"same"
     stage.retry(1, client="other")
     stage.expect("answer 4: {}")
@@ -171,7 +171,7 @@ def test_a_job_is_run_again_once(stage: Any) -> None:
     stage.cancel(2)
     stage.ignore()
     stage.retry(2)
-    stage.expect("write: added 3", "answer 6: {2: 3}")
+    stage.expect("write: added 3", "write: changed 2 cancelled", "answer 6: {2: 3}")
 
 
 def test_a_retry_has_the_place_of_the_old_job(stage: Any) -> None:
@@ -188,27 +188,25 @@ def test_a_retry_has_the_place_of_the_old_job(stage: Any) -> None:
     assert group.size == 3
     counts = {name: n for name, n in zip(STATE_NAMES, group.counts, strict=True) if n}
     assert counts == {"queued": 2, "cancelled": 1}
-    assert latest_of(state.jobs[2]) == 6
+    assert (state.jobs[2].retried, again.retry_of) == (6, 2)
     assert ("retried", "as 6") in [(what, detail) for _, what, detail in state.jobs[2].story]
     stage.ignore()
 
 
 @pytest.mark.parametrize("order", [(2, 4), (4, 2)])
 def test_jobs_that_were_run_again_can_be_forgotten(stages: Any, order: Any) -> None:
-    stage = stages(retain_jobs=0)
+    stage = stages()
     stage.open()
     stage.submit(2, group=1)
     stage.close_group(1, 2)
     stage.cancel(1, 2)
     stage.retry(1, 2)
-    stage.watch(3, 4)
     stage.cancel(3, 4)
     state = stage.scheduler.state
     (group,) = state.groups.values()
     for number in order:
-        stage.acknowledge(number)
+        stage.forget(number)
     assert (group.jobs, sum(group.counts)) == (2, 1)
-    assert group.client.retried == {1: 3}
-    stage.acknowledge(1, 3)
-    assert not state.groups and not group.client.retried and not group.client.retries
+    stage.forget(1, 3)
+    assert not state.groups and not state.jobs
     stage.ignore()

@@ -26,7 +26,7 @@ def test_a_job_without_workers_waits_and_says_so(stage: Any) -> None:
 
 def test_a_job_goes_to_a_free_slot_and_its_outcome_to_its_session(stage: Any) -> None:
     stage.join()
-    stage.expect("joined w")
+    stage.expect("write: worker w", "joined w")
     stage.submit()
     stage.expect(
         "write: added 1",
@@ -36,12 +36,12 @@ def test_a_job_goes_to_a_free_slot_and_its_outcome_to_its_session(stage: Any) ->
         "assign w: 1/1",
     )
     stage.begin(1)
-    stage.expect()
+    stage.expect("write: changed 1 running")
     assert stage.state(1) == "running"
     stage.finish(1)
     stage.expect("write: ended 1 succeeded", "deliver s: 1")
     stage.acknowledge(1)
-    stage.expect()
+    stage.expect("write: taken 1")
     assert stage.state(1) == "succeeded"
 
 
@@ -49,7 +49,7 @@ def test_a_worker_that_joins_gets_what_waits(stage: Any) -> None:
     stage.submit(3)
     stage.ignore()
     stage.join(slots=2)
-    stage.expect("write: attempts w 1 2", "joined w", "assign w: 1/1 2/1")
+    stage.expect("write: worker w", "write: attempts w 1 2", "joined w", "assign w: 1/1 2/1")
 
 
 def test_jobs_are_shared_evenly(stage: Any) -> None:
@@ -125,7 +125,9 @@ def test_a_job_by_value_goes_to_its_python_only(stage: Any) -> None:
     stage.submit()
     assert stage.only("assign") == ["assign old: 2/1"]
     stage.join("new", python="3.12")
-    stage.expect("write: attempts new 1", "joined new", "assign new: 1/1")
+    stage.expect(
+        "write: worker new", "write: attempts new 1", "joined new", "assign new: 1/1"
+    )
 
 
 def test_jobs_are_taken_back_when_slots_are_free_elsewhere(stage: Any) -> None:
@@ -136,10 +138,10 @@ def test_jobs_are_taken_back_when_slots_are_free_elsewhere(stage: Any) -> None:
     stage.begin(2, name="a")
     stage.ignore()
     stage.join("b", slots=1)
-    stage.expect("joined b", "retract a: 5/1 4/1")
+    stage.expect("write: worker b", "joined b", "retract a: 5/1 4/1")
     stage.give_back(5, 4, name="a")
     stage.expect(
-        "write: requeued 5 4",
+        "write: changed 5 sent, 4 sent",
         "write: attempts b 4",
         "write: attempts b 5",
         "assign b: 4/2",
@@ -156,7 +158,7 @@ def test_a_job_that_began_meanwhile_stays(stage: Any) -> None:
     assert stage.only("retract") == ["retract a: 3/1"]
     stage.begin(3, name="a")
     stage.finish(3, name="a")
-    stage.expect("write: ended 3 succeeded", "deliver s: 3")
+    stage.expect("write: changed 3 running", "write: ended 3 succeeded", "deliver s: 3")
 
 
 def test_many_jobs_are_given_out_in_slices(stages: Any) -> None:

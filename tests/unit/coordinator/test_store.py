@@ -43,8 +43,9 @@ def in_memory(folder: Path) -> Store:
 
 
 def on_disk(folder: Path) -> Store:
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed
     defer = partial(deferToThreadPool, reactor, reactor.getThreadPool())
     store: Store = pytest_twisted.blockon(SqliteStore.open(reactor, folder, defer))
     return store

@@ -154,6 +154,12 @@ class House:
         for _ in range(turns):
             self.clock.advance(0)
 
+    def later(self, seconds: float) -> None:
+        """Time passes; in one stride it would be taken for a pause of this process."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.clock.advance(min(0.5, end - self.clock.seconds()))
+
     def step(self, turns: int = 1) -> None:
         """The calls that are due now, and not those that they schedule."""
         for _ in range(turns):

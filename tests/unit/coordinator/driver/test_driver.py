@@ -11,7 +11,7 @@ from ampacity.protocol.errors import (
     Malformed,
     NoSuchBlob,
     NotAllowed,
-    QueueFull,
+    StorageFull,
 )
 from ampacity.protocol.ids import Attempt, ClientId, JobId, SessionId
 from ampacity.protocol.jobs import BlobRef, Submission
@@ -45,6 +45,7 @@ def test_nothing_is_told_before_it_is_stored(houses: Any, delayed_store: Any) ->
     house = houses(store=delayed_store)
     client, worker = house.client(), house.worker()
     house.turn()
+    delayed_store.let_go()
     accepted = house.submit(client)
     house.turn()
     assert not accepted.called
@@ -86,7 +87,7 @@ def test_what_cannot_be_stored_is_tried_again_and_new_jobs_are_refused(
     commit.errback(OSError("disk full"))
     assert len(logged_errors(OSError)) == 1
     assert not accepted.called
-    with pytest.raises(QueueFull):
+    with pytest.raises(StorageFull):
         house.now(house.submit(client))
     house.clock.advance(1.0)
     assert delayed_store.commits[0][0] == writes
@@ -178,9 +179,9 @@ def test_the_lease_of_a_lost_worker_ends_by_the_clock(house: Any) -> None:
     house.turn()
     house.driver.leave("w", worker, False)
     other = house.worker("v")
-    house.clock.advance(4.9)
+    house.later(4.9)
     assert other.assigned == []
-    house.clock.advance(0.2)
+    house.later(0.2)
     house.turn()
     assert [a.attempt.number for a in other.assigned] == [2]
     assert list(house.driver.workers) == ["v"]

@@ -227,7 +227,7 @@ def test_a_session_that_is_away_for_too_long_listens_no_more(house: Any) -> None
     house.driver.leave_session(SessionId(b"s"), client, False)
     taken = prints(worker, b"two")
     assert house.waits(taken)
-    house.clock.advance(house.driver.scheduler.state.settings.session_grace + 1)
+    house.later(house.driver.scheduler.state.settings.session_grace + 1)
     house.turn()
     assert house.now(taken) is False
     again = house.client()

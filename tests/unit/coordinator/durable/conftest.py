@@ -27,6 +27,7 @@ from ampacity.coordinator.transitions import SUCCEEDED
 from ampacity.protocol.ids import ClientId, GroupId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.ports import WorkerInfo
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
 
@@ -123,8 +124,9 @@ class Folder:
     opened: list[SqliteStore] = attrs.field(factory=list)
 
     async def open(self, **options: Any) -> SqliteStore:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as installed
 
+        reactor: Any = installed
         defer = partial(deferToThreadPool, reactor, reactor.getThreadPool())
         options.setdefault("synchronous", "NORMAL")
         store = await SqliteStore.open(reactor, self.path, defer, **options)
@@ -139,6 +141,13 @@ class Folder:
     async def close(self) -> None:
         while self.opened:
             await self.opened.pop().close()
+
+    async def turn(self) -> None:
+        """Let the reactor go on for a moment."""
+        from twisted.internet import reactor as installed
+
+        reactor: Any = installed
+        await deferLater(reactor, 0.001)
 
     @property
     def database(self) -> Path:

@@ -56,6 +56,12 @@ async def fill(folder: Any, records: Any, end: Any) -> dict[int, KeptJob]:
     return kept
 
 
+def reason(outcome: Any) -> str:
+    evidence = unpack_outcome(outcome.body).evidence
+    assert evidence is not None
+    return evidence.reason
+
+
 COLUMNS = [
     (table.name, column.name)
     for table in METADATA.sorted_tables
@@ -100,7 +106,7 @@ async def test_a_change_of_any_column_is_found_out(
             else:
                 (outcome,) = await store.outcomes([JobId(number)])
                 assert outcome.ending == Ending.CRASHED
-                assert f"job {number} " in unpack_outcome(outcome.body).evidence.reason
+                assert f"job {number} " in reason(outcome)
             await folder.close()
             folder.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", [value, number])
 
@@ -141,7 +147,7 @@ async def test_missing_rows_are_found_out(folder: Any, records: Any, end: Any) -
     assert "spec" in two.damage
     assert not three.damage
     (outcome,) = await store.outcomes([JobId(1)])
-    assert "is missing" in unpack_outcome(outcome.body).evidence.reason
+    assert "is missing" in reason(outcome)
 
 
 @pytest_twisted.ensureDeferred

@@ -19,6 +19,7 @@ from ampacity.coordinator.store import StoreBroken
 from ampacity.coordinator.transitions import QUEUED
 from ampacity.protocol.errors import StorageFull
 from ampacity.protocol.ids import JobId
+from twisted.internet.defer import Deferred
 
 
 @attrs.define
@@ -27,9 +28,11 @@ class Watcher:
 
     reason: str = ""
     times: int = 0
+    making: Deferred[bool] | None = None
 
-    def full(self) -> None:
+    def full(self) -> Deferred[bool] | None:
         self.times += 1
+        return self.making
 
 
 @pytest_twisted.ensureDeferred
@@ -62,6 +65,27 @@ async def test_a_batch_that_fails_leaves_nothing(folder: Any, records: Any) -> N
         await store.commit([JobsAdded([records.job(2), records.job(1)])])
     store = await folder.again()
     assert store.remembered.counts[QUEUED] == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_is_told_when_room_was_made(
+    folder: Any, records: Any, monkeypatch: Any
+) -> None:
+    room = Watcher(making=Deferred())
+    store = await folder.open(room=room)
+
+    def full(batch: Any) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(store._opened.writer, "write", full)
+    told: list[Any] = []
+    store.commit([JobsAdded([records.job(1)])]).addBoth(told.append)
+    while not room.times:
+        await folder.turn()
+    assert told == []
+    assert room.making is not None
+    room.making.callback(True)
+    assert told[0].check(StorageFull)
 
 
 class Erring(sqlite3.OperationalError):

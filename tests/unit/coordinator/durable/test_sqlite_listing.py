@@ -12,7 +12,7 @@ from ampacity.coordinator import listing as listing_module
 from ampacity.coordinator.effects import JobsAdded, JobsChanged, JobsEnded, JobsForgotten
 from ampacity.coordinator.kept import Listing, Page
 from ampacity.coordinator.transitions import CANCELLED, FAILED, QUEUED, SUCCEEDED
-from ampacity.protocol.ids import ClientId, JobId
+from ampacity.protocol.ids import ClientId, GroupId, JobId
 from twisted.internet.defer import Deferred
 
 C = ClientId("c")
@@ -93,7 +93,7 @@ def some_listing(chance: random.Random) -> Listing:
         after=chance.choice([None, None, 0, 5, 20, 300, 2000]),
         newest=chance.random() < 0.3,
         last=chance.choice([None, None, 100, 700]) if not by_place else None,
-        group=chance.choice([1, 2, 3]) if by_place or chance.random() < 0.3 else None,
+        group=GroupId(chance.choice([1, 2, 3])) if by_place or chance.random() < 0.3 else None,
         states=chance.choice(
             [None, None, frozenset(), frozenset({QUEUED}), frozenset({FAILED, CANCELLED})]
         ),
@@ -126,7 +126,7 @@ async def test_pages_follow_each_other(folder: Any, records: Any, end: Any) -> N
     store = await folder.open()
     model = await fill(store, records, end, 5)
     for by_place in (False, True):
-        asked = Listing(C, 7, group=1 if by_place else None, by_place=by_place)
+        asked = Listing(C, 7, group=GroupId(1) if by_place else None, by_place=by_place)
         found: list[int] = []
         while True:
             page = await store.page(asked)
