@@ -22,7 +22,8 @@ def main() -> int:
             print(account.trace)
             print(account.told() if account.wrong else "nothing is wrong")
             return 1 if account.wrong else 0
-        return _many(*(given.seeds or (0, 1000)), Path(name))
+        first, last = given.seeds or (0, 1000)
+        return _many(first, last, Path(name))
 
 
 def _many(first: int, last: int, folder: Path) -> int:

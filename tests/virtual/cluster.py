@@ -18,7 +18,8 @@ from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.transitions import ENDED, STATE_NAMES
 from ampacity.protocol import dialing, limits
 from ampacity.workers import agent as agents
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from .faults import Faults
 from .history import History, Ticket
@@ -165,9 +166,11 @@ class Cluster:
         while self._unfinished() and self.timeline.now < end:
             self.timeline.run_until(self.timeline.now + 1.0)
         self._audit()
-        self.timeline.run_until(
-            self.timeline.now + 5.0
-        )  # acknowledgements, and the audit's answers
+        self.timeline.run_until(self.timeline.now + 5.0)
+        for _ in range(10):  # something may just be on its way to the disk
+            if not self._left():
+                break
+            self.timeline.run_until(self.timeline.now + 0.9)
         self._check_the_end()
 
     def _submit(self, machine: Machine, numbers: tuple[int, ...]) -> None:
@@ -216,10 +219,9 @@ class Cluster:
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def _is_settled(self) -> bool:
-        """Whether nothing happens to be on its way to the disk just now."""
-        driver = self.coordinator.driver
-        return driver._commits.settled and not driver.scheduler.state.loading
+    def _left(self) -> list[str]:
+        """What is wrong with what is kept in the end."""
+        return [*self._left_in_memory(), *self.stores.left(self.coordinator.driver)]
 
     def _audit(self) -> None:
         """Somebody asks for some of the outcomes: they can be read, and are what was told."""
@@ -255,8 +257,7 @@ class Cluster:
             held, uplink = worker.slots.held(), worker.agent._uplink
             if held or uplink.reported():
                 wrong.append(f"{worker.process.name} holds {held or uplink.reported()}")
-        wrong.extend(self._left_in_memory())
-        wrong.extend(self.stores.left(self.coordinator.driver))
+        wrong.extend(self._left())
 
     def _left_in_memory(self) -> Iterator[str]:
         """Nothing stays in the coordinator of what is over."""
@@ -317,6 +318,21 @@ _SMALL: list[tuple[Any, str, float]] = [
 """Bounds that a short run meets, where jobs become cold and lists are cut in slices."""
 
 
+@implementer(ILogObserver)
+@attrs.frozen
+class Logged:
+    """A failure in the log is a mistake, unless it belongs to the faults of a disk."""
+
+    cluster: Cluster
+
+    def __call__(self, event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is not None and not self.cluster.stores.expects(failure):
+            history = self.cluster.history
+            history.wrong.append(f"logged: {failure.type.__name__}: {failure.value}")
+            history.trace.append(failure.getTraceback())
+
+
 def run_seed(seed: int, folder: Path) -> Account:
     """Run one seed. ``folder`` is empty, or was used by another seed."""
     (folder / "door").mkdir(mode=0o700, exist_ok=True)
@@ -325,12 +341,7 @@ def run_seed(seed: int, folder: Path) -> Account:
     cluster = Cluster(seed, made, folder, stores)
     history = cluster.history
 
-    def logged(event: LogEvent) -> None:
-        failure = event.get("log_failure")
-        if failure is not None and not cluster.stores.expects(failure):
-            history.wrong.append(f"logged: {failure.type.__name__}: {failure.value}")
-            history.trace.append(failure.getTraceback())
-
+    logged = Logged(cluster)
     globalLogPublisher.addObserver(logged)
     try:
         patches = _SMALL * made.small + _IMPATIENT * made.impatient

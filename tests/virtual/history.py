@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import attrs
+from ampacity.client.frames import Frame
 from ampacity.protocol.errors import QueueFull, StorageFull
 from ampacity.protocol.ids import Attempt, JobId
 from ampacity.protocol.outcomes import Ending, unpack_outcome
@@ -54,7 +55,7 @@ class Ticket:
     store: int
     """Which of the stores it was meant for: outcomes of another are none."""
     id: JobId | None = None
-    frame: object = None
+    frame: Frame | None = None
     ending: Ending | None = None
     body: bytes = b""
     error: Exception | None = None

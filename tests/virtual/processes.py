@@ -24,7 +24,7 @@ from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import TokenRefused
 from ampacity.protocol.ids import ClientId, JobId, SessionId
-from ampacity.protocol.tokens import Role, Token
+from ampacity.protocol.tokens import ROLES, Role, Token
 from ampacity.workers.agent import Agent
 from twisted.internet.defer import maybeDeferred
 from twisted.protocols import amp
@@ -54,10 +54,10 @@ class Everybody:
     """Credentials that let in whoever shows a token of ``token_of``."""
 
     def verify(self, name: str, secret: bytes) -> _Known:
-        for role in ("worker", "client"):
-            token = token_of(role, name)  # type: ignore[arg-type]  # the two that there are
+        for role in ROLES:
+            token = token_of(role, name)
             if token.secret == secret and name.startswith(role[0]):
-                return _Known(name, role)  # type: ignore[arg-type]
+                return _Known(name, role)
         raise TokenRefused
 
 
@@ -95,7 +95,7 @@ class CoordinatorProcess:
         blobs = BlobFolder(folder / "values", maybeDeferred)
         blobs.start()
         self.driver = Driver(process, blobs, settings, store=store)
-        self.driver.moment = self._moment  # type: ignore[method-assign]  # a wall clock of its own
+        self.driver.moment = self._moment  # a wall clock of its own
         self.driver.start()
         network.listen(str(door), process, self._greet)
         crash: Callable[[], None] | None = getattr(store, "crash", None)

@@ -85,7 +85,8 @@ class VirtualSlots:
         self._scripts = scripts
         self._history = history
         self._random = random
-        self._drain = drain
+        self.on_drain = drain
+        self._held_back = False
         self._reporting = Reporting(process)
         self._events: WorkerEvents | None = None
         self._held: dict[Holding, Slot] = {}
@@ -185,7 +186,13 @@ class VirtualSlots:
         """There are no children."""
 
     def drain(self) -> None:
-        self._drain()
+        self.on_drain()
+
+    def hold_back(self, held_back: bool) -> None:
+        """Begin nothing for a while; what runs goes on."""
+        self._held_back = held_back
+        if not held_back:
+            self._process.callLater(0, self._begin)
 
     def given_up(self) -> None:
         raise AssertionError("only a coordinator in the same process says so")
@@ -193,7 +200,7 @@ class VirtualSlots:
     # -- running ----------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        while self._waiting and len(self._running) < self.info.slots:
+        while self._waiting and len(self._running) < self.info.slots and not self._held_back:
             slot = self._waiting.popleft()
             self._running[slot.holding] = slot
             slot.execution = self._history.began(

@@ -16,6 +16,8 @@ from twisted.internet.protocol import Factory, Protocol
 class Ear(Protocol):
     """Remembers what it hears."""
 
+    transport: Any
+
     def __init__(self) -> None:
         self.heard = b""
         self.lost = False

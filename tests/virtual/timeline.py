@@ -92,8 +92,8 @@ class Timeline:
         self.push(call)
         return call
 
-    def run_until(self, time: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen up to a time, or until it is ``enough``."""
+    def run_until(self, time: float) -> None:
+        """Let everything happen up to a time."""
         heap = self._heap
         while heap and heap[0][0] <= time:
             due, number, call = heappop(heap)
@@ -112,8 +112,6 @@ class Timeline:
             else:
                 call.run()
             self.steps += 1
-            if enough():
-                return
         self.now = max(self.now, time)
 
 
