@@ -34,7 +34,7 @@ Tell = Callable[[str], None]
 
 TELL_SECONDS = 5.0
 DRAIN = 90.0
-"""Seconds that the drain may take, beside a part of the run."""
+"""Seconds of the drain in which not one job ends, before it is given up."""
 FIRST_WORK = 30.0
 """Seconds for which the storm waits for the first execution."""
 _TICK = 0.2
@@ -107,6 +107,9 @@ class Engine:
         self._found: list[history.Found] = []
         self._told = 0.0
         self._began = 0.0
+        self._ended = 0
+        self._moved = 0.0
+        """When a client was last told of an end."""
 
     async def run(self) -> Result:
         """The result, or whatever kept the cluster from starting."""
@@ -181,9 +184,10 @@ class Engine:
         await faults.over()
         self._tell("no more faults; draining")
         audit = Audit(self._reactor, cluster)
-        until = time.monotonic() + DRAIN + self._wish.seconds / 4
-        await self._while(cluster, lambda: time.monotonic() < until)
-        self._found = await audit.run(max(until - time.monotonic(), DRAIN / 3))
+        self._moved = time.monotonic()
+        until = self._moved + DRAIN + self._wish.seconds
+        await self._while(cluster, lambda: time.monotonic() < min(until, self._moved + DRAIN))
+        self._found = await audit.run(DRAIN / 3)
         cluster.see_who_waits()
         return faults.missed
 
@@ -214,6 +218,8 @@ class Engine:
                 data = journal.read_bytes()
                 counts["ended"] += data.count(b'["delivered"')
                 counts["accepted"] += data.count(b'["accepted"')
+        if counts["ended"] > self._ended:
+            self._ended, self._moved = counts["ended"], time.monotonic()
         struck = Counter(one.fault for one in self._struck)
         what = ", ".join(f"{name} {count}" for name, count in sorted(struck.items())) or "nothing"
         seconds = time.monotonic() - (self._began or time.monotonic())
