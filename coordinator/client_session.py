@@ -15,7 +15,7 @@ from ..protocol.errors import Malformed, NotAllowed, QueueFull, StorageFull, Too
 from ..protocol.frames import batches
 from ..protocol.ids import LOCAL_CLIENT, ClientId, JobId, SessionId
 from ..protocol.jobs import Submission, unpack_submissions
-from ..protocol.limits import FRAME_JOBS, INLINE_LIMIT, NAME_LENGTH, SPEC_BYTES
+from ..protocol.limits import FRAME_JOBS, INLINE_LIMIT, MAX_NUMBER, NAME_LENGTH, SPEC_BYTES
 from ..protocol.outcomes import Delivery, pack_deliveries, pack_log
 from ..protocol.ports import Accepted, Coordinator, CoordinatorCore
 from ..protocol.transfers import BlobResponder
@@ -72,6 +72,7 @@ class ClientSession(BlobResponder):
 
     @commands.Submit.responder
     async def submit(self, sequence: int, group: int | None, jobs: bytes) -> dict[str, Any]:
+        _check_numbers(sequence, group or 0)
         submissions = _checked(unpack_submissions(jobs))
         try:
             return _answer(await self._opened.submit(sequence, submissions, group))
@@ -82,6 +83,7 @@ class ClientSession(BlobResponder):
 
     @commands.CloseGroup.responder
     async def close_group(self, group: int, size: int) -> dict[str, Any]:
+        _check_numbers(group, size)
         await self._opened.close_group(group, size)
         return {}
 
@@ -109,6 +111,7 @@ class ClientSession(BlobResponder):
 
     @commands.Attach.responder
     async def attach(self, job: int, follow: bool) -> dict[str, Any]:
+        _check_numbers(job)
         log, live = await self._opened.attach(JobId(job), follow)
         return {"log": pack_log(log), "live": live}
 
@@ -187,9 +190,15 @@ def _checked(submissions: list[Submission]) -> list[Submission]:
     return submissions
 
 
+def _check_numbers(*numbers: int) -> None:
+    if not all(0 <= number <= MAX_NUMBER for number in numbers):
+        raise Malformed("a number is from 0, of 63 bits")
+
+
 def _ids(jobs: Any) -> list[JobId]:
     if type(jobs) is not list or not all(type(job) is int for job in jobs):
         raise Malformed("jobs are named by a list of numbers")
+    _check_numbers(*jobs)
     if len(jobs) > _JOBS_A_QUESTION:
         raise TooLarge(f"one question may name {_JOBS_A_QUESTION} jobs")
     return jobs

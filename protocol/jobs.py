@@ -15,7 +15,7 @@ import attrs
 
 from .errors import Malformed
 from .ids import Attempt, ClientId, JobId
-from .limits import NAME_LENGTH
+from .limits import MAX_NUMBER, NAME_LENGTH
 from .packing import pack, unpack_list
 
 
@@ -300,6 +300,6 @@ def _text(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    if value is None or (type(value) is int and value >= 0):
+    if value is None or (type(value) is int and 0 <= value <= MAX_NUMBER):
         return value
-    raise Malformed("a place is a number from 0")
+    raise Malformed("a place is a number from 0, of 63 bits")
