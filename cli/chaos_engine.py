@@ -222,7 +222,7 @@ class Engine:
             self._ended, self._moved = counts["ended"], time.monotonic()
         struck = Counter(one.fault for one in self._struck)
         what = ", ".join(f"{name} {count}" for name, count in sorted(struck.items())) or "nothing"
-        seconds = time.monotonic() - (self._began or time.monotonic())
+        seconds = time.monotonic() - self._began if self._began else 0.0
         return f"{seconds:5.0f} s: {counts['ended']} of {self._wish.jobs} ended; struck: {what}"
 
     # -- the end ----------------------------------------------------------------------------------
