@@ -192,7 +192,7 @@ def _checked(submissions: list[Submission]) -> list[Submission]:
 
 def _check_numbers(*numbers: int) -> None:
     if not all(0 <= number <= MAX_NUMBER for number in numbers):
-        raise Malformed("a number is from 0, of 63 bits")
+        raise Malformed("a number is from 0 to 2**62")
 
 
 def _ids(jobs: Any) -> list[JobId]:

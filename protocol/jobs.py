@@ -302,4 +302,4 @@ def _text(value: Any) -> str | None:
 def _count(value: Any) -> int | None:
     if value is None or (type(value) is int and 0 <= value <= MAX_NUMBER):
         return value
-    raise Malformed("a place is a number from 0, of 63 bits")
+    raise Malformed("a place is a number from 0 to 2**62")

@@ -52,7 +52,7 @@ PING_DEADLINE: Final = 15.0
 BLOCKED_DEADLINE: Final = 60.0
 """Seconds in which a peer may take nothing of what is sent to it, after which it is aborted."""
 
-MAX_NUMBER: Final = (1 << 63) - 1
+MAX_NUMBER: Final = 1 << 62
 """The highest id, place, sequence number or number of a group: what a store can keep."""
 
 NAME_LENGTH: Final = 200
