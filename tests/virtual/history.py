@@ -218,9 +218,11 @@ class History:
             yield f"job {job} has lost {lost} children, the bound is {bound}"
         retried = 0
         for execution in executions[:-1]:
+            if execution.how in ("lost", "stopped") or self._troubled(execution):
+                continue  # its report, if there was one, need not have come in time
             if execution.how in ("failed", "timed out") and retried < spec.retries:
                 retried += 1
-            elif execution.how not in ("lost", "stopped") and not self._troubled(execution):
+            else:
                 yield f"job {job} was executed again after {execution.how} without a fault"
         for ticket in self.tickets:
             if ticket.id == job and ticket.ending is Ending.CRASHED and lost < bound:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ampacity.tests.virtual.cluster import run_seed
 
-SEEDS = int(os.environ.get("AMPACITY_SEEDS", "1500"))
+SEEDS = int(os.environ.get("AMPACITY_SEEDS", "1200"))
 SLICE = 25
 
 
