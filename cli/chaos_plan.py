@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 KINDS: dict[str, float] = {
-    "short": 50.0,
+    "short": 52.0,
     "spin": 20.0,
     "item": 10.0,
     "fails": 6.0,
     "flaky": 6.0,
-    "cancelled": 4.0,
-    "endless": 1.5,
+    "cancelled": 3.0,
+    "endless": 1.0,
     "large": 1.5,
-    "crashes": 1.0,
+    "crashes": 0.5,
 }
 """How many of a hundred. The items are the jobs of one ``map``; ``flaky`` ones need retries."""
 
