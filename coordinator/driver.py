@@ -308,6 +308,8 @@ class Driver:
         """A session's connection is gone; an old one that was replaced says nothing."""
         bound = self.sessions.get(session)
         if bound is not None and bound.port is port:
+            if self._acknowledged:
+                self._end_turn()  # what it has said before it left counts
             self._unbind(session)
             self.handle(SessionLeft(self.moment(), session, goodbye))
 

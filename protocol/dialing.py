@@ -7,10 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
@@ -27,6 +27,7 @@ from .addresses import Address, parse_address
 from .commands import PROTOCOL_VERSIONS, Authenticate, Hello
 from .connection import Connection
 from .errors import Disconnected, NoCoordinator, TokenRefused, VersionMismatch
+from .steady import patiently
 from .tls import ClientTLS, check_key
 from .tokens import Role, Token, parse_token
 
@@ -51,6 +52,10 @@ class Greeted:
     """For a worker that came with a join token: what to show from now on, to be kept."""
 
 
+LONGER = 10
+"""By how much an endpoint's own time-out is longer than ours, which knows of standstills."""
+
+
 async def dial(
     reactor: Any,
     address: Address | str,
@@ -73,10 +78,12 @@ async def dial(
     if isinstance(address, str):
         address = parse_address(address)
     token = token or address.token
-    endpoint = _endpoint(reactor, address, token, timeout)
+    endpoint = _endpoint(reactor, address, token, timeout * LONGER)
     attempt = Deferred.fromCoroutine(_attempt(reactor, endpoint, role, token, locator))
     try:
-        return await attempt.addTimeout(timeout, reactor)
+        return await patiently(attempt, timeout, reactor)
+    except ConnectingCancelledError:
+        raise CancelledError from None
     except (ConnectError, DNSLookupError, Disconnected) as e:
         raise NoCoordinator(_unreachable(address, _reason(e))) from None
     except TimedOut:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 -- as Twisted names it
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 PAUSE = 1.0
 """Seconds by which a timer comes late where this process itself was stopped: by SIGSTOP, by a
@@ -20,6 +24,36 @@ def monotonic_of(reactor: IReactorTime) -> Callable[[], float]:
     Anything else, as a test's, has one time for everything.
     """
     return time.monotonic if isinstance(reactor, ReactorBase) else reactor.seconds
+
+
+def patiently(waiting: Deferred[T], seconds: float, reactor: IReactorTime) -> Deferred[T]:
+    """Have ``waiting`` cancelled after so many seconds; it fails with Twisted's ``TimeoutError``.
+
+    Where this process stood still meanwhile, what it waits for may be there already, and gets the
+    same time once more.
+    """
+    now = monotonic_of(reactor)
+    over = False
+    due = now() + seconds
+
+    def look() -> None:
+        nonlocal over, due, call
+        if now() > due + PAUSE:
+            due = now() + seconds
+            call = reactor.callLater(seconds, look)
+        else:
+            over = True
+            waiting.cancel()
+
+    def ended(result: T | Failure) -> T | Failure:
+        if call.active():
+            call.cancel()
+        if over and isinstance(result, Failure):
+            raise TimeoutError(f"no answer within {seconds:g} s")
+        return result
+
+    call = reactor.callLater(seconds, look)
+    return waiting.addBoth(ended)
 
 
 def make_steady(reactor: Any) -> None:
