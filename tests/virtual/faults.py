@@ -62,7 +62,11 @@ class Faults:
     # -- whom -------------------------------------------------------------------------------------
 
     def _worker(self, fault: Fault) -> Machine:
+        """One that runs something, if there is one: the idle lose nothing."""
+        workers = self._cluster.workers
         machines = self._cluster.worker_machines
+        busy = [m for m in machines if workers[m].process.alive and workers[m].slots.busy]
+        machines = busy or machines
         return machines[fault.whom % len(machines)]
 
     def _client(self, fault: Fault) -> Machine:

@@ -9,7 +9,7 @@ import attrs
 from .work import Script, make_scripts
 
 FAULTS = {
-    "kill worker": 4,
+    "kill worker": 6,
     "power off worker": 1,
     "kill child": 4,
     "drain worker": 2,

@@ -106,6 +106,11 @@ class VirtualSlots:
 
     # -- the worker as a whole --------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether something runs."""
+        return bool(self._running)
+
     def bind(self, events: WorkerEvents | None) -> None:
         self._events = events
         self._reporting.bind(events)

@@ -58,7 +58,7 @@ def test_faults_are_felt(tmp_path: Path, logged_errors: Callable[..., object]) -
     """The seeds are worth their time: attempts are lost, outcomes are late, jobs run again."""
     ends: set[str] = set()
     again = faults = 0
-    for seed in range(1, 40):
+    for seed in range(1, 60):
         history = run_seed(seed, tmp_path).history
         for executions in history.executions.values():
             ends.update(execution.how for execution in executions)
