@@ -109,6 +109,8 @@ class Stage:
         self.wall = 1_700_000_000.0
         self.lines: list[str] = []
         self.loads: list[events.Loaded] = []
+        self.slow = False
+        """Whether answers of the store wait for ``answer``."""
         self.bodies: dict[int, bytes] = {}
         self.asks = 0
         self.sequences: dict[str, int] = {}
@@ -152,8 +154,13 @@ class Stage:
                 self.bodies.update((o.job.id, o.body) for o in effect.outcomes)
             self.lines.append(line_of(effect))
         self.scheduler.check_invariants()
-        while self.loads:
+        while self.loads and not self.slow:
             self.handle(self.loads.pop(0))
+
+    def answer(self, fails: bool = False) -> None:
+        """The store's next answer, which was read when it was asked for, is here."""
+        loaded = self.loads.pop(0)
+        self.handle(loaded._replace(at=self.at, found=None if fails else loaded.found))
 
     def expect(self, *lines: str) -> None:
         """These effects, in this order, and no others."""
