@@ -136,6 +136,8 @@ class PlayedCluster:
     # -- clients ----------------------------------------------------------------------------------
 
     def open(self, session: Session) -> None:
+        if session.id not in self.core.scheduler.state.sessions:
+            self.core.commit()  # which may be what tells that it is forgotten
         if session.id in self.account.sessions_forgotten:
             session.begin_anew()
         session.connected = True

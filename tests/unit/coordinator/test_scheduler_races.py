@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ampacity.coordinator import events
+from ampacity.protocol.ids import ClientId, JobId, SessionId
 
 
 def ended(stage: Any, count: int) -> None:
@@ -108,11 +109,11 @@ def test_deadlines_and_orphans_that_could_not_be_read_are_ended_later(durable: A
 def test_a_delivery_is_for_the_connection_that_it_was_promised_to(durable: Any) -> None:
     stage = durable
     stage.submit()
-    at, client, session = stage.at, "local", b"s"
-    done = stage.scheduler.handle(events.CancelAsked(at, 9, client, [1], False))  # type: ignore[arg-type]
+    at, client, session = stage.at, ClientId("local"), SessionId(b"s")
+    done = stage.scheduler.handle(events.CancelAsked(at, 9, client, [JobId(1)], False))
     (before,) = [effect.opening for effect in done if type(effect).__name__ == "Deliver"]
-    stage.scheduler.handle(events.SessionOpened(at, client, session))  # type: ignore[arg-type]
-    assert stage.scheduler.state.sessions[session].openings == before + 1  # type: ignore[index]
+    stage.scheduler.handle(events.SessionOpened(at, client, session))
+    assert stage.scheduler.state.sessions[session].openings == before + 1
     stage.ignore()
 
 
