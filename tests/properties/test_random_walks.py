@@ -1,6 +1,6 @@
 """Clusters that do what seeds say: nothing is lost, delivered twice, or accepted stale.
 
-``python -m pytest tests/properties/test_random_walks.py -k "durable_cluster and 7"`` walks one of them.
+``pytest tests/properties/test_random_walks.py -k "durable_cluster and 7"`` walks one of them.
 """
 
 from __future__ import annotations
