@@ -84,10 +84,8 @@ class Cancelling:
         after = JobId(0)
         while session.gone:
             found = yield Orphans(session.id, after, SLICE)
-            if found is None:
+            if found is None or not session.gone:
                 self._state.do_again(partial(self.orphans, session))
-                return
-            if not session.gone:
                 return
             self._ask_all(found.ids, "cancelled")
             if len(found.ids) < SLICE:

@@ -189,10 +189,8 @@ class Deliveries:
         while session.connected and len(session.outbox) < OUTBOX:
             session.reading = set()
             found = yield Backlog(session.id, after, PAGE)
-            if found is None:
+            if found is None or not session.connected:
                 self._state.do_again(partial(self._catch_up, session))
-                break
-            if not session.connected:
                 break
             for number in found.ids:
                 if number in session.outbox or number in session.reading:

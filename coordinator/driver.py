@@ -84,6 +84,7 @@ class Driver:
         self.on_shutdown: Callable[[], None] | None = None
         self.on_broken: Callable[[Failure], None] | None = None
         """Called when the store can be relied upon no more: this process has to end."""
+        blobs.on_broken = lambda error: self._broken(Failure(error))
         self.listening: list[str] = []
         self.workers: dict[WorkerId, BoundWorker] = {}
         self.sessions: dict[SessionId, BoundSession] = {}

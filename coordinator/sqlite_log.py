@@ -19,6 +19,7 @@ _HEADER: Final = struct.Struct(">8I")
 _FRAME: Final = struct.Struct(">6I")
 _LITTLE, _BIG = 0x377F0682, 0x377F0683
 _MASK = 0xFFFFFFFF
+_SECTOR = 512
 
 Sums = tuple[int, int]
 
@@ -88,13 +89,15 @@ def _first_that_does_not_fit(
 def _is_followed_by_commits(data: memoryview, page_size: int, salt: Sums, number: int) -> bool:
     """Whether frames of this log come after a whole commit that is not to be trusted.
 
-    What is left of an older log has another salt.
+    What is left of an older log has another salt. Where the head of a frame lies across two sectors
+    of the disk, it may be half of this log and half of an older one: then it tells of no commit.
     """
     committed = False
     while (frame := _frame(data, page_size, number)) is not None:
         if frame.salt == salt:
             if committed:
                 return True
-            committed = frame.size != 0
+            start = _HEADER.size + number * (_FRAME.size + page_size)
+            committed = frame.size != 0 and start % _SECTOR <= _SECTOR - _FRAME.size
         number += 1
     return False

@@ -121,19 +121,23 @@ class PlayedCluster:
 
     def _accepted(self, ask: int, value: Any) -> None:
         session, sequence, connection = self.submits.pop(ask, (None, 0, 0))
-        if session is None or connection != session.connections:
+        if session is None:
             return
-        frame = session.frames.pop(sequence, None)
         ids = [JobId(n) for first, count in value.ids for n in range(first, first + count)]
+        assert all(job in self.account.accepted for job in ids), "accepted, and not stored"
+        frame = session.frames.get(sequence)
         if frame is not None:
             assert len(ids) == len(frame[1])
             pairs = zip(ids, frame[1], strict=True)
             session.asked.update(job for job, submission in pairs if submission.key is not None)
-        assert all(job in self.account.accepted for job in ids), "accepted, and not stored"
+        if connection == session.connections:  # elsewhere, nobody hears it
+            session.frames.pop(sequence, None)
 
     # -- clients ----------------------------------------------------------------------------------
 
     def open(self, session: Session) -> None:
+        if session.id not in self.core.scheduler.state.sessions:
+            self.core.commit()  # which may be what tells that it is forgotten
         if session.id in self.account.sessions_forgotten:
             session.begin_anew()
         session.connected = True

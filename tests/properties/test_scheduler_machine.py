@@ -219,8 +219,8 @@ class FullCluster(DurableCluster):
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestCluster.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
 TestDurableCluster = DurableCluster.TestCase
-TestDurableCluster.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestDurableCluster.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestFullCluster = FullCluster.TestCase
-TestFullCluster.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestFullCluster.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from random import Random
 from typing import Any
 
@@ -11,10 +11,13 @@ import pytest
 from ampacity.coordinator import effects, events
 from ampacity.coordinator.scheduler import Scheduler
 from ampacity.coordinator.settings import Settings
+from ampacity.coordinator.store import MemoryStore
 from ampacity.protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, Submission, pack_spec
 from ampacity.protocol.outcomes import Ending, Report
 from ampacity.protocol.ports import Beginning, Holding, WorkerInfo
+from ampacity.tests.properties.played_core import WRITES
+from ampacity.tests.virtual.row_store import Disk, RowStore
 
 SESSION = SessionId(b"simulation")
 FRAME = 500
@@ -23,10 +26,14 @@ FRAME = 500
 class Simulation:
     """Workers that take jobs one after the other in each slot; some die, some lose their way."""
 
-    def __init__(self, seed: int, workers: int, jobs: int, deaths: int, away: int) -> None:
+    def __init__(
+        self, seed: int, workers: int, jobs: int, deaths: int, away: int, durable: bool = False
+    ) -> None:
         self.random = Random(seed)
         self.now = 0.0
-        self.scheduler = Scheduler(Settings(max_losses=1000, retain_jobs=jobs), 1)
+        self.store: Any = RowStore(Disk()) if durable else MemoryStore()
+        self.scheduler = Scheduler(Settings(max_losses=1000, retain_jobs=jobs + 1), 1, durable)
+        self.reading: deque[effects.Load] = deque()
         self.jobs = jobs
         self.queue: list[tuple[float, int, Any, Any]] = []
         self.count = 0
@@ -67,7 +74,9 @@ class Simulation:
     def handle(self, event: events.Event) -> None:
         self.events += 1
         placed = 0
-        for effect in self.scheduler.handle(event):
+        done = self.scheduler.handle(event)
+        self.store.commit([effect for effect in done if type(effect) in WRITES])
+        for effect in done:
             match effect:
                 case effects.Assign(worker, assignments):
                     placed += len(assignments)
@@ -84,9 +93,25 @@ class Simulation:
                     self.at_time(self.now + 0.001, self.give_back, (worker.name, holdings))
                 case effects.WakeAt(now) if now is not None:
                     self.at_time(max(now, self.now), self.tick, now)
+                case effects.Load():
+                    self.reading.append(effect)
+                    if len(self.reading) == 1:
+                        self.read(None)
                 case effects.MoreToDo():
                     self.at_time(self.now + 0.0001, self.go_on, None)
         self.longest = max(self.longest, placed)
+
+    def read(self, _: None) -> None:
+        """The store takes a millisecond for each question."""
+        load = self.reading[0]
+        found = self.store.read(load.question)
+        self.at_time(self.now + 0.001, self.answer, (load.task, found))
+
+    def answer(self, answer: tuple[int, Any]) -> None:
+        self.handle(events.Loaded(self.at, *answer))
+        self.reading.popleft()
+        if self.reading:
+            self.read(None)
 
     def tick(self, when: float) -> None:
         if self.scheduler.wake == when:
@@ -210,6 +235,11 @@ def test_a_thousand_workers_lose_nothing() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_small_clusters_lose_nothing(seed: int) -> None:
     check(Simulation(seed=seed, workers=5, jobs=2000, deaths=8, away=8))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_small_clusters_over_a_disk_lose_nothing(seed: int) -> None:
+    check(Simulation(seed=seed, workers=5, jobs=3000, deaths=8, away=8, durable=True))
 
 
 def test_without_faults_every_job_is_executed_once() -> None:

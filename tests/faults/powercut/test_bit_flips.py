@@ -162,4 +162,4 @@ async def test_bits_of_the_log(keep: Callable[..., Kept]) -> None:
     )
     print(f"log: {account}")
     assert account.wrong == account.missing == {}
-    assert account.ends["StoreRefused"] > FLIPS // 2
+    assert account.ends["StoreRefused"] > FLIPS // 5

@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 import pytest
 from ampacity.coordinator import effects, events
+from ampacity.coordinator.kept import KeptJob
+from ampacity.coordinator.records import kept_of
 from ampacity.coordinator.scheduler import Scheduler
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.store import MemoryStore
@@ -20,6 +22,7 @@ from ampacity.protocol.outcomes import (
     unpack_outcome,
 )
 from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerInfo
+from ampacity.tests.virtual.row_store import Disk, RowStore
 
 TERM = 7
 WRITES = set(get_args(effects.Write))
@@ -95,17 +98,34 @@ def line_of(effect: Any) -> str:
 class Stage:
     """A scheduler, its time, and the lines of its effects that nobody has asserted yet."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.scheduler = Scheduler(Settings(**settings), TERM)
-        self.store = MemoryStore()
+    def __init__(self, disk: Disk | None = None, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.disk = disk
+        """What a restart leaves; None: nothing."""
+        if disk is not None:
+            disk.term = TERM - 1
+        self._reign()
         self.now = 1000.0
         self.wall = 1_700_000_000.0
         self.lines: list[str] = []
         self.loads: list[events.Loaded] = []
+        self.slow = False
+        """Whether answers of the store wait for ``answer``."""
         self.bodies: dict[int, bytes] = {}
         self.asks = 0
         self.sequences: dict[str, int] = {}
         self.wake: float | None = None
+
+    def _reign(self) -> None:
+        self.store: Any = MemoryStore() if self.disk is None else RowStore(self.disk)
+        self.scheduler = Scheduler(self.settings, TERM, self.store.durable)
+
+    def restart(self, seconds: float = 0.0) -> None:
+        """The coordinator dies; another takes its place after a while, with a clock of its own."""
+        self.wake = None
+        self.now, self.wall = 5.0, self.wall + seconds
+        self._reign()
+        self.handle(events.Restored(self.at, self.store.remembered))
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -134,8 +154,13 @@ class Stage:
                 self.bodies.update((o.job.id, o.body) for o in effect.outcomes)
             self.lines.append(line_of(effect))
         self.scheduler.check_invariants()
-        while self.loads:
+        while self.loads and not self.slow:
             self.handle(self.loads.pop(0))
+
+    def answer(self, fails: bool = False) -> None:
+        """The store's next answer, which was read when it was asked for, is here."""
+        loaded = self.loads.pop(0)
+        self.handle(loaded._replace(at=self.at, found=None if fails else loaded.found))
 
     def expect(self, *lines: str) -> None:
         """These effects, in this order, and no others."""
@@ -240,6 +265,7 @@ class Stage:
         python: str = "3.11",
         held: Sequence[tuple[int, int]] = (),
         incarnation: str | None = None,
+        local: bool = False,
     ) -> None:
         info = WorkerInfo(
             name=name,
@@ -249,7 +275,8 @@ class Stage:
             host="host",
             software="1",
         )
-        self.handle(events.WorkerJoined(self.at, info, [self.holding(*h) for h in held]))
+        holdings = [self.holding(*h) for h in held]
+        self.handle(events.WorkerJoined(self.at, info, holdings, local))
 
     def lose(self, name: str = "w", goodbye: bool = False) -> None:
         self.handle(events.WorkerLeft(self.at, WorkerId(name), goodbye))
@@ -259,7 +286,7 @@ class Stage:
         return Holding(JobId(job), Attempt(TERM, number))
 
     def current(self, job: int) -> Attempt:
-        record = self.scheduler.state.jobs.get(JobId(job))
+        record = self.job(job)
         return (record.attempt if record else None) or Attempt(TERM, 1)
 
     def begin(self, *jobs: int, name: str = "w", number: int | None = None) -> None:
@@ -279,6 +306,7 @@ class Stage:
         seconds: float = 0.001,
         body: bytes = b"",
         blobs: Sequence[Any] = (),
+        again: bool = True,
     ) -> None:
         reports = [
             Report(
@@ -289,6 +317,7 @@ class Stage:
                 seconds,
                 body,
                 tuple(blobs),
+                again=again,
             )
             for job in jobs
         ]
@@ -303,8 +332,21 @@ class Stage:
 
     # -- looking ----------------------------------------------------------------------------------
 
-    def state(self, job: int) -> str:
+    def job(self, job: int) -> KeptJob | None:
+        """What is known of a job, hot or cold."""
         record = self.scheduler.state.jobs.get(JobId(job))
+        if record is not None:
+            return kept_of(record)
+        return None if self.disk is None else self.disk.rows.jobs.get(JobId(job))
+
+    def story(self, job: int) -> list[tuple[str, str]]:
+        """What happened to a job, without the times."""
+        known = self.job(job)
+        assert known is not None
+        return [(what, detail) for _, what, detail in known.story]
+
+    def state(self, job: int) -> str:
+        record = self.job(job)
         return "forgotten" if record is None else STATE_NAMES[record.state]
 
     def outcome(self, job: int) -> Outcome:
@@ -331,4 +373,26 @@ def stage(stages: Callable[..., Stage]) -> Stage:
     stage = stages()
     stage.open()
     stage.expect("opened s")
+    return stage
+
+
+@pytest.fixture(params=["memory", "disk"])
+def either(request: pytest.FixtureRequest, stages: Callable[..., Stage]) -> Callable[..., Stage]:
+    """Makes stages with an open session over each kind of store: the answers must be the same."""
+
+    def make(**settings: Any) -> Stage:
+        stage = stages(disk=Disk() if request.param == "disk" else None, **settings)
+        stage.open()
+        stage.ignore()
+        return stage
+
+    return make
+
+
+@pytest.fixture
+def durable(stages: Callable[..., Stage]) -> Stage:
+    """A stage over a disk, with an open session."""
+    stage = stages(disk=Disk())
+    stage.open()
+    stage.ignore()
     return stage

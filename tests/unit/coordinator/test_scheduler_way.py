@@ -125,9 +125,7 @@ def test_a_job_by_value_goes_to_its_python_only(stage: Any) -> None:
     stage.submit()
     assert stage.only("assign") == ["assign old: 2/1"]
     stage.join("new", python="3.12")
-    stage.expect(
-        "write: worker new", "write: attempts new 1", "joined new", "assign new: 1/1"
-    )
+    stage.expect("write: worker new", "write: attempts new 1", "joined new", "assign new: 1/1")
 
 
 def test_jobs_are_taken_back_when_slots_are_free_elsewhere(stage: Any) -> None:

@@ -15,13 +15,13 @@ HEADER, FRAME = 32, 24 + 4096
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Path]:
-    """Of ten commits of a few frames each; nothing of it is in the file."""
+    """Of some commits of a few frames each; nothing of it is in the file."""
     path = tmp_path / "db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("CREATE TABLE t (body BLOB)")
-        for _ in range(9):
+        for _ in range(24):
             connection.execute("INSERT INTO t VALUES (randomblob(9000))")
         copy = tmp_path / "copy-wal"
         copy.write_bytes((tmp_path / "db-wal").read_bytes())
@@ -42,7 +42,7 @@ def commits(path: Path) -> list[int]:
 
 
 def test_a_whole_log_is_whole(log: Path) -> None:
-    assert len(commits(log)) == 10
+    assert len(commits(log)) == 25
     assert damage(log) == ""
 
 
@@ -82,5 +82,22 @@ def test_what_an_older_log_has_left_is_no_commit(log: Path) -> None:
     for number in range(commits(log)[4] + 1, commits(log)[-1] + 1):
         start = HEADER + number * FRAME
         whole[start + 8] ^= 1  # another salt
+    log.write_bytes(whole)
+    assert damage(log) == ""
+
+
+def test_a_head_that_is_half_of_an_older_log_tells_of_no_commit(log: Path) -> None:
+    whole = bytearray(log.read_bytes())
+    ends = commits(log)
+    last = ends[-1]
+    across, first = next(
+        (n, before + 1)
+        for n in range(last - 1, 0, -1)
+        if (HEADER + n * FRAME) % 512 > 512 - 24
+        for before in [max(end for end in ends if end < n - 1)]
+    )
+    for number in range(first, last + 1):
+        whole[HEADER + number * FRAME + 4 : HEADER + number * FRAME + 8] = bytes(4)
+    whole[HEADER + across * FRAME + 7] = 9  # the pages after a commit of the older one
     log.write_bytes(whole)
     assert damage(log) == ""
