@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from ..protocol.steady import make_steady
 from .settings import Settings
 from .supervisor import Supervisor
 from .twisting import (
@@ -51,6 +52,7 @@ def makeService(options: usage.Options) -> IService:
     from .hosting import Host, forget_tokens
 
     settings: Settings = settings_of(options, (*_KEYS, *_FLAGS, "listen"))
+    make_steady(reactor)
     forget_tokens()
     with told_by_exit():
         host = Host(reactor, settings, settings["slots"] or 0)

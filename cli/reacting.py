@@ -95,7 +95,10 @@ def react(
     """
     from twisted.internet import reactor
 
+    from ..protocol.steady import make_steady
     from .logs import begin_logging
+
+    make_steady(reactor)
 
     begin_logging(log_level, log_format)
     run = _Run(reactor, main, service, hurry)

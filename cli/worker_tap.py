@@ -7,6 +7,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from ..protocol.steady import make_steady
 from .supervisor import Supervisor
 from .twisting import (
     SettingsOptions,
@@ -39,6 +40,7 @@ def makeService(options: usage.Options) -> IService:
     settings = settings_of(options, _KEYS)
     with told_by_exit():
         to = destination(settings, None)
+        make_steady(reactor)
         forget_tokens()
         agent, folder = make_agent(reactor, settings, to)
     end_well_at_sigterm(reactor)
