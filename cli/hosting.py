@@ -81,6 +81,7 @@ class Host(Service):
         self._settings = settings
         _check_addresses(settings)
         self._doors: CoordinatorService | None = None
+        self._broken = False
         self._starting: Deferred[None] | None = None
         self._telling: LoopingCall | None = None
 
@@ -107,6 +108,7 @@ class Host(Service):
 
     def broke(self, why: BaseException | None) -> None:
         """The store cannot be relied upon: nothing is done any more before the next start."""
+        self._broken = True
         self.log.error("the coordinator cannot go on: {why}", why=str(why))
         if not self.stopped.called:
             self.stopped.errback(CoordinatorBroke(f"the coordinator had to stop: {why}"))
@@ -148,7 +150,7 @@ class Host(Service):
 
     def hurry(self) -> None:
         """While it stops: what still runs is ended now."""
-        Deferred.fromCoroutine(self.cluster.stop(0))
+        Deferred.fromCoroutine(self.cluster.drain(0))
 
     async def _stop(self) -> None:
         if self._starting is not None:
@@ -157,10 +159,13 @@ class Host(Service):
         if self._telling is not None and self._telling.running:
             self._telling.stop()
         self._lag.stop()
-        await self.cluster.stop(self._grace)
+        if not self._broken:
+            await self.cluster.drain(self._grace)
         if self._doors is not None:
+            # before the driver: nobody shall be answered that it has stopped
             await self._doors.stopService()
             self._doors.ready.addErrback(_ignore)
+        await self.cluster.stop()
         if self.state is not None:
             self.state.unlock()
 

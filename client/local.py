@@ -132,6 +132,11 @@ class LocalCluster:
                 lambda failure: self.log.failure("abandoned folders were not removed", failure)
             )
 
+    async def drain(self, grace: float) -> None:
+        """Give what runs in our own slots ``grace`` seconds, end and give back the rest."""
+        if self._own is not None:
+            await self._own.end(grace)
+
     async def stop(self, grace: float = 0.0) -> None:
         """Give what runs ``grace`` seconds, end the rest, which counts nothing, then the driver.
 

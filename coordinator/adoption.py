@@ -7,12 +7,13 @@ from ..protocol.ids import WorkerId
 from ..protocol.jobs import JobSpec, pack_spec
 from ..protocol.ports import WorkerInfo
 from .attempts import Attempts
+from .dues import Thirst
 from .events import Loaded
 from .kept import ByIds, ByKeys, KeptJob
 from .placement import Lane
 from .queues import Turns
 from .records import ClientRecord, JobRecord, SpecRecord, WorkerRecord
-from .state import AGAIN, State, Task, Thirst
+from .state import AGAIN, State, Task
 from .transitions import ENDED, QUEUED
 
 _UNREADABLE = pack_spec(JobSpec(kind="import", target="(damaged)"))

@@ -11,11 +11,12 @@ from ..protocol.outcomes import Ending, Evidence, Report, pack_outcome, unpack_o
 from ..protocol.outcomes import Outcome as Body
 from ..protocol.ports import Ended
 from .deliveries import Deliveries
+from .dues import Resumption
 from .effects import Outcome
 from .events import Begun, Finished, Returned
 from .placement import Placement, learn
 from .records import JobRecord, WorkerRecord
-from .state import Resumption, State
+from .state import State
 from .transitions import BEGIN, DELAY, DELAYED, END, ENDED, QUEUED, REQUEUE, RUNNING, SENT
 
 SHORT = 200
@@ -30,6 +31,14 @@ _REASON_OF_WHY = {
     "cancelled": "cancelled before it began",
     "unbegun": "cancelled before it began",
     "deadline": "its deadline passed before it began",
+}
+_RETURNED_BODIES = {
+    why: pack_outcome(Body(evidence=Evidence(reason=f"{what}, and its worker left")))
+    for why, what in {
+        "cancelled": "cancelled",
+        "unbegun": "cancelled",
+        "deadline": "its deadline passed",
+    }.items()
 }
 UNBEGUN_BODIES = {
     why: pack_outcome(Body(evidence=Evidence(reason=reason)))
@@ -165,7 +174,8 @@ class Attempts:
     def take_back(self, job: JobRecord, what: str) -> None:
         """An attempt is over that had not begun, and counts nothing."""
         if job.why is not None:
-            self.end(job, _ENDING_OF_WHY[job.why], UNBEGUN_BODIES[job.why])
+            bodies = UNBEGUN_BODIES if job.state == SENT else _RETURNED_BODIES
+            self.end(job, _ENDING_OF_WHY[job.why], bodies[job.why])
         else:
             self._requeue(job, what, job.worker.name if job.worker is not None else "")
 

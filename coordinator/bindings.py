@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
-from ..protocol.errors import Disconnected, Malformed, StorageFull
-from ..protocol.ids import JobId
+from ..protocol.errors import Disconnected, Malformed, NoSuchWorker, StorageFull
+from ..protocol.ids import JobId, WorkerId
 from ..protocol.jobs import BlobRef, Submission
 from ..protocol.outcomes import JobLog, Report
 from ..protocol.ports import Accepted, Beginning, ClientPort, Holding, WorkerPort
@@ -148,10 +148,16 @@ class BoundSession:
         return maybeDeferred(self._driver.blobs.path, ref)
 
     def reload_workers(self) -> Deferred[int]:
-        return succeed(self._driver.reload_workers())
+        ports = [bound.port for bound in self._driver.workers.values() if bound.port is not None]
+        for port in ports:
+            port.reload()
+        return succeed(len(ports))
 
     def drain_worker(self, worker: str) -> Deferred[None]:
-        return maybeDeferred(self._driver.drain_worker, worker)
+        bound = self._driver.workers.get(WorkerId(worker))
+        if bound is None or bound.port is None:
+            return fail(NoSuchWorker(f"no worker {worker!r:.80} is connected"))
+        return maybeDeferred(bound.port.drain)
 
     def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
         store = self._driver.durable

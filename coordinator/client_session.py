@@ -158,6 +158,9 @@ class ClientSession(BlobResponder):
         )
         return answer.addCallback(lambda taken: bool(taken["wanted"]))
 
+    def no_room(self) -> str:
+        return self._core.no_room()
+
     def may_get(self, digest: bytes) -> bool:
         """Whoever knows the hash of a value may read it: hashes are not handed to others."""
         return self._coordinator is not None

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..protocol.errors import Disconnected
+from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.jobs import Assignment
 from .effects import Assign, Effect, Write
 from .records import WorkerRecord
@@ -166,10 +166,15 @@ class Commits:
             self._commit_last()
             return
         if failure.check(StoreBroken):
+            self.failing = str(failure.value)
+            _disappoint(batch)
             self._broken(failure)
             return
-        if not self.failing:
+        if not failure.check(StorageFull):
             self._log.failure("{count} writes are not stored", failure, count=len(batch.writes))
+        elif not self.failing:
+            what = "{count} writes wait for room: {why}"
+            self._log.warn(what, count=len(batch.writes), why=str(failure.value))
         self.failing = str(failure.value)
         later = self._next
         self._next = Batch(

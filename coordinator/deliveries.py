@@ -15,8 +15,9 @@ from ..protocol.ids import JobId
 from .effects import Answer, Opened, SessionForgotten, Silent
 from .events import Acknowledged, SessionLeft, SessionOpened, WatchAsked
 from .kept import Backlog, ByIds
-from .records import JobRecord, SessionRecord, in_runs, merge_runs
+from .records import JobRecord, SessionRecord
 from .retention import Retention
+from .runs import in_runs, merge_runs
 from .state import SLICE, State, Task, sliced
 from .transitions import ENDED
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.blobs import BlobFolder
-from ..protocol.errors import Disconnected, NoSuchWorker, StorageFull
+from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Assignment, Submission
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
@@ -171,6 +171,11 @@ class Driver:
         if self._stopped:
             return fail(Disconnected("the coordinator has stopped"))
         return self._commits.committed()
+
+    def stored(self) -> Deferred[None]:
+        """The same, to read: fires at once where all is stored, or nothing can be."""
+        at_once = self._commits.settled or self._commits.failing
+        return succeed(None) if at_once else self.committed()
 
     def no_room(self) -> str:
         """Why nothing new can be stored now, or nothing."""
@@ -362,24 +367,6 @@ class Driver:
         bound = self.workers.get(worker.name)
         return bound.port if bound is not None and bound.record is worker else None
 
-    def reload_workers(self) -> int:
-        """Have every connected worker replace its children; how many there are."""
-        ports = [bound.port for bound in self.workers.values() if bound.port is not None]
-        for port in ports:
-            port.reload()
-        return len(ports)
-
-    def drain_worker(self, worker: str) -> None:
-        """Have a worker finish what runs, and leave.
-
-        Raises:
-            NoSuchWorker: there is none, or it is away.
-        """
-        bound = self.workers.get(WorkerId(worker))
-        if bound is None or bound.port is None:
-            raise NoSuchWorker(f"no worker {worker!r:.80} is connected")
-        bound.port.drain()
-
     def shut_down(self) -> None:
         """Somebody asks for the end of the coordinator: its owner decides."""
         if self.on_shutdown is not None:
@@ -397,5 +384,5 @@ class Driver:
 
     def outcome(self, job: JobId) -> Deferred[Stored | None]:
         """What is stored of a job's end, once everything up to now is committed."""
-        read = self.committed().addCallback(lambda _: self.store.outcomes([job]))
+        read = self.stored().addCallback(lambda _: self.store.outcomes([job]))
         return read.addCallback(lambda found: found[0])

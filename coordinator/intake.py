@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from ..protocol.errors import Malformed, NoSuchGroup, QueueFull, Refused, StorageFull
+from ..protocol.errors import Disconnected, Malformed, NoSuchGroup, QueueFull, Refused, StorageFull
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import BlobRef, Payload, Submission
 from ..protocol.ports import Accepted
@@ -21,9 +21,9 @@ from .records import (
     JobRecord,
     SessionRecord,
     SpecRecord,
-    add_run,
 )
 from .retention import Retention
+from .runs import add_run
 from .state import State, Task, sliced
 from .transitions import ENDED, QUEUED
 
@@ -59,7 +59,9 @@ class Intake:
         """The same where a key may be that of a cold job."""
         session = self._state.sessions.get(event.session)
         if session is not None:
+            session.keyed += 1
             found = yield ByKeys(session.client.id, keys)
+            session.keyed -= 1
             if found is None:
                 self._state.unreadable(event.ask)
                 return
@@ -70,13 +72,13 @@ class Intake:
         session = state.sessions.get(event.session)
         try:
             if session is None or not session.connected:
-                raise Refused("this session is not open")
+                raise Disconnected("this session is not open")
             answer = session.answers.get(event.sequence)
             if answer is None:
                 self._check(session, event)
                 specs = {job.spec: state.spec(job.spec) for job in event.submissions}
                 answer = self._accept(session, event, specs)
-        except (Refused, Malformed) as error:
+        except (Disconnected, Refused, Malformed) as error:
             state.tells.append(Refuse(event.ask, error))
         else:
             state.tells.append(Answer(event.ask, answer))
@@ -88,7 +90,8 @@ class Intake:
 
     def _check_room(self, jobs: int) -> None:
         state, settings = self._state, self._state.settings
-        if sum(state.counts[:ENDED]) + jobs > settings.queue_jobs:
+        waiting = sum(state.counts[:ENDED])
+        if waiting and waiting + jobs > settings.queue_jobs:
             raise QueueFull(f"the queue is full: it takes {settings.queue_jobs} jobs")
         if state.pending_bytes > settings.queue_bytes:
             raise QueueFull(f"the queue is full: it takes {settings.queue_bytes} bytes")
@@ -247,6 +250,18 @@ class Intake:
 
     def group_closed(self, event: GroupClosed) -> None:
         """A group has all of its jobs. A group without any need not be known."""
+        session = self._state.sessions.get(event.session)
+        if session is not None and session.keyed:
+            self._state.run(self._close_later(event))
+        else:
+            self._close(event)
+
+    def _close_later(self, event: GroupClosed) -> Task:
+        """The same behind frames of the group that wait for the store: it answers in order."""
+        yield ByIds(())
+        self._close(event)
+
+    def _close(self, event: GroupClosed) -> None:
         state = self._state
         session = state.sessions.get(event.session)
         group = session.groups.get(event.group) if session is not None else None

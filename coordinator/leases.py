@@ -9,11 +9,12 @@ from ..protocol.ids import WorkerId
 from ..protocol.outcomes import Evidence
 from ..protocol.ports import Holding, WorkerInfo
 from .attempts import Attempts
+from .dues import Recall
 from .effects import Gone, Joined, WorkerSaved
 from .events import WorkerJoined, WorkerLeft
 from .placement import Placement
 from .records import WorkerRecord
-from .state import SLICE, Recall, State, Task
+from .state import SLICE, State, Task
 
 
 class Leases:
@@ -85,8 +86,12 @@ class Leases:
             worker.away = False
             worker.lane.workers += 1
         worker.retracting.clear()
-        named = {job for job, _ in held}
-        worker.unlisted = {number for number in worker.held if number not in named}
+        named = set(held)  # attempts: it may name an older one of a job that it has to get anew
+        worker.unlisted = {
+            job.id
+            for job in worker.held.values()
+            if job.attempt is None or Holding(job.id, job.attempt) not in named
+        }
         if worker.unlisted:
             worker.recall = state.at.now + state.settings.recall
             state.wheel.add(worker.recall, Recall(worker))

@@ -62,20 +62,27 @@ class Loads:
     def _read(self) -> bool:
         """Ask the first question; whether its answer is still to come."""
         load = self._waiting.popleft()
+        found: Found | Deferred[Found] | None = None
         try:
             found = self._store.read(load.question)
         except Exception:  # noqa: BLE001 -- whatever a store raises, others have to go on
-            found = self._not_read(Failure())
+            self._not_read(Failure())
         if isinstance(found, Deferred):
             found.addErrback(self._not_read).addCallback(self._has_read, load)
             return True
-        self._loaded(load.task, found)
+        self._hand_over(found, load)
         return False
 
     def _has_read(self, found: Found | None, load: Load) -> None:
         if not self._stopped:
-            self._loaded(load.task, found)
+            self._hand_over(found, load)
             self._next()
+
+    def _hand_over(self, found: Found | None, load: Load) -> None:
+        try:
+            self._loaded(load.task, found)
+        except Exception:  # noqa: BLE001 -- a mistake with one answer must not keep the others away
+            self._log.failure("an answer of the store was not taken")
 
     def _not_read(self, failure: Failure) -> None:
         if not self._stopped:

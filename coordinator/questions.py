@@ -23,7 +23,8 @@ from ..protocol.ids import ClientId, GroupId, JobId
 from ..protocol.jobs import JobSpec, unpack_spec
 from .events import Read
 from .kept import KeptJob, Listing
-from .records import ClientRecord, GroupRecord, add_run, kept_of, story_of
+from .records import ClientRecord, GroupRecord, kept_of, story_of
+from .runs import add_run
 from .sightings import Sightings, states_named
 from .transitions import CRASHED, ENDED, FAILED, QUEUED, STATE_NAMES, TIMED_OUT, ending_of
 
@@ -193,10 +194,14 @@ class Questions:
 
     async def _kept(self, ids: Sequence[JobId]) -> list[KeptJob]:
         """These jobs, in this order; those that were forgotten meanwhile are left out."""
-        cold = self._state.cold(ids)
         found: dict[int, KeptJob] = {}
-        if cold and self._driver.durable is not None:
-            found = {job.id: job for job in await self._driver.durable.jobs(cold)}
+        durable, wanted = self._driver.durable, list(ids)
+        while durable is not None and (cold := [n for n in wanted if n not in self._state.jobs]):
+            await self._driver.stored()
+            found |= {job.id: job for job in await durable.jobs(cold)}
+            # those that were hot a moment ago may be cold by now; those asked for are here or gone
+            asked = set(cold)
+            wanted = [number for number in wanted if number not in asked]
         for number in ids:
             record = self._state.jobs.get(number)
             if record is not None:
@@ -270,6 +275,8 @@ class Questions:
         job = await self._own_job(client, details.get("job"))
         body = await self._body(job)
         ending = ending_of(job.state)
+        if ending is not None and not job.taken:
+            self._driver.handle(Read(self._driver.moment(), [job.id]))
         return {
             "state": STATE_NAMES[job.state],
             "ending": None if ending is None else int(ending),
@@ -280,14 +287,11 @@ class Questions:
         }
 
     async def _body(self, job: KeptJob) -> bytes:
-        """The outcome, which somebody has from now on."""
         if job.state < ENDED:
             return b""
         stored = await self._driver.outcome(job.id)
         if stored is None:
             raise NoSuchJob
-        if not job.taken:
-            self._driver.handle(Read(self._driver.moment(), [job.id]))
         return stored.body
 
     # -- groups -----------------------------------------------------------------------------------

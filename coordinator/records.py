@@ -9,7 +9,6 @@ jobs and one in a queue: under 400 bytes besides its payload. Whatever many jobs
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
@@ -127,6 +126,7 @@ class SessionRecord:
         "gone",
         "groups",
         "id",
+        "keyed",
         "missed",
         "next_sequence",
         "openings",
@@ -150,6 +150,8 @@ class SessionRecord:
         self.answers: dict[int, Accepted] = {}
         """The last answers, for frames that are sent again."""
         self.groups: dict[int, GroupRecord] = {}
+        self.keyed = 0
+        """Frames that wait for the store, which is asked for the jobs of their keys."""
         self.outbox: dict[JobId, None] = {}
         """Ended jobs that are on their way to it."""
         self.behind = False
@@ -311,39 +313,6 @@ class JobRecord:
     def note(self, event: StoryEvent) -> None:
         """Add an event to the story, and drop the oldest of a long one."""
         self.story = (*self.story[-STORY_LENGTH + 1 :], event)
-
-
-def add_run(runs: list[list[int]], first: int, count: int) -> None:
-    """Add ids to a list of runs, as part of the last one where they follow it."""
-    if runs and runs[-1][0] + runs[-1][1] == first:
-        runs[-1][1] += count
-    else:
-        runs.append([first, count])
-
-
-def merge_runs(runs: list[list[int]], ids: list[JobId]) -> None:
-    """Add ids, some of which may be there, to ascending runs that stay ascending."""
-    merged: list[list[int]] = []
-    new: list[list[int]] = []
-    for number in sorted(ids):
-        add_run(new, number, 1)
-    for first, count in sorted([*runs, *new]):
-        if merged and first <= merged[-1][0] + merged[-1][1]:
-            end = max(merged[-1][0] + merged[-1][1], first + count)
-            merged[-1][1] = end - merged[-1][0]
-        else:
-            merged.append([first, count])
-    runs[:] = merged
-
-
-def in_runs(runs: list[list[int]], number: int) -> bool:
-    """Whether an id is in ascending runs."""
-    place = bisect_right(runs, number, key=_first_of) - 1
-    return place >= 0 and number < runs[place][0] + runs[place][1]
-
-
-def _first_of(run: list[int]) -> int:
-    return run[0]
 
 
 def kept_of(job: JobRecord) -> KeptJob:

@@ -7,12 +7,13 @@ them are away for now, and are believed when they come back.
 from __future__ import annotations
 
 from .adoption import Adoption
+from .dues import Resumption
 from .events import Restored
 from .kept import KeptGroup, KeptJob, KeptSession, QueuedRun
 from .leases import Leases
 from .records import GroupRecord, JobRecord, SessionRecord
 from .retention import Retention
-from .state import Resumption, State
+from .state import State
 from .transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
 
 

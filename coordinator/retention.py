@@ -75,7 +75,8 @@ class Retention:
     def unfetched_fill(self) -> bool:
         """Whether the jobs that nobody has fetched fill a bound alone."""
         settings, untaken = self._state.settings, self.untaken
-        return untaken.jobs >= settings.retain_jobs or untaken.bytes >= settings.retain_bytes
+        jobs, size = max(1, settings.retain_jobs), max(1, settings.retain_bytes)
+        return untaken.jobs >= jobs or untaken.bytes >= size
 
     def read(self, event: Read) -> None:
         """Somebody has asked for outcomes, and has them."""

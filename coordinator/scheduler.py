@@ -20,6 +20,7 @@ from .adoption import Adoption
 from .attempts import Attempts
 from .cancelling import Cancelling
 from .deliveries import Deliveries
+from .dues import Again, Deadlines, Resumption, Thirst
 from .effects import Effect, WakeAt
 from .events import (
     Acknowledged,
@@ -52,7 +53,7 @@ from .records import SessionRecord, WorkerRecord
 from .restoring import Restoring
 from .retention import Retention
 from .settings import Settings
-from .state import Again, Deadlines, Resumption, State, Task, Thirst
+from .state import State, Task
 
 _Route = Callable[[Any], None]
 

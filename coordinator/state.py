@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain
 from math import ceil
-from typing import NamedTuple
 
 from ..protocol.errors import AmpacityError, Refused
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from ..protocol.jobs import BlobRef, unpack_spec
 from ..protocol.ports import Ended, Holding
+from .dues import Again, Deadlines, Due
 from .effects import (
     Deliver,
     Effect,
@@ -41,9 +41,9 @@ from .records import (
     SessionRecord,
     SpecRecord,
     WorkerRecord,
-    add_run,
     tell_story,
 )
+from .runs import add_run
 from .settings import Settings
 from .transitions import ENDED, ILLEGAL, MOVE_NAMES, QUEUED, STATE_NAMES, TABLE
 from .wheel import SLOTS_PER_SECOND, Wheel
@@ -68,45 +68,6 @@ task yields again."""
 
 class IllegalMove(AmpacityError):
     """A job cannot do that in its state: a mistake in the scheduler."""
-
-
-class Recall(NamedTuple):
-    """A worker that came back without some of its attempts: when to give those up."""
-
-    worker: WorkerRecord
-
-
-class Deadlines:
-    """Jobs whose deadlines fall together, as runs of ids; some have ended before."""
-
-    __slots__ = ("runs", "slot")
-
-    def __init__(self, slot: int) -> None:
-        self.slot = slot
-        self.runs: list[list[int]] = []
-
-
-class Resumption(NamedTuple):
-    """When a delayed job may have its next attempt; void where it has failed again since."""
-
-    job: JobId
-    failures: int
-
-
-class Thirst(NamedTuple):
-    """A queue whose cold jobs could not be read: when to try again."""
-
-    client: ClientRecord
-    python: str | None
-
-
-class Again(NamedTuple):
-    """Work that needs the store, which could not be read: when to try again."""
-
-    work: Callable[[], None]
-
-
-Due = SessionRecord | WorkerRecord | Recall | Deadlines | Resumption | Thirst | Again
 
 
 class State:

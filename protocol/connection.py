@@ -285,8 +285,10 @@ class Connection(amp.AMP):
         if isinstance(error, amp.RemoteAmpError):  # declared by the command
             code, text = error.errorCode, str(error.description)
         else:
-            if not isinstance(error, Disconnected):  # this side is about to go: no fault
-                self._log_mistake(failure, name)
+            if isinstance(error, Disconnected):  # this side is about to go: no answer is one, too
+                self.close()
+                return
+            self._log_mistake(failure, name)
             known = isinstance(error, AmpacityError)
             text = str(error) if known else f"{show(name)} failed; the other side's log says more"
             code = amp.UNKNOWN_ERROR_CODE

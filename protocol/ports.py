@@ -211,6 +211,9 @@ class CoordinatorCore(Protocol):
     store_id: bytes
     term: int
 
+    def no_room(self) -> str:
+        """Why nothing new can be stored now, in a sentence; or nothing."""
+
     def open_session(
         self, client: ClientId, session: SessionId, port: ClientPort
     ) -> tuple[Coordinator, int]:

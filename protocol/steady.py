@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 -- as Twisted names it
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
@@ -34,25 +34,28 @@ def patiently(waiting: Deferred[T], seconds: float, reactor: IReactorTime) -> De
     """
     now = monotonic_of(reactor)
     over = False
-    due = now() + seconds
+    call: IDelayedCall | None = None
 
-    def look() -> None:
-        nonlocal over, due, call
+    def wait() -> None:
+        nonlocal call
+        call = reactor.callLater(seconds, look, now() + seconds)
+
+    def look(due: float) -> None:
+        nonlocal over
         if now() > due + PAUSE:
-            due = now() + seconds
-            call = reactor.callLater(seconds, look)
+            wait()
         else:
             over = True
             waiting.cancel()
 
     def ended(result: T | Failure) -> T | Failure:
-        if call.active():
+        if call is not None and call.active():
             call.cancel()
         if over and isinstance(result, Failure):
             raise TimeoutError(f"no answer within {seconds:g} s")
         return result
 
-    call = reactor.callLater(seconds, look)
+    wait()
     return waiting.addBoth(ended)
 
 

@@ -20,9 +20,9 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from .blobfiles import WrongBytes, damage
+from .blobfiles import SyncFailed, WrongBytes, damage
 from .commands import GetChunk, PutChunk
-from .errors import Damaged, Malformed, NoSuchBlob
+from .errors import Damaged, Disconnected, Malformed, NoSuchBlob, StorageFull
 from .jobs import BlobRef, blob_ref
 from .limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 
@@ -172,8 +172,18 @@ class BlobResponder(amp.CommandLocator):
             fits = offset % CHUNK_SIZE == 0 and 0 <= offset < max(size, 1)
             if not fits or len(data) != _length(ref, offset):
                 raise Malformed(f"a chunk of {len(data)} bytes at {offset} of {size}")
-            have = await self.blobs.write(ref, offset, data)
+            if offset == 0 and (full := self.no_room()):
+                raise StorageFull(full)
+            try:
+                have = await self.blobs.write(ref, offset, data)
+            except SyncFailed as e:
+                # this side has to end: to be sent again, when it is back
+                raise Disconnected(str(e)) from None
         return {"have": have}
+
+    def no_room(self) -> str:
+        """Why no new value is taken, in a sentence; or nothing."""
+        return ""
 
     @GetChunk.responder
     async def _get_chunk(

@@ -69,7 +69,10 @@ class Core:
     def leave_session(self, session: bytes, port: Any, goodbye: bool) -> None:
         self.events.append(("left", goodbye))
 
-    def join(self, info: Any, held: Any, port: Any) -> Any:
+    def no_room(self) -> str:
+        return ""
+
+    def join(self, info: Any, held: Any, port: Any, local: bool = False) -> Any:
         raise NotImplementedError("no worker joins here")
 
     def leave(self, worker: Any, port: Any, goodbye: bool) -> None:

@@ -194,5 +194,5 @@ async def main() -> None:
 if __name__ == "__main__":
     done: Deferred[None] = ensureDeferred(main())
     done.addErrback(lambda failure: failure.printTraceback())
-    done.addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    done.addBoth(lambda _: reactor.stop())
+    reactor.run()

@@ -136,12 +136,12 @@ async def test_a_coordinator_speaks_with_peers_of_an_earlier_release(
             endings.extend(one.ending for one in unpack_deliveries(box[b"outcomes"]))
     unknown = {
         command
-        for peer in peers.values()
-        for command, asked in peer.asked.items()
+        for played in peers.values()
+        for command, asked in played.asked.items()
         if asked and command != b"Ping"
     }
     assert not unknown, f"asked of peers that do not expect it: {unknown}"
     assert {Ending.SUCCEEDED, Ending.FAILED, Ending.CANCELLED} <= set(endings)
-    for peer in peers.values():
-        assert peer.transport is not None
-        peer.transport.loseConnection()
+    for played in peers.values():
+        assert played.transport is not None
+        played.transport.loseConnection()

@@ -184,6 +184,9 @@ class RememberingCore:
         assert port is self.ports[-1]
         self.events.append(("leave", worker, goodbye))
 
+    def no_room(self) -> str:
+        return ""
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)

@@ -45,7 +45,7 @@ def test_a_frame_of_long_ago_is_refused(stage: Any) -> None:
 
 def test_a_frame_for_a_session_that_is_not_open_is_refused(stage: Any) -> None:
     stage.submit(1, session="other")
-    stage.expect("refuse 1: Refused")
+    stage.expect("refuse 1: Disconnected")
 
 
 def test_a_damaged_spec_refuses_the_whole_frame(stage: Any) -> None:

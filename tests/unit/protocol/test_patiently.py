@@ -41,9 +41,9 @@ def test_what_does_not_come_is_cancelled(clock: Clock) -> None:
 
 def test_whatever_a_cancelled_attempt_says_it_was_the_time(clock: Clock) -> None:
     def refuse(cancelled: Deferred[str]) -> None:
-        cancelled.errback(ConnectingCancelledError(None))  # type: ignore[arg-type]  # as Twisted's
+        cancelled.errback(ConnectingCancelledError(None))
 
-    patient = patiently(Deferred(refuse), 5.0, clock)
+    patient = patiently(Deferred[str](refuse), 5.0, clock)
     clock.advance(5.0)
     assert failure_of(patient) is TimedOut
 

@@ -85,6 +85,9 @@ class WorkerSide:
         self.attached.append((job, follow, Deferred()))
         return self.attached[-1][2]
 
+    def drain(self) -> None:
+        self.told.append("drain")
+
     def reload(self) -> None:
         self.told.append("reload")
 
