@@ -40,7 +40,8 @@ class Adoption:
             state.load(task, question)
             return
         for row in fresh:
-            self._visit(row)
+            if row.id not in state.jobs:
+                self._visit(row)
         state.go_on(task, event.found)
 
     def _visit(self, row: KeptJob) -> None:

@@ -60,7 +60,7 @@ class Intake:
         session = self._state.sessions.get(event.session)
         if session is not None:
             session.keyed += 1
-            found = yield ByKeys(session.client.id, keys)
+            found = yield ByKeys(session.client.id, list(dict.fromkeys(keys)))
             session.keyed -= 1
             if found is None:
                 self._state.unreadable(event.ask)
