@@ -42,6 +42,7 @@ class Frame:
         "entries",
         "order",
         "refused",
+        "resent",
         "sequence",
         "size",
         "submissions",
@@ -60,6 +61,8 @@ class Frame:
         """Once sent, it keeps its number, and all that went under it: either may have arrived."""
         self.refused = False
         """The last answer was that there is no room now."""
+        self.resent = False
+        """A connection went while it had no answer."""
         self.done = False
 
     def drop(self, unwanted: Container[Entry]) -> list[Entry]:
@@ -213,6 +216,8 @@ class Frames:
         """No answer will come to what is in flight: it is to be sent again."""
         frames = (*self._flying, *self._held, *self._waiting)
         self._waiting = deque(sorted(frames, key=_order))
+        for frame in frames:
+            frame.resent = frame.sequence is not None
         self._held.clear()
         self._flying.clear()
 

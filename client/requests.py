@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -15,6 +15,7 @@ from ..protocol.ports import Coordinator
 from .awaiting import error_in
 
 if TYPE_CHECKING:
+    from .frames import Frame
     from .session import Session
 
 T = TypeVar("T")
@@ -134,6 +135,17 @@ class Requests:
     def keep_watching(self, jobs: Iterable[JobId]) -> None:
         """These are delivered as it is; after a reconnection, they are asked for."""
         self.watched.update(jobs)
+
+    def named_by_key(self, frame: Frame, jobs: Sequence[JobId]) -> None:
+        """A frame was answered: a job that has a key may be another session's, or one that was
+        delivered before."""
+        for submission, job in zip(frame.submissions, jobs, strict=True):
+            if submission.key is None:
+                continue
+            if frame.resent:  # the outcome may have been sent over the connection before
+                self.watch(job)
+            else:
+                self.keep_watching([job])
 
     def flush(self) -> None:
         """Send what the turn has brought."""

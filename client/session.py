@@ -248,28 +248,24 @@ class Session:
             frame.entries, ids = [], []
         if frame.tally is not None:
             frame.tally.accepted(accepted.group, len(ids), self.requests)
-        for entry, submission, job in zip(frame.entries, frame.submissions, ids, strict=True):
+        for entry, job in zip(frame.entries, ids, strict=True):
             entry.frame = None
             enter(self._jobs, job, entry)
+        self.requests.named_by_key(frame, ids)
+        for entry, job in zip(frame.entries, ids, strict=True):
             entry.was_accepted(job)
-            if submission.key is not None:  # it may be another session's
-                self.requests.keep_watching([job])
-            if self._early:
-                self._catch_up(job)
+        if self._early:  # once all are entered: two of one frame may have one key
+            self._early.tell(ids, self.following, self.delivered)
         self._withdrawn.cancel_accepted(frame)
         self._let_go(frame)
-
-    def _catch_up(self, job: JobId) -> None:
-        """What came before we knew that it was for us."""
-        pieces, delivery = self._early.take(job)
-        for stream, offset, data, taken in pieces:
-            self.following.output(job, stream, offset, data).chainDeferred(taken)
-        if delivery is not None:
-            self.delivered([delivery])
 
     def _let_go(self, frame: Frame) -> None:
         for ref in frame.blobs:
             self.spool.release(ref)
+        self._settled()
+
+    def _settled(self) -> None:
+        """A frame is not on its way any more."""
         if self._early:
             self._early.answered(self._frames.oldest or 0)
         self._quiet.look()
@@ -303,7 +299,7 @@ class Session:
             self._frames.let_go()
         for entry in waiting:
             entry.has_failed(error)
-        self._quiet.look()
+        self._settled()
 
     # -- deliveries: ports.ClientPort -------------------------------------------------------------
 
@@ -313,9 +309,10 @@ class Session:
         for delivery in outcomes:
             job, ending, body = delivery
             entry = jobs.pop(job, None)
+            if (entry is None or job in watched) and self._frames:
+                # an answer with the job's id may be on its way: the first, or one more by its key
+                self._early.outcome(delivery, self._frames.last)
             if entry is None:
-                if self._frames:  # the answer with the job's id may be on its way
-                    self._early.outcome(delivery, self._frames.last)
                 continue
             if watched:
                 watched.discard(job)
@@ -381,9 +378,9 @@ class Session:
         failed: list[tuple[Entry, Exception]] = []
         for frame in self._frames.take_all():
             failed.extend((entry, not_accepted) for entry in self._withdrawn.give_up(frame))
-        jobs, self._jobs = self._jobs, {}
-        for entry in jobs.values():
+        for entry in self._jobs.values():
             failed.extend((one, error) for one in each(entry))
+        self._jobs.clear()
         self._early.clear()
         for one, why in failed:
             one.has_failed(why)
