@@ -29,6 +29,7 @@ from .chaos_client import Brief
 from .chaos_member import READY_SECONDS, Member
 from .chaos_proxy import Proxy
 from .chaos_strikes import COORDINATOR
+from .failures import Exit
 
 _MARK = "CHAOS_OF_AMPACITY"
 _DEATHS = 5
@@ -66,6 +67,7 @@ class Cluster:
         self.members: dict[str, Member] = {}
         self.links: dict[str, Proxy] = {}
         self.deaths: list[str] = []
+        self.disk_full = False
         self.brief: Brief
         self.state = folder / "s"
         self.workers = [f"w{number}" for number in range(1, shape.workers + 1)]
@@ -212,7 +214,7 @@ class Cluster:
             await member.ended()
             if self._over or (name in self.clients and member.exit_code == 0):
                 return
-            if not member.struck:
+            if not (member.struck or self._finds_no_room(name, member)):
                 self.deaths.append(f"{name} ended by itself: {member.exit}")
                 if len(self.deaths) >= _DEATHS:
                     return
@@ -220,6 +222,10 @@ class Cluster:
             if not self._over:
                 life += 1
                 self.members[name] = start(life)
+
+    def _finds_no_room(self, name: str, member: Member) -> bool:
+        """A coordinator that starts on a full disk says so, and is started again."""
+        return name == COORDINATOR and self.disk_full and member.exit_code == Exit.REFUSED
 
     @property
     def clients_done(self) -> bool:

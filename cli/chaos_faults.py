@@ -210,8 +210,10 @@ class Faults:
             await threads.deferToThread(self._ground.fill)
             empty = self._ground.empty
             self._busy.add("disk")
+            self._cluster.disk_full = True
             await self._last(strike, COORDINATOR, None, lambda: threads.deferToThread(empty))
             self._busy.discard("disk")
+            self._cluster.disk_full = False
 
     async def _failed_sync(self, strike: Strike) -> None:
         member = self._one([COORDINATOR], strike)

@@ -29,9 +29,9 @@ from .settings import Settings
 if TYPE_CHECKING:
     from ..protocol.access import StateFolder
     from ..protocol.addresses import Address
+    from ..protocol.temporary import TemporaryFolder
     from ..protocol.tokens import Token
     from ..workers.agent import Agent
-    from ..workers.folders import TemporaryFolder
     from .supervisor import Supervisor
 
 
@@ -267,8 +267,8 @@ def destination(settings: Settings, words: str | None) -> Destination:
 
 def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, TemporaryFolder]:
     """The agent of this machine, and the folder that is to be removed after it."""
+    from ..protocol.temporary import TemporaryFolder
     from ..workers.agent import Agent
-    from ..workers.folders import TemporaryFolder
     from ..workers.machine import usable_cpus
     from ..workers.slots import SlotPool
 

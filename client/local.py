@@ -12,10 +12,11 @@ from ..coordinator.driver import Driver
 from ..coordinator.settings import Settings
 from ..loopwatch import LagMeter
 from ..protocol.blobs import BlobFolder
+from ..protocol.errors import StorageFull
 from ..protocol.ids import LOCAL_CLIENT
 from ..protocol.ports import WorkerEvents
+from ..protocol.temporary import TemporaryFolder, remove_abandoned
 from ..workers.branch import branch
-from ..workers.folders import TemporaryFolder, remove_abandoned
 from ..workers.machine import usable_cpus
 from ..workers.slots import SlotPool
 from .ownslots import OwnSlots
@@ -24,6 +25,7 @@ from .spool import threads_of
 
 if TYPE_CHECKING:
     from ..coordinator.diskroom import DiskRoom
+    from ..coordinator.sqlite import SqliteStore
 
 
 class LocalCluster:
@@ -97,6 +99,7 @@ class LocalCluster:
 
         Raises:
             StoreRefused: the store cannot be used.
+            StorageFull: nor can it be written to.
         """
         self._opened = True
         await self.blobs.start()
@@ -108,12 +111,21 @@ class LocalCluster:
         """A driver over the store in a folder."""
         # only a durable coordinator pays for the import of the database's tools
         from ..coordinator.diskroom import DiskRoom
-        from ..coordinator.sqlite import SqliteStore
 
         self._room = DiskRoom(self._reactor, folder, self.defer_to_thread)
         await self._room.start()
-        store = await SqliteStore.open(self._reactor, folder, self.defer_to_thread, room=self._room)
+        try:
+            store = await self._open_store(folder)
+        except StorageFull:
+            if not await self._room.full():  # gave up its ballast: there may be room now
+                raise
+            store = await self._open_store(folder)
         return Driver(self._reactor, self.blobs, self._settings, self._lag, store)
+
+    def _open_store(self, folder: Path) -> Deferred[SqliteStore]:
+        from ..coordinator.sqlite import SqliteStore
+
+        return SqliteStore.open(self._reactor, folder, self.defer_to_thread, room=self._room)
 
     async def start(self) -> None:
         """Return once the first child is ready, and the slots have joined.
