@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet import threads
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -17,7 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.jobs import BlobRef
+from ..protocol.temporary import TemporaryFolder, remove_abandoned
 from ..protocol.transfers import DeferToThread
+
+T = TypeVar("T")
 
 
 def threads_of(reactor: Any) -> DeferToThread:
@@ -40,7 +42,7 @@ class Spool:
 
     def __init__(self, defer_to_thread: DeferToThread) -> None:
         self._defer_to_thread = defer_to_thread
-        self._folder: Path | None = None
+        self._temporary: TemporaryFolder | None = None
         self._kept: Counter[bytes] = Counter()
         self._unwritten: dict[bytes, bytes] = {}
         self._closed = False
@@ -48,9 +50,13 @@ class Spool:
     @property
     def folder(self) -> Path:
         """Blocking for a moment, once: makes the folder, which nobody else can read."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="ampacity-client-"))
-        return self._folder
+        return self._open().path
+
+    def _open(self) -> TemporaryFolder:
+        if self._temporary is None:
+            self._temporary = TemporaryFolder("client-")
+            self._in_thread(remove_abandoned)  # who leaves folders behind is one that makes them
+        return self._temporary
 
     def keep(self, ref: BlobRef, data: bytes) -> None:
         """Bytes whose hash is known; they are written when they are first asked for."""
@@ -60,22 +66,29 @@ class Spool:
 
     def add(self, data: bytes) -> Deferred[BlobRef]:
         """Hash and write; fails with OSError."""
-        writing: Deferred[BlobRef] = self._defer_to_thread(_write, self.folder, data)
-        return writing.addCallback(self._added)
+        return self._write(data).addCallback(self._added)
 
     def _added(self, ref: BlobRef) -> BlobRef:
         self._kept[ref.digest] += 1
-        if self._closed:
-            self.close()
         return ref
+
+    def _write(self, data: bytes, ref: BlobRef | None = None) -> Deferred[BlobRef]:
+        folder = self._open()
+        writing: Deferred[BlobRef] = self._defer_to_thread(_write, folder.path, data, ref)
+        return writing.addBoth(self._was_written, folder)
+
+    def _was_written(self, result: T, folder: TemporaryFolder) -> T:
+        if self._closed:  # perhaps while that was removed
+            self._temporary = None
+            self._in_thread(folder.remove)
+        return result
 
     def file(self, ref: BlobRef) -> Deferred[Path]:
         """The file of a value that is kept; fails with OSError."""
         data = self._unwritten.get(ref.digest)
         if data is None:
             return succeed(_path(self.folder, ref.digest))
-        writing: Deferred[BlobRef] = self._defer_to_thread(_write, self.folder, data, ref)
-        return writing.addCallback(self._written)
+        return self._write(data, ref).addCallback(self._written)
 
     def _written(self, ref: BlobRef) -> Path:
         self._unwritten.pop(ref.digest, None)
@@ -98,17 +111,15 @@ class Spool:
         if self._kept[ref.digest] > 0:
             return
         del self._kept[ref.digest]
-        if self._unwritten.pop(ref.digest, None) is None and self._folder is not None:
-            self._in_thread(_remove, _path(self._folder, ref.digest))
+        if self._unwritten.pop(ref.digest, None) is None and self._temporary is not None:
+            self._in_thread(_remove, _path(self.folder, ref.digest))
 
     def close(self) -> Deferred[None]:
         """Remove everything."""
         self._closed = True
         self._unwritten.clear()
-        folder, self._folder = self._folder, None
-        if folder is None:
-            return succeed(None)
-        return self._in_thread(shutil.rmtree, folder, True)
+        folder, self._temporary = self._temporary, None
+        return succeed(None) if folder is None else self._in_thread(folder.remove)
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[None]:
         done: Deferred[None] = self._defer_to_thread(function, *arguments)

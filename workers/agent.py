@@ -33,6 +33,7 @@ from ..protocol.blobs import BlobFolder
 from ..protocol.commands import Goodbye, Join
 from ..protocol.dialing import Greeted, dial
 from ..protocol.steady import monotonic_of
+from ..protocol.temporary import remove_abandoned
 from ..protocol.tokens import Token
 from .agentslots import AgentSlots
 from .backlog import Backlog
@@ -40,7 +41,6 @@ from .backoff import Backoff
 from .blobcache import BlobCache
 from .branch import branch
 from .credentials import KeptCredentials
-from .folders import remove_abandoned
 from .load import Load
 from .orders import Orders, holding, records
 from .patience import Patience

@@ -196,7 +196,7 @@ def test_a_large_argument_can_be_cancelled_and_leaves_no_file(pool, clock, coord
     job.cancel()
     clock.turn()
     assert coordinator.queue == []
-    assert list(pool._engine.session().spool.folder.iterdir()) == []
+    assert [path.name for path in pool._engine.session().spool.folder.iterdir()] == ["owner"]
 
 
 def test_a_function_by_value_is_sent_once(pool, clock, coordinator):

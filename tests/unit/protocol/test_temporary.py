@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ampacity.workers.folders import TemporaryFolder, remove_abandoned
+from ampacity.protocol.temporary import TemporaryFolder, remove_abandoned
 
 _PROGRAM = """
 import sys
-from ampacity.workers.folders import TemporaryFolder
+from ampacity.protocol.temporary import TemporaryFolder
 folder = TemporaryFolder("worker-")
 (folder.path / "result").write_text("much")
 print(folder.path, flush=True)
@@ -62,3 +62,15 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(place: Path) -> 
     assert remove_abandoned() == [left]
     assert not left.exists()
     assert all(stranger.exists() for stranger in strangers)
+
+
+def test_a_removal_that_was_cut_short_is_finished(place: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = TemporaryFolder("worker-")
+    (folder.path / "inner").mkdir()
+    (folder.path / "inner" / "file").touch()
+    (folder.path / "link").symlink_to(place)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        folder.remove()
+    assert remove_abandoned() == [folder.path]
+    assert list(place.iterdir()) == []

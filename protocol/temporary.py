@@ -30,7 +30,7 @@ class TemporaryFolder:
 
     def remove(self) -> None:
         """Blocking: remove it with all that is in it. Again, it does nothing."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)
@@ -52,8 +52,25 @@ def _removed(owner: Path) -> bool:
     try:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(owner.parent, ignore_errors=True)
+            _remove(owner.parent)
             return True
         return False
     finally:
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """What ends this half way, or writes meanwhile, leaves a folder that is found again: the
+    owner's file goes last."""
+    with contextlib.suppress(OSError):
+        for path in _content(folder):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if not _content(folder):
+            shutil.rmtree(folder)
+
+
+def _content(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != _OWNER]
