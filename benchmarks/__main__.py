@@ -73,16 +73,23 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     given = parser.parse_args()
     peer = "ProcessPoolExecutor.submit"
-    with tempfile.TemporaryDirectory(prefix="ampacity-") as folder, Cluster(Path(folder)) as here:
-        here.start_coordinator()
-        here.start_worker("agent", given.workers)
-        here.wait_for_workers(1)
+    with (
+        tempfile.TemporaryDirectory(prefix="ampacity-") as folder,
+        Cluster(Path(folder) / "memory") as here,
+        Cluster(Path(folder) / "disk") as durable,
+    ):
+        here.start_coordinator("--ephemeral")
+        durable.start_coordinator()
+        for cluster in (here, durable):
+            cluster.start_worker("agent", given.workers)
+            cluster.wait_for_workers(1)
         count = str(given.jobs)
         measured = measure(
             {
                 peer: ["executor", str(given.workers), count],
                 "ampacity, over the UNIX socket": ["bulk", here.socket_address, count],
                 "ampacity, over TLS": ["bulk", here.client_address, count],
+                "ampacity, every job on disk": ["bulk", durable.socket_address, count],
                 "bare relay, frames of 64": ["relay", "client", str(given.workers), count],
             },
             given.rounds,

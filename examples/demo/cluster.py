@@ -50,9 +50,9 @@ class Cluster:
 
     # -- starting -----------------------------------------------------------------------------
 
-    def start_coordinator(self) -> None:
+    def start_coordinator(self, *options: str) -> None:
         """On a free port of the loopback interface, with TLS and tokens as anywhere."""
-        self._start("coordinator", "coordinator", "--listen", "tcp:127.0.0.1:0")
+        self._start("coordinator", "coordinator", "--listen", "tcp:127.0.0.1:0", *options)
         self.address, token = self._printed_line("worker")
         self.client_address = "#".join(self._printed_line("client"))
         self.socket_address = f"unix:{self.folder / 'access' / 'coordinator.socket'}"
