@@ -32,6 +32,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self._mark = uuid.uuid4().hex
         self._services: list[subprocess.Popen[bytes]] = []
         environ = {k: v for k, v in os.environ.items() if not k.startswith("AMPACITY_")}
