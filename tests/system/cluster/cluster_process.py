@@ -1,4 +1,4 @@
-"""One process of a cluster: ``coordinator FOLDER PORT`` or ``agent FOLDER LINE SLOTS``.
+"""One process of a cluster: ``coordinator FOLDER PORT`` or ``agent FOLDER LINE SLOTS GRACE``.
 
 It says on stdout, a JSON object a line, what the tests want to know. SIGTERM ends it well; at
 SIGUSR1 the coordinator looks at its records, and says whether they contradict each other.
@@ -77,14 +77,15 @@ async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> Non
     at_the_end(reactor, stop)
 
 
-async def agent(reactor: Any, folder: str, line: str, slots: str) -> None:
+async def agent(reactor: Any, folder: str, line: str, slots: str, grace: str) -> None:
     from ampacity.protocol.access import StateFolder
     from ampacity.workers.agent import Agent
     from ampacity.workers.slots import SlotPool
 
     own = Path(folder)
     pool = SlotPool(reactor, int(slots), own / "slots", name=own.name)
-    service = Agent(reactor, line, pool, folder=own, state=StateFolder(own / "state"), grace=2.0)
+    state = StateFolder(own / "state")
+    service = Agent(reactor, line, pool, folder=own, state=state, grace=float(grace))
     service.startService()
     service.ready.addCallback(lambda name: say(name=name))
     service.done.addErrback(lambda failure: say(error=type(failure.value).__name__))

@@ -126,10 +126,11 @@ class Cluster:
         slots: int = 1,
         line: str | None = None,
         before: list[str] | None = None,
+        grace: float = 2.0,
     ) -> Process:
         """Start a worker; when this returns, it has joined or said why not."""
-        words = ("agent", str(self.folder / name), line or self.lines["worker"], str(slots))
-        process = self._start(*words, before=before)
+        words = (str(self.folder / name), line or self.lines["worker"], str(slots), str(grace))
+        process = self._start("agent", *words, before=before)
         said = await process.says()
         assert said.get("name") == name, said
         return process
