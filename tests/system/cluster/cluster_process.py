@@ -99,7 +99,7 @@ async def agent(reactor: Any, folder: str, line: str, slots: str, grace: str) ->
 
 def main(reactor: Any, role: str, *words: str) -> Deferred[None]:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    roles = {"coordinator": coordinator, "agent": agent}
+    roles: dict[str, Callable[..., Any]] = {"coordinator": coordinator, "agent": agent}
     started = Deferred.fromCoroutine(roles[role](reactor, *words))
     return started.addCallback(lambda _: Deferred())
 

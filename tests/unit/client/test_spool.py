@@ -38,7 +38,7 @@ class Thread:
     """Does in its order what is given to it, one call at a time, when the test says so."""
 
     def __init__(self) -> None:
-        self._calls: list[Callable[[], None]] = []
+        self._calls: list[Callable[[], object]] = []
 
     def __call__(self, function: Any, *arguments: Any) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
