@@ -18,6 +18,10 @@ from ..protocol.ports import ClientPort
 from .kept import Stored
 from .store import Store
 
+RECORD_BYTES = 16
+"""What an outcome adds to a frame besides its body, as sessions reckon: what is sent at once is one
+frame there, and acknowledged as one."""
+
 RECENT_BYTES = 8 << 20
 RECENT_JOBS = 8192
 """What is kept in memory of outcomes that were stored a moment ago."""
@@ -132,7 +136,7 @@ class Outbox:
             taken += 1
             if outcome is not None:
                 deliveries.append(Delivery(job, outcome.ending, outcome.body))
-                size += len(outcome.body)
+                size += len(outcome.body) + RECORD_BYTES
                 if size >= FRAME_BYTES:
                     break
         self._waiting.extendleft(reversed(jobs[taken:]))

@@ -101,7 +101,8 @@ class Restoring:
                 job.begun_at = at.now
                 worker.running[job.id] = job
         elif job.state == DELAYED:
-            rest = max(0.0, (job.resume or 0.0) - at.wall)
+            # no longer than anybody waits: the clock may have been set back meanwhile
+            rest = min(max(0.0, (job.resume or 0.0) - at.wall), state.settings.max_backoff)
             state.wheel.add(at.now + rest, Resumption(job.id, job.failures))
         else:
             self._nobodys(job)
@@ -120,7 +121,7 @@ class Restoring:
         deadline = job.spec.spec.deadline
         if deadline is not None:
             at = self._state.at
-            rest = max(0.0, job.submitted + deadline - at.wall)
+            rest = min(max(0.0, job.submitted + deadline - at.wall), deadline)
             self._state.fall_due(at.now + rest, job.id, 1)
 
     def _queue(self, run: QueuedRun) -> None:

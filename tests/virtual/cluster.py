@@ -167,8 +167,8 @@ class Cluster:
             self.timeline.run_until(self.timeline.now + 1.0)
         self._audit()
         self.timeline.run_until(self.timeline.now + 5.0)
-        for _ in range(10):  # something may just be on its way to the disk
-            if not self._left():
+        for _ in range(10):  # something may be on its way to the disk, or a client back
+            if not (self._left() or self._unread):
                 break
             self.timeline.run_until(self.timeline.now + 0.9)
         self._check_the_end()
