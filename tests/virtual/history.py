@@ -213,7 +213,7 @@ class History:
             yield f"job {job}: an attempt was executed twice: {attempts}"
         spec = executions[0].script.spec
         bound = max_losses if spec.max_losses is None else spec.max_losses + 1
-        # what a worker saw and could tell nobody, before it and the coordinator died, is not counted
+        # what a worker could tell nobody, before it and the coordinator died, is not counted
         bound += len({attempt.term for attempt in attempts}) - 1
         lost = sum(execution.how == "lost" for execution in executions)
         if lost > bound:
