@@ -213,10 +213,9 @@ class History:
             yield f"job {job}: an attempt was executed twice: {attempts}"
         spec = executions[0].script.spec
         bound = max_losses if spec.max_losses is None else spec.max_losses + 1
-        # what a worker could tell nobody, before it and the coordinator died, is not counted
-        bound += len({attempt.term for attempt in attempts}) - 1
         lost = sum(execution.how == "lost" for execution in executions)
-        if lost > bound:
+        # what a worker could tell nobody, before it and the coordinator died, is not counted
+        if lost > bound + len({attempt.term for attempt in attempts}) - 1:
             yield f"job {job} has lost {lost} children, the bound is {bound}"
         retried = 0
         for execution in executions[:-1]:
