@@ -96,7 +96,7 @@ async def test_jobs_over_the_socket(pool: Pool):
     data = os.urandom(3_000_000)
     assert await pool.submit(grow, data) == data * 2
     folder = pool._engine.session().spool.folder
-    while [path for path in folder.rglob("*") if path.is_file()]:  # nothing stays
+    while {path.name for path in folder.rglob("*") if path.is_file()} != {"owner"}:
         await deferLater(reactor, 0.01)
 
 

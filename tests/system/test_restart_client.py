@@ -159,7 +159,7 @@ async def test_values_of_any_size_come_through_it(coordinator: Coordinator):
         await seconds(1.0)
     assert await results == [salt + item for item in items]
     folder = pool._engine.session().spool.folder
-    while [path for path in folder.rglob("*") if path.is_file()]:  # nothing stays here
+    while {path.name for path in folder.rglob("*") if path.is_file()} != {"owner"}:
         await seconds(0.01)
     await pool.close()
 
