@@ -23,7 +23,7 @@ from ampacity.tests.virtual.slots import VirtualSlots
 from ampacity.workers.uplink import Uplink
 from twisted.internet.defer import succeed
 
-SEEDS = 120
+SEEDS = 400
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
