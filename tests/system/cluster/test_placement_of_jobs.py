@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
 
-TRIES = 12
+TRIES = 5
 """The best of them counts: a loaded machine delays whom it likes."""
 BOUND = 0.1
 
