@@ -19,7 +19,7 @@ from ..coordinator.credentials import Credentials
 from ..coordinator.service import CoordinatorService
 from ..loopwatch import LagMeter, calm_collector
 from ..protocol.addresses import parse_address, parse_listen
-from ..protocol.tokens import ROLES
+from ..protocol.tokens import SIDES
 from ..workers.load import Load
 from .bounds import bounds_of
 from .connecting import access_folder, address_of, line_in, state_folder, token_of
@@ -189,7 +189,7 @@ class Host(Service):
         """
         if self.join_line("worker") is None:
             raise click.UsageError("--tokens: nobody needs a token without --listen")
-        for role in ROLES:
+        for role in SIDES:
             await self.doors.hand_out(role, folder / role / "token")
 
     def facts(self) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class LocalLink:
             raise
         driver = cluster.driver
         session.meet(driver.store_id)
-        coordinator, sequence = driver.open_session(LOCAL_CLIENT, session.id, session)
+        coordinator, sequence = driver.open_session(LOCAL_CLIENT, session.id, session, "operator")
         session.connected(coordinator, sequence)
 
     def close(self) -> Deferred[None]:

@@ -13,6 +13,7 @@ from ..protocol.ids import JobId, WorkerId
 from ..protocol.jobs import BlobRef, Submission
 from ..protocol.outcomes import JobLog, Report
 from ..protocol.ports import Accepted, Beginning, ClientPort, Holding, WorkerPort
+from ..protocol.tokens import Role
 from .events import (
     Begun,
     CancelAsked,
@@ -74,12 +75,18 @@ class BoundSession:
     """``ports.Coordinator`` for one connection of a client's session."""
 
     def __init__(
-        self, driver: Driver, record: SessionRecord, port: ClientPort, outbox: Outbox
+        self,
+        driver: Driver,
+        record: SessionRecord,
+        port: ClientPort,
+        outbox: Outbox,
+        role: Role = "client",
     ) -> None:
         self.record = record
         self.opening = record.openings
         self.port: ClientPort | None = port
         self.outbox = outbox
+        self.role = role
         self._driver = driver
 
     # -- jobs -------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from ..protocol import commands
 from ..protocol.connection import Connection
 from ..protocol.errors import Malformed, NotAllowed, QueueFull, StorageFull, TooLarge
 from ..protocol.frames import batches
-from ..protocol.ids import LOCAL_CLIENT, ClientId, JobId, SessionId
+from ..protocol.ids import ClientId, JobId, SessionId
 from ..protocol.jobs import Submission, unpack_submissions
 from ..protocol.limits import FRAME_JOBS, INLINE_LIMIT, MAX_NUMBER, NAME_LENGTH, SPEC_BYTES
 from ..protocol.outcomes import Delivery, pack_deliveries, pack_log
 from ..protocol.ports import Accepted, Coordinator, CoordinatorCore
+from ..protocol.tokens import Role
 from ..protocol.transfers import BlobResponder
 
 if TYPE_CHECKING:
@@ -30,12 +31,18 @@ class ClientSession(BlobResponder):
     """Answers one client's questions from the core, and is the ``ClientPort`` of its session."""
 
     def __init__(
-        self, core: CoordinatorCore, blobs: BlobFolder, connection: Connection, client: ClientId
+        self,
+        core: CoordinatorCore,
+        blobs: BlobFolder,
+        connection: Connection,
+        client: ClientId,
+        role: Role = "client",
     ) -> None:
         self.blobs = blobs
         self._core = core
         self._connection = connection
         self._client = client
+        self._role = role
         self._session: SessionId | None = None
         self._coordinator: Coordinator | None = None
         connection.on_lost(lambda _: self._leave(goodbye=False))
@@ -49,7 +56,9 @@ class ClientSession(BlobResponder):
         if len(session) != 16:
             raise Malformed("a session's name is 16 bytes")
         self._session = SessionId(session)
-        self._coordinator, sequence = self._core.open_session(self._client, self._session, self)
+        self._coordinator, sequence = self._core.open_session(
+            self._client, self._session, self, self._role
+        )
         return {"next_sequence": sequence}
 
     @commands.Goodbye.responder
@@ -131,8 +140,6 @@ class ClientSession(BlobResponder):
 
     @commands.Backup.responder
     async def backup(self, folder: str) -> dict[str, Any]:
-        if self._client != LOCAL_CLIENT:
-            raise NotAllowed("a backup is asked for on the coordinator's own machine")
         if not Path(folder).is_absolute():
             raise Malformed("a backup's folder is named by its whole path")
         return {"report": await self._opened.backup(Path(folder))}

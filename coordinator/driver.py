@@ -22,6 +22,7 @@ from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Assignment, Submission
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
+from ..protocol.tokens import Role
 from . import effects
 from .asks import Asks
 from .bindings import BoundSession, BoundWorker
@@ -286,7 +287,7 @@ class Driver:
     # -- sessions ---------------------------------------------------------------------------------
 
     def open_session(
-        self, client: ClientId, session: SessionId, port: ClientPort
+        self, client: ClientId, session: SessionId, port: ClientPort, role: Role = "client"
     ) -> tuple[Coordinator, int]:
         """Begin or take up a session; see ``ports.CoordinatorCore``.
 
@@ -305,7 +306,7 @@ class Driver:
             partial(self._acknowledge, session),
             partial(self.listeners.on_its_way, session),
         )
-        bound = self.sessions[session] = BoundSession(self, record, port, outbox)
+        bound = self.sessions[session] = BoundSession(self, record, port, outbox, role)
         if self.listeners:
             self._reactor.callLater(0, self.listeners.session_back, session)
         return bound, record.next_sequence

@@ -35,11 +35,12 @@ from ..protocol.errors import CannotStart
 from ..protocol.ids import ClientId
 from ..protocol.ports import CoordinatorCore
 from ..protocol.tls import ServerTLS
-from ..protocol.tokens import ROLES, Role, Token
+from ..protocol.tokens import SIDES, Role, Token
 from .client_session import ClientSession
 from .credentials import JOIN_LIFETIME, Credentials
 from .greeting import Greeting
 from .handouts import hand_out
+from .permissions import Permitted
 from .worker_session import WorkerSession
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class CoordinatorService(Service):
                 self._open_port(listen, tls)
             self._tokens = {
                 role: await self._credentials.issue(role, _use(role), JOIN_LIFETIME)
-                for role in ROLES
+                for role in SIDES
             }
         self._driver.listening = self.listening
 
@@ -196,8 +197,9 @@ class CoordinatorService(Service):
         )
         connection.throttle()
         if role == "worker":
-            return WorkerSession(self._driver, self._driver.blobs, connection)
-        return ClientSession(self._driver, self._driver.blobs, connection, client)
+            return Permitted(role, WorkerSession(self._driver, self._driver.blobs, connection))
+        session = ClientSession(self._driver, self._driver.blobs, connection, client, role)
+        return Permitted(role, session)
 
     # -- stopping ---------------------------------------------------------------------------------
 

@@ -165,7 +165,10 @@ async def _greet(
         assert token is not None
         check_key(connection.transport, token.key_hash)
     hello = await connection.call(
-        Hello, versions=list(PROTOCOL_VERSIONS), role=role, software=software()
+        Hello,
+        versions=list(PROTOCOL_VERSIONS),
+        role=role if token is None else token.role,
+        software=software(),
     )
     _check_version(hello)
     proof: dict[str, Any] = {"client": "local", "credential": None}

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from .ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from .jobs import Assignment, BlobRef, Submission
 from .outcomes import Delivery, JobLog, Report
+from .tokens import Role
 
 
 class Holding(NamedTuple):
@@ -215,9 +216,12 @@ class CoordinatorCore(Protocol):
         """Why nothing new can be stored now, in a sentence; or nothing."""
 
     def open_session(
-        self, client: ClientId, session: SessionId, port: ClientPort
+        self, client: ClientId, session: SessionId, port: ClientPort, role: Role = "client"
     ) -> tuple[Coordinator, int]:
-        """Begin or take up a session; the second value is the first sequence number not seen."""
+        """Begin or take up a session; the second value is the first sequence number not seen.
+
+        What the ``role`` may not ask fails with ``NotAllowed``.
+        """
 
     def leave_session(self, session: SessionId, port: ClientPort, goodbye: bool) -> None:
         """The session's connection is gone; for good, with ``goodbye``."""

@@ -17,8 +17,13 @@ import attrs
 
 from .errors import TokenDamaged
 
-Role = Literal["worker", "client"]
-ROLES: tuple[Role, ...] = ("worker", "client")
+Role = Literal["worker", "client", "operator", "viewer"]
+"""What a token's holder may do; see ``docs/protocol.md``."""
+ROLES: tuple[Role, ...] = ("worker", "client", "operator", "viewer")
+
+Side = Literal["worker", "client"]
+"""What a connection is for: the roles but that of workers are clients' ones."""
+SIDES: tuple[Side, ...] = ("worker", "client")
 
 _FORM = re.compile(r"amp1\.([a-z]+)\.([\w-]{43})\.([\w-]{8,24})\.([\w-]{22,64})\.([\w-]{8})", re.A)
 
@@ -64,6 +69,11 @@ def parse_token(text: str) -> Token:
         return Token(cast(Role, role), _decode(key_hash), name, _decode(secret))
     except binascii.Error:
         raise TokenDamaged from None
+
+
+def side_of(role: Role) -> Side:
+    """The side that a role connects as."""
+    return "worker" if role == "worker" else "client"
 
 
 def secret_hash(secret: bytes) -> str:

@@ -16,6 +16,7 @@ from ampacity.coordinator.client_session import ClientSession
 from ampacity.coordinator.driver import Driver
 from ampacity.coordinator.events import Moment
 from ampacity.coordinator.greeting import Greeting
+from ampacity.coordinator.permissions import Permitted
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.worker_session import WorkerSession
 from ampacity.protocol.access import StateFolder
@@ -115,8 +116,9 @@ class CoordinatorProcess:
         """As ``CoordinatorService`` does."""
         connection.throttle()
         if role == "worker":
-            return WorkerSession(self.driver, self.driver.blobs, connection)
-        return ClientSession(self.driver, self.driver.blobs, connection, client)
+            return Permitted(role, WorkerSession(self.driver, self.driver.blobs, connection))
+        session = ClientSession(self.driver, self.driver.blobs, connection, client, role)
+        return Permitted(role, session)
 
 
 # -- a worker --------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def test_no_versions_at_all(door: Door) -> None:
         door.hello(versions=())
 
 
-@pytest.mark.parametrize("role", ["operator", "", "Client", "client\n"])
+@pytest.mark.parametrize("role", ["owner", "", "Client", "client\n"])
 def test_an_unknown_role(door: Door, role: str) -> None:
     with pytest.raises(Malformed):
         door.hello(role)
