@@ -2,6 +2,8 @@
 
 A join token for workers serves many of them until it expires; each exchanges it for a credential
 of its own, which is kept. Secrets are never stored here: a token is shown once, when it is issued.
+What is given counts once it is on disk; what is taken back counts at once, and is on disk before
+whoever asked is told.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -19,14 +21,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.access import StateFolder, read_secret, write_secret
-from ..protocol.errors import TokenRefused
+from ..protocol.errors import NoSuchToken, TokenRefused
 from ..protocol.tls import KeyPair
 from ..protocol.tokens import ROLES, Role, Token, secret_hash
 
 JOIN_LIFETIME = 24 * 3600.0
 _SECRET_BYTES = 32
+_VERSION = 2
+"""Of the file. 1, of ampacity 0.2, has neither names nor the roles of operators and viewers."""
 _NO_HASH = "0" * 64
 """Compared with where an id is unknown, so that this takes as long as a wrong secret."""
+
+
+OnRevoked = Callable[[Sequence[str]], object]
+"""Told of credentials that are good no more, in the turn that they cease to be."""
 
 
 class DeferToThread(Protocol):
@@ -46,6 +54,8 @@ class Credential:
     expires: float | None = None
     origin: str | None = None
     """The id of the join token that it was exchanged for."""
+    name: str | None = None
+    """What people call it: as it was made for, or as its worker is called."""
 
 
 class Credentials:
@@ -59,8 +69,14 @@ class Credentials:
         self._known: dict[str, Credential] = {}
         self._key: KeyPair | None = None
         self._defer_to_thread: DeferToThread | None = None
+        self._on_revoked: list[OnRevoked] = []
         self._waiting: list[Deferred[None]] = []
         self._saving = False
+
+    @property
+    def started(self) -> bool:
+        """Whether there are any: a coordinator that listens nowhere has none."""
+        return self._key is not None
 
     @property
     def key(self) -> KeyPair:
@@ -77,17 +93,78 @@ class Credentials:
         self._defer_to_thread = defer_to_thread
         self._key, self._known = await defer_to_thread(_load, self._state)
 
+    async def renew_certificate(self) -> bool:
+        """Make the certificate again where it ends soon; whether it was. Tokens name the key, and
+        the key stays."""
+        renewed = self.key.renewed(self._now())
+        if renewed is None:
+            return False
+        assert self._defer_to_thread is not None
+        await self._defer_to_thread(write_secret, self._state.key, renewed.dumps())
+        self._key = renewed
+        self.log.info("the certificate was renewed; the key, which tokens name, is the same")
+        return True
+
+    # -- giving -----------------------------------------------------------------------------------
+
     async def issue(
-        self, role: Role, use: Literal["join", "own"] = "own", lifetime: float | None = None
+        self,
+        role: Role,
+        use: Literal["join", "own"] = "own",
+        lifetime: float | None = None,
+        name: str | None = None,
     ) -> Token:
         """A new token; its secret is nowhere else. ``lifetime`` in seconds, none: for good."""
-        return await self._issue(role, use, lifetime, None)
+        return await self._issue(role, use, lifetime, None, name)
 
     async def exchange(self, join: Credential) -> Token:
-        """For a worker that came with a join token, a token of its own."""
-        token = await self._issue(join.role, "own", None, join.id)
-        self.log.info("{join} was exchanged for {own}", join=join.id, own=token.id)
+        """For a worker that came with a join token, a token of its own.
+
+        Raises:
+            TokenRefused: one of the two was revoked meanwhile.
+        """
+        token = await self._issue(join.role, "own", None, join.id, None)
+        if join.id not in self._known:
+            self._known.pop(token.id, None)
+        if token.id not in self._known:
+            raise TokenRefused
+        self.log.info("the token {join} was exchanged for {own}", join=join.id, own=token.id)
         return token
+
+    async def _issue(
+        self,
+        role: Role,
+        use: Literal["join", "own"],
+        lifetime: float | None,
+        origin: str | None,
+        name: str | None,
+    ) -> Token:
+        token = Token(role, self.key.hash, _new_id(), secrets.token_bytes(_SECRET_BYTES))
+        now = self._now()
+        self._known[token.id] = Credential(
+            id=token.id,
+            role=role,
+            use=use,
+            hash=secret_hash(token.secret),
+            created=now,
+            expires=None if lifetime is None else now + lifetime,
+            origin=origin,
+            name=name,
+        )
+        try:
+            await self._save()
+        except BaseException:
+            self._known.pop(token.id, None)  # nobody has seen it
+            raise
+        return token
+
+    def name(self, credential: str, name: str) -> None:
+        """A worker has joined under this name; told on the list, and kept with the next writing."""
+        known = self._known.get(credential)
+        if known is not None and known.name is None:
+            self._known[credential] = attrs.evolve(known, name=name)
+
+    # -- knowing ----------------------------------------------------------------------------------
 
     def verify(self, token_id: str, secret: bytes) -> Credential:
         """The credential that a token stands for.
@@ -102,25 +179,70 @@ class Credentials:
             raise TokenRefused
         return known
 
-    async def _issue(
-        self, role: Role, use: Literal["join", "own"], lifetime: float | None, origin: str | None
-    ) -> Token:
-        token = Token(role, self.key.hash, _new_id(), secrets.token_bytes(_SECRET_BYTES))
-        now = self._now()
-        self._known[token.id] = Credential(
-            id=token.id,
-            role=role,
-            use=use,
-            hash=secret_hash(token.secret),
-            created=now,
-            expires=None if lifetime is None else now + lifetime,
-            origin=origin,
+    def list(self) -> Sequence[Credential]:
+        """All that are good, in the order of their making."""
+        return sorted(
+            (known for known in self._known.values() if not self._expired(known)),
+            key=lambda known: known.created,
         )
-        await self._save()
-        return token
+
+    def find(self, beginning: str) -> Credential:
+        """The one whose id is this, or begins like this.
+
+        Raises:
+            NoSuchToken: none does, or several do.
+        """
+        if beginning in self._known:
+            return self._known[beginning]
+        found = [known for id_, known in self._known.items() if id_.startswith(beginning)]
+        if not beginning or not found:
+            raise NoSuchToken(f"there is no token {beginning!r:.60}")
+        if len(found) > 1:
+            raise NoSuchToken(f"{len(found)} tokens begin with {beginning!r:.60}: give more of it")
+        return found[0]
 
     def _expired(self, credential: Credential) -> bool:
         return credential.expires is not None and credential.expires <= self._now()
+
+    # -- taking back ------------------------------------------------------------------------------
+
+    def on_revoked(self, callback: OnRevoked) -> None:
+        """Call back with the ids of what was revoked or has expired."""
+        self._on_revoked.append(callback)
+
+    async def revoke(self, beginning: str, joined: bool = False) -> Sequence[str]:
+        """Take a token back, named by its id or the beginning of it; with ``joined``, those, too,
+        that workers were given for it. Their ids.
+
+        They are good no more at once; when this returns, that is on disk.
+
+        Raises:
+            NoSuchToken: there is none, or several begin like this.
+            OSError: it could not be written, and would be good again after a restart.
+        """
+        first = self.find(beginning)
+        given = [own.id for own in self._known.values() if joined and own.origin == first.id]
+        revoked = [first.id, *given]
+        self._forget(revoked)
+        self.log.info("revoked {revoked}", revoked=", ".join(revoked))
+        await self._save()
+        return revoked
+
+    def expire(self) -> None:
+        """Forget what has expired, and tell of it."""
+        expired = [known.id for known in self._known.values() if self._expired(known)]
+        if expired:
+            self._forget(expired)
+            self.log.info("expired: {expired}", expired=", ".join(expired))
+            self._save().addErrback(self._not_written)
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        gone = [id_ for id_ in ids if self._known.pop(id_, None) is not None]
+        for callback in self._on_revoked:
+            callback(gone)
+
+    def _not_written(self, failure: Failure) -> None:
+        self.log.failure("that credentials have expired could not be written", failure)
 
     # -- on disk: what comes while the file is written goes with the next writing ------------------
 
@@ -145,10 +267,9 @@ class Credentials:
 
     async def _write(self) -> Failure | None:
         assert self._defer_to_thread is not None
-        self._known = {c.id: c for c in self._known.values() if not self._expired(c)}
-        data = _dump(self._known)
+        kept = [known for known in self._known.values() if not self._expired(known)]
         try:
-            await self._defer_to_thread(write_secret, self._state.credentials, data)
+            await self._defer_to_thread(_write, self._state, kept)
         except Exception:  # noqa: BLE001 -- told to everybody whose change it was
             return Failure()
         return None
@@ -175,14 +296,19 @@ def _load(state: StateFolder) -> tuple[KeyPair, dict[str, Credential]]:
         raise ValueError(f"{state.credentials} is damaged ({e}); move it away") from None
 
 
-def _dump(known: dict[str, Credential]) -> bytes:
-    kept = [attrs.asdict(credential) for credential in known.values()]
-    return json.dumps({"version": 1, "credentials": kept}, indent=1).encode()
+def _write(state: StateFolder, kept: Sequence[Credential]) -> None:
+    """Blocking: replace the file, which may hold thousands."""
+    write_secret(state.credentials, _dump(kept))
+
+
+def _dump(kept: Iterable[Credential]) -> bytes:
+    lines = ",\n".join(json.dumps(attrs.asdict(credential)) for credential in kept)
+    return f'{{"version": {_VERSION}, "credentials": [\n{lines}\n]}}\n'.encode()
 
 
 def _parse(data: bytes) -> dict[str, Credential]:
     kept = json.loads(data)
-    if kept["version"] != 1:
+    if kept["version"] not in (1, _VERSION):
         raise ValueError(f"it has version {kept['version']!r}, of a later ampacity")
     credentials = [Credential(**fields) for fields in kept["credentials"]]
     if any(c.role not in ROLES or not isinstance(c.hash, str) for c in credentials):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -29,7 +31,7 @@ from .connection import Connection
 from .errors import Disconnected, NoCoordinator, TokenRefused, VersionMismatch
 from .steady import patiently
 from .tls import ClientTLS, check_key
-from .tokens import Role, Token, parse_token
+from .tokens import Side, Token, parse_token, side_of
 
 CONNECT_TIMEOUT = 5.0
 
@@ -59,29 +61,34 @@ LONGER = 10
 async def dial(
     reactor: Any,
     address: Address | str,
-    role: Role,
+    role: Side,
     token: Token | None,
     locator: amp.CommandLocator,
     timeout: float = CONNECT_TIMEOUT,
+    waiting: float = 0.0,
 ) -> Greeted:
     """Connect once, within ``timeout`` seconds, and answer with ``locator`` from then on.
 
-    Without a token, the one in the address counts.
+    Without a token, the one in the address counts. ``waiting``: how much longer it may take once
+    there is a connection, since a coordinator to which many come at once lets them in one by one.
 
     Raises:
         NoCoordinator: nobody answers there.
         WrongKey: somebody else than the token names answers; it was told nothing.
-        TokenRefused: the token is not accepted, or there is none where one is needed.
+        TokenRefused: the token is not accepted, it is one for the other side, or there is none
+            where one is needed.
         VersionMismatch: the two sides have no protocol version in common.
         InsecureFolder: others can reach the UNIX socket.
     """
     if isinstance(address, str):
         address = parse_address(address)
     token = token or address.token
+    _check_side(role, token)
     endpoint = _endpoint(reactor, address, token, timeout * LONGER)
-    attempt = Deferred.fromCoroutine(_attempt(reactor, endpoint, role, token, locator))
+    connecting = partial(_connect, reactor, endpoint, timeout if waiting else None)
+    attempt = Deferred.fromCoroutine(_attempt(connecting, role, token, locator))
     try:
-        return await patiently(attempt, timeout, reactor)
+        return await patiently(attempt, timeout + waiting, reactor)
     except ConnectingCancelledError:
         raise CancelledError from None
     except (ConnectError, DNSLookupError, Disconnected) as e:
@@ -96,6 +103,25 @@ def software() -> str:
         return version("ampacity")
     except PackageNotFoundError:  # pragma: no cover -- run from a checkout that is not installed
         return "unknown"
+
+
+def _check_side(side: Side, token: Token | None) -> None:
+    """See that a token is not one for the other side, before anybody is told of it.
+
+    Raises:
+        TokenRefused: with the line that makes the right one.
+    """
+    if token is None or side_of(token.role) == side:
+        return
+    if side == "worker":
+        raise TokenRefused(
+            f"this token is a {token.role}'s, and a worker joins with one of its own: "
+            "ampacity token create --role worker, on the coordinator's machine, makes it"
+        )
+    raise TokenRefused(
+        "this token is a worker's, which gives no jobs: ampacity token create --role client, on "
+        "the coordinator's machine, makes one that does"
+    )
 
 
 def _endpoint(
@@ -142,14 +168,18 @@ def _reason(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
+def _connect(reactor: Any, endpoint: IStreamClientEndpoint, within: float | None) -> Deferred[Any]:
+    connecting: Deferred[Any] = endpoint.connect(_Dialing(reactor))
+    return connecting if within is None else patiently(connecting, within, reactor)
+
+
 async def _attempt(
-    reactor: Any,
-    endpoint: IStreamClientEndpoint,
-    role: Role,
+    connect: Callable[[], Deferred[Any]],
+    role: Side,
     token: Token | None,
     locator: amp.CommandLocator,
 ) -> Greeted:
-    connection = cast(_Dialed, await endpoint.connect(_Dialing(reactor)))
+    connection = cast(_Dialed, await connect())
     try:
         return await _greet(connection, role, token, locator)
     except BaseException:
@@ -158,7 +188,7 @@ async def _attempt(
 
 
 async def _greet(
-    connection: _Dialed, role: Role, token: Token | None, locator: amp.CommandLocator
+    connection: _Dialed, role: Side, token: Token | None, locator: amp.CommandLocator
 ) -> Greeted:
     if hasattr(connection.transport, "getPeerCertificate"):
         await connection.secured()

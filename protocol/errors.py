@@ -127,6 +127,10 @@ class VersionMismatch(Refused):
     """The two sides have no protocol version in common."""
 
 
+class NotListening(Refused):
+    """This coordinator listens on no port: nobody could come with a token."""
+
+
 class NotAllowed(Refused):
     """This credential may not ask for that."""
 
@@ -169,6 +173,10 @@ class NoSuchGroup(AmpacityError, LookupError):
 
 class NoSuchWorker(AmpacityError, LookupError):
     """There is no such worker."""
+
+
+class NoSuchToken(AmpacityError, LookupError):
+    """There is no such token, or it was revoked or has expired."""
 
 
 class NoSuchBlob(AmpacityError, LookupError):

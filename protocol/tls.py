@@ -36,6 +36,9 @@ from .errors import WrongKey
 _NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ampacity coordinator")])
 _YEARS = 100
 
+RENEWED_BEFORE = datetime.timedelta(days=30)
+"""The end of a certificate, by which it is made again."""
+
 
 @attrs.frozen
 class KeyPair:
@@ -54,20 +57,34 @@ class KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
         return cls(key, _certify(key))
 
+    def renewed(self, now: float | None = None) -> KeyPair | None:
+        """The same key in a new certificate, where this one ends soon; else None. ``now``: UNIX
+        time."""
+        moment = _moment(now)
+        if moment < self.certificate.not_valid_after_utc - RENEWED_BEFORE:
+            return None
+        return attrs.evolve(self, certificate=_certify(self.key, moment))
+
     @classmethod
-    def load_or_make(cls, path: Path) -> KeyPair:
-        """Blocking: the key pair in a file, which is made where it is missing.
+    def load_or_make(cls, path: Path, now: float | None = None) -> KeyPair:
+        """Blocking: the key pair in a file, which is made where it is missing. A certificate that
+        ends soon is made again, around the same key.
 
         Raises:
             InsecureFolder: others can read the file or its folder.
             ValueError: the file holds no key of this kind.
         """
         try:
-            return cls.loads(read_secret(path))
+            kept = cls.loads(read_secret(path))
         except FileNotFoundError:
             pair = cls.make()
-            write_secret(path, pair.dumps())
-            return pair
+        else:
+            renewed = kept.renewed(now)
+            if renewed is None:
+                return kept
+            pair = renewed
+        write_secret(path, pair.dumps())
+        return pair
 
     @classmethod
     def loads(cls, pem: bytes) -> KeyPair:
@@ -81,9 +98,17 @@ class KeyPair:
         return secret + self.certificate.public_bytes(Encoding.PEM)
 
 
-def _certify(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def _moment(now: float | None) -> datetime.datetime:
+    if now is None:
+        return datetime.datetime.now(datetime.UTC)
+    return datetime.datetime.fromtimestamp(now, datetime.UTC)
+
+
+def _certify(
+    key: ec.EllipticCurvePrivateKey, now: datetime.datetime | None = None
+) -> x509.Certificate:
     """A certificate that never matters: peers compare the key. Its dates are wide for that."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = now or _moment(None)
     return (
         x509.CertificateBuilder()
         .subject_name(_NAME)
@@ -116,6 +141,10 @@ class ServerTLS:
     """The coordinator's side of TLS, for a ``TLSMemoryBIOFactory``."""
 
     def __init__(self, pair: KeyPair) -> None:
+        self.show(pair)
+
+    def show(self, pair: KeyPair) -> None:
+        """Use this key pair for the connections to come."""
         self._context = _context()
         self._context.use_privatekey(pair.key)
         self._context.use_certificate(pair.certificate)

@@ -60,6 +60,9 @@ FLUSH_SECONDS = 5.0
 
 GOODBYE_SECONDS = 2.0
 
+WAITING_SECONDS = 20.0
+"""How long a coordinator that has taken the connection may let us wait at its door."""
+
 STEADY_SECONDS = 5.0
 """How long a connection has lasted where a fault after it is a new one."""
 
@@ -286,6 +289,8 @@ class Agent(Service):
         except errors.TokenRefused:
             if self._token is None or self._given is None or self._token == self._given:
                 raise
+            if self._store is not None:
+                raise  # it was good a moment ago: this machine has been shut out
             await self._in_thread(self._kept.forget, self._token)
             self._token = None
             greeted = await self._dial_with(self._given)
@@ -297,7 +302,14 @@ class Agent(Service):
     def _dial_with(self, token: Token | None) -> Deferred[Greeted]:
         self._orders = Orders(self._slots, self._uplink, self._leaving, self._faults)
         return Deferred.fromCoroutine(
-            dial(self._reactor, self._address, "worker", token, self._orders)
+            dial(
+                self._reactor,
+                self._address,
+                "worker",
+                token,
+                self._orders,
+                waiting=WAITING_SECONDS,
+            )
         )
 
     async def _join(self, greeted: Greeted) -> None:

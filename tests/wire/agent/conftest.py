@@ -140,7 +140,7 @@ class Dials:
         self._clock = clock
 
     async def __call__(
-        self, reactor: Any, address: Any, role: Any, token: Token | None, locator: Any
+        self, reactor: Any, address: Any, role: Any, token: Token | None, locator: Any, **_: Any
     ) -> Greeted:
         self.made.append((self._clock.seconds(), token))
         outcome = self.outcomes.pop(0) if self.outcomes else NoCoordinator("nobody answers")

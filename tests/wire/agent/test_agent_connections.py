@@ -260,6 +260,20 @@ def test_a_credential_that_is_refused_gives_way_to_the_given_token(
     assert not kept.exists()
 
 
+def test_who_was_shut_out_does_not_come_back_with_the_token_that_others_still_use(
+    clock: Clock, dials: Any, slots: Any, tmp_path: Path, make: Any
+) -> None:
+    dials.credential = CREDENTIAL
+    dials.outcomes = [b"store one", TokenRefused(), b"store one"]
+    agent = make(clock, slots, tmp_path)
+    agent.startService()
+    dials.pump()
+    dials.cut()
+    dials.pump(seconds=1)
+    assert [token for _, token in dials.made] == [JOIN_TOKEN, CREDENTIAL]
+    assert fired(agent.done)[0].check(TokenRefused)
+
+
 # -- ends -----------------------------------------------------------------------------------------
 
 
