@@ -19,13 +19,14 @@ _MAX_KEY = 255
 class BoxReader:
     """Bytes in any pieces in, whole boxes with their sizes in bytes out.
 
-    ``most_bytes`` may be changed between two boxes.
+    ``most_bytes`` and ``most_keys`` may be changed between two boxes.
     """
 
-    __slots__ = ("_box", "_key", "_keys", "_rest", "_size", "most_bytes")
+    __slots__ = ("_box", "_key", "_keys", "_rest", "_size", "most_bytes", "most_keys")
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_keys: int = BOX_KEYS) -> None:
         self.most_bytes = most_bytes
+        self.most_keys = most_keys
         self._rest = b""
         self._begin()
 
@@ -67,8 +68,8 @@ class BoxReader:
         if self._key is None:
             if length > _MAX_KEY:
                 raise TooLarge(f"a key of {length} bytes: this is not AMP")
-            if self._keys == BOX_KEYS:
-                raise TooLarge(f"more than {BOX_KEYS} keys in one box")
+            if self._keys >= self.most_keys:
+                raise TooLarge(f"more than {self.most_keys} keys in one box")
 
     def _take(self, part: bytes) -> None:
         self._size += len(part) + 2

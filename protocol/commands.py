@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from twisted.protocols import amp
 
 from . import errors
+from .limits import DETAILS_BYTES, HELD_ATTEMPTS, JOBS_A_QUESTION, PACKED_LISTS, STATE_BYTES
 from .packing import pack, unpack
 
 PROTOCOL_VERSIONS = (1, 2)
@@ -49,19 +50,33 @@ class Frame(amp.Argument):
 
 
 class Packed(Frame):
-    """Plain data (None, bool, numbers, text, bytes, lists, maps with text keys)."""
+    """Plain data (None, bool, numbers, text, bytes, lists, maps with text keys).
+
+    A question's may be bounded: in bytes, which is ``TooLarge``, and in the lists inside.
+    """
+
+    def __init__(
+        self, optional: bool = False, most: int | None = None, lists: int = PACKED_LISTS
+    ) -> None:
+        super().__init__(optional)
+        self._most = most
+        self._lists = lists
 
     def toString(self, value: Any) -> bytes:
         return pack(value)
 
     def fromString(self, data: bytes) -> Any:
-        return unpack(data)
+        if self._most is not None and len(data) > self._most:
+            raise errors.TooLarge(f"{len(data)} bytes of data; the limit is {self._most}")
+        return unpack(data, self._lists)
 
 
 def _python_name(name: bytes) -> str:
     return name.decode("ascii")
 
 
+_IDS = Packed(most=JOBS_A_QUESTION * 9 + 5, lists=1)
+_ATTEMPTS = Packed(lists=JOBS_A_QUESTION + 1)
 _ALWAYS: dict[type[Exception], bytes] = {
     errors.Malformed: b"MALFORMED",
     errors.NotAllowed: b"NOT_ALLOWED",
@@ -164,14 +179,14 @@ class CloseGroup(_Command):
 class Cancel(_Command):
     """End jobs: queued ones at once, running ones by signals, unless ``queued_only``."""
 
-    arguments = [(b"jobs", Packed()), (b"queued_only", amp.Boolean())]  # [id...]
+    arguments = [(b"jobs", _IDS), (b"queued_only", amp.Boolean())]  # [id...]
     response = [(b"states", Packed())]  # {id: the state it had, or "unknown"}
 
 
 class Retry(_Command):
     """Run ended jobs again, each as a new job; answers their ids."""
 
-    arguments = [(b"jobs", Packed())]
+    arguments = [(b"jobs", _IDS)]
     response = [(b"ids", Packed())]  # {old id: new id}
     errors = {
         **_ALWAYS,
@@ -183,21 +198,21 @@ class Retry(_Command):
 class Forget(_Command):
     """Give up ended jobs with all that is kept of them; those that have not ended are left."""
 
-    arguments = [(b"jobs", Packed())]
+    arguments = [(b"jobs", _IDS)]
     response = [(b"states", Packed())]  # {id: "forgotten", the state it has, or "unknown"}
 
 
 class Watch(_Command):
     """Deliver the outcomes of these jobs, too, at once or when they end; answers unknown ids."""
 
-    arguments = [(b"jobs", Packed())]
+    arguments = [(b"jobs", _IDS)]
     response = [(b"unknown", Packed())]
 
 
 class Query(_Command):
     """Ask for a list or a state; see ``docs/protocol.md`` for every question and its answer."""
 
-    arguments = [(b"question", amp.Unicode()), (b"details", Packed())]
+    arguments = [(b"question", amp.Unicode()), (b"details", Packed(most=DETAILS_BYTES))]
     response = [(b"answer", Packed())]
     errors = {
         **_ALWAYS,
@@ -283,14 +298,17 @@ class Join(_Command):
     ``drop`` lists held attempts that are not wanted any more, as ``[job, term, number]``.
     """
 
-    arguments = [(b"info", Packed()), (b"held", Packed())]
+    arguments = [
+        (b"info", Packed(most=DETAILS_BYTES)),
+        (b"held", Packed(lists=HELD_ATTEMPTS + 1)),
+    ]
     response = [(b"name", amp.Unicode()), (b"drop", Packed())]
 
 
 class Begun(_Command):
     """Attempts that a child has started: ``[[job, term, number, UNIX time]...]``."""
 
-    arguments = [(b"attempts", Packed())]
+    arguments = [(b"attempts", _ATTEMPTS)]
 
 
 class Finished(_Command):
@@ -306,13 +324,13 @@ class Finished(_Command):
 class Returned(_Command):
     """Attempts that were not begun and are given back: ``[[job, term, number]...]``."""
 
-    arguments = [(b"attempts", Packed())]
+    arguments = [(b"attempts", _ATTEMPTS)]
 
 
 class WorkerState(_Command):
     """What ``workers`` and ``top`` show: load, memory, loop lag (see ``docs/protocol.md``)."""
 
-    arguments = [(b"state", Packed())]
+    arguments = [(b"state", Packed(most=STATE_BYTES))]
 
 
 # -- to a worker ----------------------------------------------------------------------------------
@@ -328,13 +346,13 @@ class EndAttempts(_Command):
     """End these attempts: ``[[job, term, number, why]...]``, why being ``cancelled``, ``deadline``
     (reported as such) or ``superseded`` (not reported)."""
 
-    arguments = [(b"attempts", Packed())]
+    arguments = [(b"attempts", _ATTEMPTS)]
 
 
 class Retract(_Command):
     """Give back these attempts if they have not begun: ``[[job, term, number]...]``."""
 
-    arguments = [(b"attempts", Packed())]
+    arguments = [(b"attempts", _ATTEMPTS)]
 
 
 class AttachWorker(_Command):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 INLINE_LIMIT: Final = 32 * 1024
 """A payload or result above this many bytes travels as a blob."""
 
@@ -34,10 +36,32 @@ BOX_BYTES: Final = 8 * 1024 * 1024
 BOX_KEYS: Final = 256
 """Keys in one AMP box."""
 
+PACKED_LISTS: Final = 64 * 1024
+"""Lists and maps in one frame: one of them takes a byte there, and a hundred in memory."""
+
+LISTED: Final = 1024 * 1024
+"""What one packed list or map may hold."""
+
 ASKS_OUTSTANDING: Final = 4096
 ASK_BYTES: Final = 64 * 1024 * 1024
-"""Questions of one peer that wait for their answer here, by number and by bytes in their boxes;
-beyond either, nothing more is read from that peer until half of them are answered."""
+"""Questions of one peer that wait for their answer here, by number and by the bytes of their boxes
+and of answers that may be long (``ANSWER_BYTES``); beyond either, nothing more is read from that
+peer until half of them are answered."""
+
+ANSWER_BYTES: Final = 1024 * 1024
+"""What a ``Query`` counts for until it is answered, besides its box; chunks and logs, less."""
+
+JOBS_A_QUESTION: Final = 100_000
+"""Jobs that one question may name, as ``Cancel``; a worker, attempts that have begun or end."""
+
+HELD_ATTEMPTS: Final = 128 * 1024
+"""Attempts that a worker may name when it joins."""
+
+DETAILS_BYTES: Final = 64 * 1024
+"""Bytes of a question's details, or of what a worker says of itself."""
+
+STATE_BYTES: Final = 4 * 1024
+"""Bytes of a worker's state; it is kept, and told to whoever asks for the workers."""
 
 GREETING_BYTES: Final = 8 * 1024
 """Bytes in one AMP box, and in all of them, before authentication."""
@@ -55,8 +79,17 @@ BLOCKED_DEADLINE: Final = 60.0
 MAX_NUMBER: Final = 1 << 62
 """The highest id, place, sequence number or number of a group: what a store can keep."""
 
+MAX_SECONDS: Final = 3652 * 86400.0
+"""The longest time-out, deadline or back-off, and the longest that a job may have run: ten years."""
+
 NAME_LENGTH: Final = 200
-"""Characters in a job's name or key."""
+"""Characters in a job's name or key, and in what a worker says of itself."""
+
+TEXT_LENGTH: Final = 8 * 1024
+"""Characters in any other text that jobs have in common: a target, a folder, a machine."""
+
+SPEC_ITEMS: Final = 4096
+"""Variables, folders, shipped modules or errors in what jobs have in common, of each."""
 
 SHOWN_SHORT: Final = 1024
 SHOWN_FULL: Final = 1024 * 1024
@@ -72,3 +105,20 @@ TRACEBACK_LIMIT: Final = 64 * 1024
 OUTPUT_CHUNK: Final = 64 * 1024
 OUTPUT_IN_FLIGHT: Final = 8
 """Bytes in one ``Output`` box, and such boxes of one job that may wait for their answer."""
+
+
+@attrs.frozen(kw_only=True)
+class Caps:
+    """What one side takes on a connection, besides what both sides rely on. A coordinator may set
+    it for itself: a client sends no box over ``CLIENT_BOX_BYTES``, a worker none over
+    ``BOX_BYTES``."""
+
+    box_bytes: int = BOX_BYTES
+    box_keys: int = BOX_KEYS
+    asks: int = ASKS_OUTSTANDING
+    ask_bytes: int = ASK_BYTES
+    greeting_bytes: int = GREETING_BYTES
+
+
+CLIENT_BOX_BYTES: Final = 2 * 1024 * 1024
+"""Bytes that a client's box may take in any case: a full frame with the largest spec."""

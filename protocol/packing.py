@@ -11,20 +11,29 @@ from typing import Any
 import msgpack
 
 from .errors import Malformed, NotPackable
+from .limits import LISTED, PACKED_LISTS
+
+_SMALL = 8192
+"""Bytes that may be unpacked without counting: they cannot hold more lists than this."""
 
 _packer = msgpack.Packer(use_bin_type=True)
 pack = _packer.pack
 """Pack a value of None, bool, int, float, str, bytes, lists, tuples and maps."""
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: bytes, most: int = PACKED_LISTS) -> Any:
     """Unpack what ``pack`` made; text must be UTF-8, map keys text or integers.
 
+    An empty list is one byte here and 64 in memory: ``most`` bounds how many lists and maps there
+    may be, and ``LISTED`` what one of them may hold.
+
     Raises:
-        Malformed: the bytes are no such value.
+        Malformed: the bytes are no such value, or there is too much in it.
     """
     try:
-        return msgpack.unpackb(data, ext_hook=_no_extension, strict_map_key=False)
+        if len(data) <= _SMALL:
+            return msgpack.unpackb(data, ext_hook=_no_extension, strict_map_key=False)
+        return _unpack_counted(data, most)
     except (
         ValueError,
         TypeError,
@@ -35,17 +44,38 @@ def unpack(data: bytes) -> Any:
         raise Malformed(f"a frame cannot be unpacked: {e}") from None
 
 
+def _unpack_counted(data: bytes, most: int) -> Any:
+    left = most
+
+    def count(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it has more than {most} lists and maps")
+        return value
+
+    return msgpack.unpackb(
+        data,
+        ext_hook=_no_extension,
+        strict_map_key=False,
+        list_hook=count,
+        object_hook=count,
+        max_array_len=LISTED,
+        max_map_len=LISTED,
+    )
+
+
 def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"an extension type, {code}, has no meaning here")
 
 
-def unpack_list(data: bytes) -> list[Any]:
+def unpack_list(data: bytes, most: int = PACKED_LISTS) -> list[Any]:
     """Unpack a frame, which is a list.
 
     Raises:
-        Malformed: the bytes are no packed list.
+        Malformed: the bytes are no packed list, or there is too much in it.
     """
-    value = unpack(data)
+    value = unpack(data, most)
     if type(value) is not list:
         raise Malformed(f"a frame must be a list, not {type(value).__name__}")
     return value
