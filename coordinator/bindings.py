@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
-from ..protocol.errors import Disconnected, Malformed, NoSuchWorker, StorageFull
+from ..protocol.errors import Disconnected, Malformed, NoSuchWorker, NotAllowed, StorageFull
 from ..protocol.ids import JobId, WorkerId
 from ..protocol.jobs import BlobRef, Submission
 from ..protocol.outcomes import JobLog, Report
@@ -26,12 +27,17 @@ from .events import (
     WatchAsked,
 )
 from .outbox import Outbox
+from .permissions import Asker, check_command
 from .records import SessionRecord, WorkerRecord
 from .store import nothing_on_disk
 from .transitions import ENDED
 
 if TYPE_CHECKING:
     from .driver import Driver
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BoundWorker:
@@ -71,6 +77,30 @@ class BoundWorker:
         return self._driver.blobs.adopt(ref, path, move=True)
 
 
+def _asks(
+    command: bytes,
+) -> Callable[
+    [Callable[Concatenate[BoundSession, P], Deferred[T]]],
+    Callable[Concatenate[BoundSession, P], Deferred[T]],
+]:
+    """A question of a session: refused where the role may not give this command."""
+
+    def of(
+        method: Callable[Concatenate[BoundSession, P], Deferred[T]],
+    ) -> Callable[Concatenate[BoundSession, P], Deferred[T]]:
+        @wraps(method)
+        def ask(self: BoundSession, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+            try:
+                check_command(self.role, command)
+            except NotAllowed as refusal:
+                return fail(refusal)
+            return method(self, *args, **kwargs)
+
+        return ask
+
+    return of
+
+
 class BoundSession:
     """``ports.Coordinator`` for one connection of a client's session."""
 
@@ -87,10 +117,12 @@ class BoundSession:
         self.port: ClientPort | None = port
         self.outbox = outbox
         self.role = role
+        self._asker = Asker(record.client.id, role)
         self._driver = driver
 
     # -- jobs -------------------------------------------------------------------------------------
 
+    @_asks(b"Submit")
     def submit(
         self, sequence: int, submissions: Sequence[Submission], group: int | None
     ) -> Deferred[Accepted]:
@@ -106,70 +138,84 @@ class BoundSession:
             lambda ask: Submitted(at, ask, self.record.id, sequence, group, submissions)
         )
 
+    @_asks(b"CloseGroup")
     def close_group(self, group: int, size: int) -> Deferred[None]:
         at = self._driver.moment()
         return self._driver.ask(lambda ask: GroupClosed(at, ask, self.record.id, group, size))
 
+    @_asks(b"Cancel")
     def cancel(self, jobs: Sequence[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
-        at, client = self._driver.moment(), self.record.client.id
+        at, client = self._driver.moment(), self._asker.by_id
         return self._driver.ask(lambda ask: CancelAsked(at, ask, client, jobs, queued_only))
 
+    @_asks(b"Retry")
     def retry(self, jobs: Sequence[JobId]) -> Deferred[dict[int, int]]:
-        at, client = self._driver.moment(), self.record.client.id
+        at, client = self._driver.moment(), self._asker.by_id
         return self._driver.ask(lambda ask: RetryAsked(at, ask, client, jobs))
 
+    @_asks(b"Forget")
     def forget(self, jobs: Sequence[JobId]) -> Deferred[dict[int, str]]:
-        at, client = self._driver.moment(), self.record.client.id
+        at, client = self._driver.moment(), self._asker.by_id
         return self._driver.ask(lambda ask: ForgetAsked(at, ask, client, jobs))
 
+    @_asks(b"Watch")
     def watch(self, jobs: Sequence[JobId]) -> Deferred[list[int]]:
-        at = self._driver.moment()
-        return self._driver.ask(lambda ask: WatchAsked(at, ask, self.record.id, jobs))
+        at, client = self._driver.moment(), self._asker.by_id
+        return self._driver.ask(lambda ask: WatchAsked(at, ask, client, self.record.id, jobs))
 
+    @_asks(b"Query")
     def query(self, question: str, details: dict[str, Any]) -> Deferred[Any]:
-        return self._driver.questions.ask(self.record.client.id, question, details)
+        return self._driver.questions.ask(self._asker, question, details)
 
     # -- output -----------------------------------------------------------------------------------
 
+    @_asks(b"Attach")
     def attach(self, job: JobId, follow: bool) -> Deferred[tuple[JobLog, bool]]:
-        driver, session = self._driver, self.record.id
+        driver, session, asker = self._driver, self.record.id, self._asker
         record = driver.scheduler.state.jobs.get(job)
-        if record is not None and record.client is self.record.client:
+        if record is not None and asker.may_see(record.client.id):
             return driver.listeners.attach(session, record, follow)
-        return driver.questions.own(self.record.client.id, job).addCallback(
+        return driver.questions.seen_by(asker, job).addCallback(
             lambda kept: driver.listeners.attach_cold(session, job, kept.state >= ENDED, follow)
         )
 
+    @_asks(b"Detach")
     def detach(self, job: JobId) -> Deferred[None]:
         self._driver.listeners.detach(self.record.id, job)
         return succeed(None)
 
     # -- values, and the coordinator itself -------------------------------------------------------
 
+    @_asks(b"PutChunk")
     def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
         if full := self._driver.no_room():
             return fail(StorageFull(full))
         return self._driver.blobs.adopt(ref, path, move=False)
 
+    @_asks(b"GetChunk")
     def get_blob(self, ref: BlobRef) -> Deferred[Path]:
         return maybeDeferred(self._driver.blobs.path, ref)
 
+    @_asks(b"ReloadWorkers")
     def reload_workers(self) -> Deferred[int]:
         ports = [bound.port for bound in self._driver.workers.values() if bound.port is not None]
         for port in ports:
             port.reload()
         return succeed(len(ports))
 
+    @_asks(b"DrainWorker")
     def drain_worker(self, worker: str) -> Deferred[None]:
         bound = self._driver.workers.get(WorkerId(worker))
         if bound is None or bound.port is None:
             return fail(NoSuchWorker(f"no worker {worker!r:.80} is connected"))
         return maybeDeferred(bound.port.drain)
 
+    @_asks(b"Backup")
     def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
         store = self._driver.durable
         return nothing_on_disk() if store is None else store.backup(folder)
 
+    @_asks(b"Shutdown")
     def shutdown(self) -> Deferred[None]:
         self._driver.shut_down()
         return succeed(None)

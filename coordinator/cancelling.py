@@ -7,9 +7,9 @@ from functools import partial
 
 from ..protocol.ids import JobId
 from .attempts import Attempts
-from .effects import Answer
 from .events import CancelAsked
 from .kept import ByIds, Orphans
+from .named import Named, look_at
 from .records import JobRecord, SessionRecord
 from .state import AGAIN, SLICE, State, Task, sliced
 from .transitions import DELAYED, ENDED, QUEUED, SENT, STATE_NAMES
@@ -24,24 +24,15 @@ class Cancelling:
 
     def cancel_asked(self, event: CancelAsked) -> None:
         """A client wants jobs ended; answers the state that each had."""
-        self._state.run(self._cancel_all(event))
-
-    def _cancel_all(self, event: CancelAsked) -> Task:
         states: dict[int, str] = {}
-        for ids in sliced(event.jobs):
-            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
-                self._state.unreadable(event.ask)
-                return
-            for number in ids:
-                job = self._state.jobs.get(number)
-                if job is None or job.client.id != event.client:
-                    states[number] = "unknown"
-                else:
-                    states[number] = STATE_NAMES[job.state]
+
+        def look(jobs: Named) -> None:
+            for number, job in jobs:
+                states[number] = "unknown" if job is None else STATE_NAMES[job.state]
+                if job is not None:
                     self._cancel(job, event.queued_only)
-            if len(event.jobs) > SLICE:
-                yield None
-        self._state.tells.append(Answer(event.ask, states))
+
+        look_at(self._state, event, look, states)
 
     def _cancel(self, job: JobRecord, queued_only: bool) -> None:
         if not queued_only:

@@ -14,11 +14,12 @@ from ..protocol.errors import NotAllowed
 from ..protocol.ids import JobId
 from .effects import Answer, Opened, SessionForgotten, Silent
 from .events import Acknowledged, SessionLeft, SessionOpened, WatchAsked
-from .kept import Backlog, ByIds
+from .kept import Backlog
+from .named import Named, look_at
 from .records import JobRecord, SessionRecord
 from .retention import Retention
 from .runs import in_runs, merge_runs
-from .state import SLICE, State, Task, sliced
+from .state import State, Task
 from .transitions import ENDED
 
 OUTBOX = 4096
@@ -116,7 +117,10 @@ class Deliveries:
 
     def _let_go(self, session: SessionRecord) -> None:
         """What was on its way is not any more; what it watched, it has to ask for again."""
-        session.client.watchers.pop(session, None)
+        for client in (session.client, *session.watching):
+            client.watchers.pop(session, None)
+        session.watching.clear()
+        session.foreign.clear()
         session.watched = []
         if session.outbox:
             outbox, session.outbox = session.outbox, {}
@@ -144,6 +148,8 @@ class Deliveries:
 
     def _promise(self, session: SessionRecord, job: JobRecord) -> None:
         session.outbox[job.id] = None
+        if job.client is not session.client:
+            session.foreign.add(job.id)
         job.owed += 1
         self._state.visiting.pop(job.id, None)
         deliveries = self._state.deliveries
@@ -158,6 +164,7 @@ class Deliveries:
         session = self._state.sessions.get(event.session)
         if session is None:
             return
+        session.foreign.difference_update(event.jobs)
         for number in event.jobs:
             if number in session.outbox:
                 del session.outbox[number]
@@ -169,7 +176,7 @@ class Deliveries:
 
     def _settle(self, job: JobRecord, taker: SessionRecord | None = None) -> None:
         """A job is not on its way to a session any more."""
-        if taker is not None:
+        if taker is not None and taker.client is job.client:
             self._retention.take(job, taker)
         job.owed -= 1
         if not job.owed:
@@ -213,28 +220,25 @@ class Deliveries:
     # -- watching ---------------------------------------------------------------------------------
 
     def watch_asked(self, event: WatchAsked) -> None:
-        """A session wants outcomes of its client's jobs; answers the ids that are unknown."""
+        """A session wants outcomes of jobs; answers the ids that are unknown."""
         session = self._state.sessions.get(event.session)
         if session is None or not session.connected:
             self._state.tells.append(Answer(event.ask, list(event.jobs)))
         else:
-            self._state.run(self._watch_all(event, session))
+            unknown: list[JobId] = []
+            look_at(self._state, event, partial(self._watch_some, session, unknown), unknown)
 
-    def _watch_all(self, event: WatchAsked, session: SessionRecord) -> Task:
-        unknown = []
-        for ids in sliced(event.jobs):
-            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
-                self._state.unreadable(event.ask)
-                return
-            for number in ids:
-                job = self._state.jobs.get(number)
-                if job is None or job.client is not session.client:
-                    unknown.append(number)
-                else:
-                    self.watch(session, number, job)
-            if len(event.jobs) > SLICE:
-                yield None
-        self._state.tells.append(Answer(event.ask, unknown))
+    def _watch_some(
+        self,
+        session: SessionRecord,
+        unknown: list[JobId],
+        jobs: Named,
+    ) -> None:
+        for number, job in jobs:
+            if job is None:
+                unknown.append(number)
+            else:
+                self.watch(session, number, job)
 
     def watch(self, session: SessionRecord, number: JobId, job: JobRecord) -> None:
         """Deliver a job's outcome to a session, now or when it ends."""
@@ -244,7 +248,9 @@ class Deliveries:
             if number not in session.outbox:
                 self._promise(session, job)
         elif job.owner != session.id:
-            session.client.watchers[session] = None
+            job.client.watchers[session] = None
+            if job.client is not session.client:
+                session.watching[job.client] = None
             runs = session.watched
             if runs and runs[-1][0] + runs[-1][1] == number:
                 runs[-1][1] += 1

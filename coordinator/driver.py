@@ -305,6 +305,7 @@ class Driver:
             self._recent,
             partial(self._acknowledge, session),
             partial(self.listeners.on_its_way, session),
+            record.foreign,
         )
         bound = self.sessions[session] = BoundSession(self, record, port, outbox, role)
         if self.listeners:

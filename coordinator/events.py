@@ -68,25 +68,27 @@ class CancelAsked(NamedTuple):
 
     at: Moment
     ask: int
-    client: ClientId
+    client: ClientId | None
+    """Whose jobs; None: anybody's, as in the events below."""
     jobs: Sequence[JobId]
     queued_only: bool
 
 
 class RetryAsked(NamedTuple):
-    """A client wants ended jobs to be run again, as new ones."""
+    """A client wants ended jobs to be run again, as new ones of the same clients."""
 
     at: Moment
     ask: int
-    client: ClientId
+    client: ClientId | None
     jobs: Sequence[JobId]
 
 
 class WatchAsked(NamedTuple):
-    """A session wants the outcomes of its client's jobs, whoever submitted them."""
+    """A session wants the outcomes of a client's jobs, whichever session submitted them."""
 
     at: Moment
     ask: int
+    client: ClientId | None
     session: SessionId
     jobs: Sequence[JobId]
 
@@ -104,12 +106,12 @@ class ForgetAsked(NamedTuple):
 
     at: Moment
     ask: int
-    client: ClientId
+    client: ClientId | None
     jobs: Sequence[JobId]
 
 
 class Read(NamedTuple):
-    """Somebody has read the outcomes of these jobs, by asking for them."""
+    """Their client has read the outcomes of these jobs, by asking for them."""
 
     at: Moment
     jobs: Sequence[JobId]

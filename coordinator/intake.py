@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -14,6 +15,7 @@ from .deliveries import Deliveries
 from .effects import Answer, GroupSaved, JobsAdded, Refuse, SessionSaved
 from .events import GroupClosed, RetryAsked, Submitted
 from .kept import ByIds, ByKeys
+from .named import Named, look_at
 from .placement import Placement
 from .records import (
     ClientRecord,
@@ -24,7 +26,7 @@ from .records import (
 )
 from .retention import Retention
 from .runs import add_run
-from .state import State, Task, sliced
+from .state import State, Task
 from .transitions import ENDED, QUEUED
 
 ANSWERS = 128
@@ -284,25 +286,17 @@ class Intake:
         except Refused as error:
             self._state.tells.append(Refuse(event.ask, error))
         else:
-            self._state.run(self._retry_all(event))
+            again: dict[int, int] = {}
+            look_at(self._state, event, partial(self._run_again, again), again)
 
-    def _retry_all(self, event: RetryAsked) -> Task:
-        state, again = self._state, dict[int, int]()
-        for ids in sliced(event.jobs):
-            if (cold := state.cold(ids)) and (yield ByIds(cold)) is None:
-                state.unreadable(event.ask)
-                return
-            jobs = []
-            for number in ids:
-                job = state.jobs.get(number)
-                if job is not None and job.client.id == event.client and _can_run_again(job):
-                    jobs.append(self._copy(job))
-                    again[number] = jobs[-1].id
-            for group, members in groupby(jobs, key=attrgetter("group")):
-                self._add(jobs[0].client, list(members), group)
-            if len(ids) < len(event.jobs):
-                yield None
-        state.tells.append(Answer(event.ask, again))
+    def _run_again(self, again: dict[int, int], jobs: Named) -> None:
+        copies = []
+        for number, job in jobs:
+            if job is not None and _can_run_again(job):
+                copies.append(self._copy(job))
+                again[number] = copies[-1].id
+        for (client, group), members in groupby(copies, key=attrgetter("client", "group")):
+            self._add(client, list(members), group)
 
     def _copy(self, job: JobRecord) -> JobRecord:
         """A new job with the same work, which has the old one's place in its group."""

@@ -123,9 +123,10 @@ class Found(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Some of a client's jobs, in the order of their ids, or of their places in a group."""
+    """Some of a client's jobs, or of everyone's where it names none, in the order of their ids, or
+    of their places in a group."""
 
-    client: ClientId
+    client: ClientId | None
     limit: int
     after: int | None = None
     """Only what comes after this id, or place, in the order."""

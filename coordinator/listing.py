@@ -1,4 +1,4 @@
-"""Pages of a client's jobs: walked in windows of a bounded number of rows, whatever they hold."""
+"""Pages of listings: walked in windows of a bounded number of rows, whatever they hold."""
 
 from __future__ import annotations
 
@@ -162,7 +162,9 @@ class _PlaceWalk:
 
 def _narrowed(query: Select[Any], of: FromClause, listing: Listing) -> Select[Any]:
     """Only the jobs that a listing asks for."""
-    conditions: list[ColumnElement[bool]] = [of.c.client == listing.client]
+    conditions: list[ColumnElement[bool]] = []
+    if listing.client is not None:
+        conditions.append(of.c.client == listing.client)
     if listing.group is not None:
         conditions.append(of.c.group_id == listing.group)
     if listing.last is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import islice
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from ..protocol.errors import Disconnected
 from ..protocol.ids import JobId
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
-from ..protocol.outcomes import Delivery
+from ..protocol.outcomes import Delivery, without_value
 from ..protocol.ports import ClientPort
 from .kept import Stored
 from .store import Store
@@ -70,12 +70,15 @@ class Outbox:
         recent: Recent,
         acknowledged: Callable[[Sequence[JobId]], None],
         output_on_its_way: Callable[[JobId], bool],
+        foreign: Container[JobId] = (),
     ) -> None:
+        """``foreign``: jobs of other clients, whose values are not told."""
         self._port = port
         self._store = store
         self._recent = recent
         self._acknowledged = acknowledged
         self._held_back = output_on_its_way
+        self._foreign = foreign
         self._waiting: deque[JobId] = deque()
         self._in_flight = 0
         self._busy = False
@@ -135,8 +138,9 @@ class Outbox:
         for job, outcome in zip(jobs, stored, strict=True):
             taken += 1
             if outcome is not None:
-                deliveries.append(Delivery(job, outcome.ending, outcome.body))
-                size += len(outcome.body) + RECORD_BYTES
+                body = outcome.body if job not in self._foreign else without_value(outcome.body)
+                deliveries.append(Delivery(job, outcome.ending, body))
+                size += len(body) + RECORD_BYTES
                 if size >= FRAME_BYTES:
                     break
         self._waiting.extendleft(reversed(jobs[taken:]))

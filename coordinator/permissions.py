@@ -7,16 +7,20 @@ client's own, or everyone's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
 from twisted.protocols import amp
 
 from ..protocol.errors import NotAllowed
+from ..protocol.ids import ClientId
 from ..protocol.tokens import Role
 
 Roles = frozenset[Role]
 Responder = Callable[[amp.AmpBox], Deferred[amp.AmpBox]]
+
+EVERYONE: Final = "*"
+"""Stands for all clients, where a list is asked for."""
 
 NOBODY: Final[Roles] = frozenset()
 _WORKER: Final[Roles] = frozenset({"worker"})
@@ -24,6 +28,7 @@ _OPERATOR: Final[Roles] = frozenset({"operator"})
 _CLIENT: Final[Roles] = frozenset({"client", "operator"})
 _VIEWER: Final[Roles] = frozenset({"client", "operator", "viewer"})
 _BOTH_SIDES: Final[Roles] = frozenset({"worker", "client", "operator"})
+_SEE_ALL: Final[Roles] = frozenset({"operator", "viewer"})
 _ALL: Final[Roles] = frozenset({"worker", "client", "operator", "viewer"})
 
 COMMANDS: Final[Mapping[bytes, Roles]] = {
@@ -111,6 +116,36 @@ def _who(allowed: Roles) -> str:
     if not allowed:
         return "nobody may"
     return f"that takes a token of the role {' or '.join(sorted(allowed))}"
+
+
+class Asker(NamedTuple):
+    """Who asks, and whose jobs that may concern."""
+
+    client: ClientId
+    role: Role
+
+    @property
+    def by_id(self) -> ClientId | None:
+        """Whose jobs can be named by their ids: his own; None: everyone's."""
+        return None if self.role in _SEE_ALL else self.client
+
+    def may_see(self, client: ClientId) -> bool:
+        """Whether a client's jobs can be named by who asks."""
+        return self.by_id in (None, client)
+
+    def listed(self, wanted: str | None) -> ClientId | None:
+        """Whose jobs are listed; ``wanted`` names a client, or everyone with ``*``.
+
+        Without it, these are one's own; a viewer has none, and is shown everyone's.
+
+        Raises:
+            NotAllowed: a client asks for others' jobs.
+        """
+        if wanted is None:
+            return None if self.role == "viewer" else self.client
+        if self.role not in _SEE_ALL and wanted != self.client:
+            raise NotAllowed(f"a {self.role} sees its own jobs only; {_who(_SEE_ALL)}")
+        return None if wanted == EVERYONE else ClientId(wanted)
 
 
 class Permitted(amp.CommandLocator):

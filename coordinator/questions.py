@@ -11,19 +11,23 @@ import platform
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeGuard
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from ..protocol.errors import Malformed, NoSuchGroup, NoSuchJob
-from ..protocol.ids import ClientId, GroupId, JobId
+from ..protocol.errors import Malformed, NoSuchGroup, NoSuchJob, NotAllowed
+from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import JobSpec, unpack_spec
+from ..protocol.outcomes import without_value
+from .details import Details, at_most, is_id, number_or_none, text_or_none
 from .events import Read
 from .kept import KeptJob, Listing
-from .records import ClientRecord, GroupRecord, kept_of, story_of
+from .permissions import Asker, check_question
+from .records import GroupRecord, kept_of, story_of
 from .runs import add_run
 from .sightings import Sightings, states_named
 from .transitions import CRASHED, ENDED, FAILED, QUEUED, STATE_NAMES, TIMED_OUT, ending_of
@@ -42,11 +46,9 @@ BAD = frozenset({FAILED, TIMED_OUT, CRASHED})
 RATE_SECONDS = 5
 """The time over which the rate of ending jobs is measured."""
 
-Details = dict[str, Any]
-
 
 class Questions:
-    """Answers questions about one coordinator. A client sees its own jobs and groups only."""
+    """Answers questions about one coordinator, and says to each no more than ``Asker`` allows."""
 
     def __init__(self, driver: Driver, reactor: IReactorTime, lag: LagMeter | None) -> None:
         self._driver = driver
@@ -68,12 +70,16 @@ class Questions:
             "select": self._select,
         }
 
-    def ask(self, client: ClientId, question: str, details: Details) -> Deferred[Any]:
-        """The answer, in time. Fails with NoSuchJob, NoSuchGroup or Malformed."""
+    def ask(self, asker: Asker, question: str, details: Details) -> Deferred[Any]:
+        """The answer, in time. Fails with NoSuchJob, NoSuchGroup, NotAllowed or Malformed."""
         answer = self._questions.get(question)
         if answer is None:
             return fail(Malformed(f"there is no question {question!r:.40}"))
-        asked = Deferred.fromCoroutine(answer(self._client(client), details))
+        try:
+            check_question(asker.role, question)
+        except NotAllowed as refusal:
+            return fail(refusal)
+        asked = Deferred.fromCoroutine(answer(asker, details))
         if not asked.called:
             self._running.add(asked)
             asked.addBoth(self._answered, asked)
@@ -88,16 +94,13 @@ class Questions:
         for asked in list(self._running):
             asked.cancel()
 
-    def _client(self, client: ClientId) -> ClientRecord:
-        return self._state.clients.get(client) or ClientRecord(client)
-
     async def _pause(self) -> None:
         """Let others have their turn."""
         await deferLater(self._reactor, 0)
 
     # -- the coordinator --------------------------------------------------------------------------
 
-    async def _status(self, client: ClientRecord, details: Details) -> Details:
+    async def _status(self, asker: Asker, details: Details) -> Details:
         state, driver = self._state, self._driver
         retention = driver.scheduler.retention
         counts = {name: state.counts[number] for number, name in enumerate(STATE_NAMES[:ENDED])}
@@ -149,7 +152,7 @@ class Questions:
         )
         return (total - had) / (now - before) if now > before else 0.0
 
-    async def _workers(self, client: ClientRecord, details: Details) -> list[Details]:
+    async def _workers(self, asker: Asker, details: Details) -> list[Details]:
         bound = self._driver.workers
         return [
             {
@@ -174,23 +177,21 @@ class Questions:
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    async def _jobs(self, client: ClientRecord, details: Details) -> Details:
-        name, group = details.get("name"), details.get("group")
-        if name is not None and type(name) is not str:
-            raise Malformed("a name is text")
-        page = await self._pages.page(
-            Listing(
-                client.id,
-                _number(details, "limit", JOBS_LIMIT, JOBS_LIMIT),
-                after=_number_or_none(details, "after"),
-                newest=bool(details.get("newest")),
-                group=None if group is None else self._own_group(client, group).id,
-                states=states_named(details.get("state")),
-                name=name,
-            )
+    async def _jobs(self, asker: Asker, details: Details) -> Details:
+        listing = Listing(
+            asker.listed(text_or_none(details, "client")),
+            at_most(details, "limit", JOBS_LIMIT, JOBS_LIMIT),
+            after=number_or_none(details, "after"),
+            newest=bool(details.get("newest")),
+            states=states_named(details.get("state")),
+            name=text_or_none(details, "name"),
         )
+        if details.get("group") is not None:
+            group = self._seen_group(asker, details)
+            listing = listing._replace(client=group.client.id, group=group.id)
+        page = await self._pages.page(listing)
         jobs = await self._kept(page.ids)
-        return {"jobs": [self._summary(job) for job in jobs], "next": page.next}
+        return {"jobs": [self._summary(asker, job) for job in jobs], "next": page.next}
 
     async def _kept(self, ids: Sequence[JobId]) -> list[KeptJob]:
         """These jobs, in this order; those that were forgotten meanwhile are left out."""
@@ -208,23 +209,28 @@ class Questions:
                 found[number] = kept_of(record)
         return [found[number] for number in ids if number in found]
 
-    def own(self, client: ClientId, number: JobId) -> Deferred[KeptJob]:
-        """One job of a client. Fails with NoSuchJob."""
-        return Deferred.fromCoroutine(self._own_job(self._client(client), number))
+    def seen_by(self, asker: Asker, number: JobId) -> Deferred[KeptJob]:
+        """One job. Fails with NoSuchJob, also where it is not to be seen by who asks."""
+        return Deferred.fromCoroutine(self._seen(asker, number))
 
-    async def _own_job(self, client: ClientRecord, number: Any) -> KeptJob:
-        jobs = await self._kept([JobId(number)]) if _is_id(number) else []
-        if not jobs or jobs[0].client != client.id:
+    async def _seen(self, asker: Asker, number: Any) -> KeptJob:
+        jobs = await self._kept([JobId(number)]) if is_id(number) else []
+        if not jobs or not asker.may_see(jobs[0].client):
             raise NoSuchJob
         return jobs[0]
 
-    def _summary(self, job: KeptJob) -> Details:
+    def _summary(self, asker: Asker, job: KeptJob) -> Details:
+        summary = self._summarized(job)
+        return _redacted(summary) if asker.role == "viewer" else summary
+
+    def _summarized(self, job: KeptJob) -> Details:
         spec = unpack_spec(job.spec) if not job.damage else JobSpec(kind="import", target="?")
         waiting = job.damage or None
         if job.state == QUEUED and not job.damage:
             waiting = self._driver.scheduler.intake.waiting_reason(spec.python)
         return {
             "id": job.id,
+            "client": job.client,
             "name": spec.name,
             "kind": spec.kind,
             "target": spec.target,
@@ -257,25 +263,31 @@ class Questions:
             return job.seconds
         return self._driver.moment().now - record.begun_at
 
-    async def _job(self, client: ClientRecord, details: Details) -> Details:
-        job = await self._own_job(client, details.get("job"))
-        payload = job.payload
-        inline = isinstance(payload, bytes)
-        known = self._summary(job) | {
-            "spec": job.spec,
-            "payload": payload if inline else None,
-            "payload_size": len(payload) if isinstance(payload, bytes) else payload.size,
-            "story": [[time, f"{what} {detail}".rstrip()] for time, what, detail in story_of(job)],
-            "client": client.id,
+    async def _job(self, asker: Asker, details: Details) -> Details:
+        job = await self._seen(asker, details.get("job"))
+        viewer = asker.role == "viewer"
+        known = self._summary(asker, job) | {
             "deadline": None if job.damage else unpack_spec(job.spec).deadline,
+            "story": [
+                [time, what if viewer else f"{what} {detail}".rstrip()]
+                for time, what, detail in story_of(job)
+            ],
         }
-        return known | {"body": await self._body(job)}
+        if viewer:
+            return known
+        payload = job.payload
+        return known | {
+            "spec": job.spec,
+            "payload": payload if isinstance(payload, bytes) else None,
+            "payload_size": len(payload) if isinstance(payload, bytes) else payload.size,
+            "body": await self._body(asker, job),
+        }
 
-    async def _result(self, client: ClientRecord, details: Details) -> Details:
-        job = await self._own_job(client, details.get("job"))
-        body = await self._body(job)
+    async def _result(self, asker: Asker, details: Details) -> Details:
+        job = await self._seen(asker, details.get("job"))
+        body = await self._body(asker, job)
         ending = ending_of(job.state)
-        if ending is not None and not job.taken:
+        if ending is not None and not job.taken and job.client == asker.client:
             self._driver.handle(Read(self._driver.moment(), [job.id]))
         return {
             "state": STATE_NAMES[job.state],
@@ -286,44 +298,55 @@ class Questions:
             "place": job.place,
         }
 
-    async def _body(self, job: KeptJob) -> bytes:
+    async def _body(self, asker: Asker, job: KeptJob) -> bytes:
+        """How it ended; who is not the job's client gets nothing that would be unpickled."""
         if job.state < ENDED:
             return b""
         stored = await self._driver.outcome(job.id)
         if stored is None:
             raise NoSuchJob
-        return stored.body
+        return stored.body if job.client == asker.client else without_value(stored.body)
 
     # -- groups -----------------------------------------------------------------------------------
 
-    def _own_group(self, client: ClientRecord, number: Any) -> GroupRecord:
-        group = client.groups.get(GroupId(number)) if type(number) is int else None
-        if group is None:
+    def _seen_group(self, asker: Asker, details: Details) -> GroupRecord:
+        number = details.get("group")
+        group = self._state.groups.get(GroupId(number)) if type(number) is int else None
+        if group is None or not asker.may_see(group.client.id):
             raise NoSuchGroup
         return group
 
-    async def _group(self, client: ClientRecord, details: Details) -> Details:
-        return _describe(self._own_group(client, details.get("group")))
+    def _groups_of(self, asker: Asker, details: Details) -> dict[GroupId, GroupRecord]:
+        """By ascending ids."""
+        client = asker.listed(text_or_none(details, "client"))
+        if client is None:
+            return self._state.groups
+        record = self._state.clients.get(client)
+        return record.groups if record is not None else {}
 
-    async def _groups(self, client: ClientRecord, details: Details) -> list[Details]:
+    async def _group(self, asker: Asker, details: Details) -> Details:
+        return _describe(self._seen_group(asker, details))
+
+    async def _groups(self, asker: Asker, details: Details) -> list[Details]:
         """The newest first."""
-        limit = _number(details, "limit", GROUPS_LIMIT, GROUPS_LIMIT)
-        newest = sorted(client.groups, reverse=True)[:limit]
-        return [_describe(client.groups[GroupId(number)]) for number in newest]
+        limit = at_most(details, "limit", GROUPS_LIMIT, GROUPS_LIMIT)
+        newest = islice(reversed(self._groups_of(asker, details).values()), limit)
+        return [_describe(group) for group in newest]
 
     # -- selections -------------------------------------------------------------------------------
 
-    async def _select(self, client: ClientRecord, details: Details) -> Details:
-        page = await self._pages.page(self._selected(client, details))
+    async def _select(self, asker: Asker, details: Details) -> Details:
+        page = await self._pages.page(self._selected(asker, details))
         runs: list[list[int]] = []
         for number in page.ids:
             add_run(runs, number, 1)
         last = details.get("what") == "last"
         return {"ids": runs, "next": None if last else page.next}
 
-    def _selected(self, client: ClientRecord, details: Details) -> Listing:
-        limit = _number(details, "limit", SELECT_LIMIT, SELECT_LIMIT)
-        everything = Listing(client.id, limit, after=_number_or_none(details, "after"))
+    def _selected(self, asker: Asker, details: Details) -> Listing:
+        limit = at_most(details, "limit", SELECT_LIMIT, SELECT_LIMIT)
+        client = asker.listed(text_or_none(details, "client"))
+        everything = Listing(client, limit, after=number_or_none(details, "after"))
         match details.get("what"):
             case "all":
                 return everything
@@ -332,27 +355,38 @@ class Questions:
             case "ended":
                 return everything._replace(states=frozenset(range(ENDED, len(STATE_NAMES))))
             case "last":
-                return Listing(client.id, 1, newest=True)
+                return Listing(client, 1, newest=True)
             case "range":
-                first, last = _number_or_none(details, "first"), _number_or_none(details, "last")
+                first, last = number_or_none(details, "first"), number_or_none(details, "last")
                 if first is None or last is None:
                     raise Malformed("a range has a first and a last job")
                 after = max(first - 1, everything.after or 0)
                 return everything._replace(after=after, last=last)
             case "group":
-                group = self._own_group(client, details.get("group"))
-                return everything._replace(group=group.id, by_place=True)
+                return _of_group(everything, self._seen_group(asker, details))
             case "last-group":
-                if not client.groups:
+                group = next(reversed(self._groups_of(asker, details).values()), None)
+                if group is None:
                     raise NoSuchGroup
-                return everything._replace(group=max(client.groups), by_place=True)
+                return _of_group(everything, group)
             case what:
                 raise Malformed(f"there is no selection {what!r:.40}")
+
+
+def _redacted(summary: Details) -> Details:
+    """A job as it is shown to who may see states only."""
+    words = summary["kind"] == "command"  # the target holds the job's own arguments
+    return summary | {"target": "a command" if words else summary["target"], "key": None}
+
+
+def _of_group(listing: Listing, group: GroupRecord) -> Listing:
+    return listing._replace(client=group.client.id, group=group.id, by_place=True)
 
 
 def _describe(group: GroupRecord) -> Details:
     return {
         "id": group.id,
+        "client": group.client.id,
         "name": group.name,
         "size": group.size,
         "closed": group.size is not None,
@@ -361,19 +395,3 @@ def _describe(group: GroupRecord) -> Details:
         "first": group.first,
         "last": group.last,
     }
-
-
-def _is_id(number: object) -> TypeGuard[int]:
-    return type(number) is int and 0 < number < 1 << 63
-
-
-def _number_or_none(details: Details, name: str) -> int | None:
-    value = details.get(name)
-    if value is None or type(value) is int:
-        return value
-    raise Malformed(f"{name} is a number, not {value!r:.40}")
-
-
-def _number(details: Details, name: str, default: int, most: int) -> int:
-    value = _number_or_none(details, name)
-    return default if value is None else max(1, min(value, most))

@@ -66,7 +66,7 @@ class ClientRecord:
         self.groups: dict[GroupId, GroupRecord] = {}
         self.sessions = 0
         self.watchers: dict[SessionRecord, None] = {}
-        """Its sessions that watch unfinished jobs."""
+        """Sessions that watch unfinished jobs of it."""
 
 
 class GroupRecord:
@@ -123,6 +123,7 @@ class SessionRecord:
         "client",
         "connected",
         "due",
+        "foreign",
         "gone",
         "groups",
         "id",
@@ -134,6 +135,7 @@ class SessionRecord:
         "reading",
         "seen",
         "watched",
+        "watching",
     )
 
     def __init__(self, identity: SessionId, client: ClientRecord) -> None:
@@ -162,6 +164,10 @@ class SessionRecord:
         """Whether such a job has ended since the reading began."""
         self.watched: list[list[int]] = []
         """Ids of unfinished jobs that it wants to hear of, as ``[first, count]``, ascending."""
+        self.watching: dict[ClientRecord, None] = {}
+        """Other clients, of whose jobs some are among those."""
+        self.foreign: set[JobId] = set()
+        """Other clients' jobs among those on their way to it: it is told no values of them."""
 
 
 class WorkerRecord:

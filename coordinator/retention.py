@@ -13,9 +13,10 @@ import attrs
 
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
-from .effects import Answer, GroupForgotten
+from .effects import GroupForgotten
 from .events import ForgetAsked, Read
 from .kept import ByIds, Oldest
+from .named import Named, look_at
 from .records import GroupRecord, JobRecord, SessionRecord
 from .state import State, Task, sliced
 from .transitions import ENDED, STATE_NAMES
@@ -150,27 +151,20 @@ class Retention:
 
     def forget_asked(self, event: ForgetAsked) -> None:
         """Somebody gives ended jobs up; answers what became of each."""
-        self._state.run(self._forget_all(event))
-
-    def _forget_all(self, event: ForgetAsked) -> Task:
         states: dict[int, str] = {}
-        for ids in sliced(event.jobs):
-            if (cold := self._state.cold(ids)) and (yield ByIds(cold)) is None:
-                self._state.unreadable(event.ask)
-                return
-            for number in ids:
-                job = self._state.jobs.get(number)
-                if job is None or job.client.id != event.client:
-                    states[number] = "unknown"
-                elif job.state < ENDED:
-                    states[number] = STATE_NAMES[job.state]
-                else:
-                    states[number] = "forgotten"
-                    self._withdraw(job)
-                    self._forget(job)
-            if len(ids) < len(event.jobs):
-                yield None
-        self._state.tells.append(Answer(event.ask, states))
+
+        def look(jobs: Named) -> None:
+            for number, job in jobs:
+                states[number] = "unknown" if job is None else self._give_up(job)
+
+        look_at(self._state, event, look, states)
+
+    def _give_up(self, job: JobRecord) -> str:
+        if job.state < ENDED:
+            return STATE_NAMES[job.state]
+        self._withdraw(job)
+        self._forget(job)
+        return "forgotten"
 
     def _withdraw(self, job: JobRecord) -> None:
         """A job is on its way to nobody any more."""

@@ -1,4 +1,4 @@
-"""A client's jobs, in pages: from the records, where all of them are in memory."""
+"""A client's jobs, or everyone's, in pages: from the records, where all of them are in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from ..protocol.errors import Malformed
 from ..protocol.ids import JobId
 from .kept import Listing, Page
-from .records import ClientRecord, JobRecord
+from .records import ClientRecord, GroupRecord, JobRecord
 from .state import State
 from .transitions import STATES
 
@@ -42,13 +42,12 @@ class Sightings:
         return Deferred.fromCoroutine(self._page(listing))
 
     async def _page(self, listing: Listing) -> Page:
-        client = self._state.clients.get(listing.client)
         found: list[JobId] = []
         marks: list[int] = []
-        for ids in self._slices(listing, client) if client is not None else ():
+        for ids in self._slices(listing):
             for number in ids:
                 job = self._state.jobs.get(JobId(number))
-                if job is None or job.client is not client or not _fits(listing, job):
+                if job is None or not _fits(listing, job):
                     continue
                 if len(found) == listing.limit:
                     return Page(found, marks[-1])
@@ -63,10 +62,21 @@ class Sightings:
             job = self._state.jobs[job.retried]
         return job
 
-    def _slices(self, listing: Listing, client: ClientRecord) -> Iterator[Sequence[int]]:
-        group = None if listing.group is None else self._state.groups.get(listing.group)
-        source = client if group is None else group
-        runs = [range(first, first + count) for first, count in source.runs]
+    def _runs(self, listing: Listing) -> list[range]:
+        """Where the jobs are, by ascending ids; there may be others between them."""
+        state = self._state
+        source: GroupRecord | ClientRecord | None
+        if listing.group is not None:
+            source = state.groups.get(listing.group)
+        elif listing.client is not None:
+            source = state.clients.get(listing.client)
+        else:
+            known = [client.runs[0][0] for client in state.clients.values() if client.runs]
+            return [range(min(known, default=state.next_job), state.next_job)]
+        return [range(run[0], sum(run)) for run in source.runs] if source is not None else []
+
+    def _slices(self, listing: Listing) -> Iterator[Sequence[int]]:
+        runs = self._runs(listing)
         for run in reversed(runs) if listing.newest else runs:
             ids = run if listing.by_place else _clip(listing, run)
             for start in range(0, len(ids), SLICE):
@@ -79,7 +89,8 @@ def _fits(listing: Listing, job: JobRecord) -> bool:
         if job.retry_of is not None or job.place is None or job.place <= after:
             return False
     return (
-        (listing.states is None or job.state in listing.states)
+        (listing.client is None or job.client.id == listing.client)
+        and (listing.states is None or job.state in listing.states)
         and (listing.group is None or (job.group is not None and job.group.id == listing.group))
         and (listing.name is None or job.spec.spec.name == listing.name)
         and not (listing.unretried and job.retried is not None)

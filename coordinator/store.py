@@ -78,7 +78,7 @@ class DurableStore(Store, Protocol):
     """What it held when it was opened."""
 
     def page(self, listing: Listing) -> Deferred[Page]:
-        """Some of a client's jobs; looks at a bounded number of them at a time."""
+        """Some jobs of one client, or of all; looks at a bounded number of them at a time."""
 
     def jobs(self, ids: Sequence[JobId]) -> Deferred[list[KeptJob]]:
         """What is kept of these jobs, to be shown; those that are known, by ascending ids."""

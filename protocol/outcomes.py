@@ -83,23 +83,39 @@ class Outcome:
     evidence: Evidence | None = None
     tail: bytes = b""
     """The last bytes that the job printed, for an ending other than ``SUCCEEDED``."""
+    withheld: bool = False
+    """Whether there was a ``value``, which only the job's own client is given."""
 
 
 _EMPTY = Outcome()
 
 
 def pack_outcome(outcome: Outcome) -> bytes:
-    """``[value, shown, error, exit code, evidence, tail]``, as bytes."""
-    return pack(
-        (
-            outcome.value,
-            outcome.shown,
-            outcome.error,
-            outcome.exit_code,
-            outcome.evidence,
-            outcome.tail,
-        )
+    """``[value, shown, error, exit code, evidence, tail]``, as bytes; ``withheld`` follows where
+    it is true."""
+    fields = (
+        outcome.value,
+        outcome.shown,
+        outcome.error,
+        outcome.exit_code,
+        outcome.evidence,
+        outcome.tail,
     )
+    return pack((*fields, True) if outcome.withheld else fields)
+
+
+def without_value(body: bytes) -> bytes:
+    """A packed outcome as others than the job's client may have it: nothing to be unpickled.
+
+    Of a body that is none, nothing is left.
+    """
+    try:
+        outcome = unpack_outcome(body)
+    except Malformed:
+        return b""
+    if outcome.value is None:
+        return body
+    return pack_outcome(attrs.evolve(outcome, value=None, withheld=True))
 
 
 def unpack_outcome(body: bytes) -> Outcome:
@@ -111,7 +127,7 @@ def unpack_outcome(body: bytes) -> Outcome:
     if not body:
         return _EMPTY
     try:
-        value, shown, error, exit_code, evidence, tail, *_later = unpack_list(body)
+        value, shown, error, exit_code, evidence, tail, *later = unpack_list(body)
         return Outcome(
             value=None if value is None else payload_of(value),
             shown=None if shown is None else Shown(*_fields(shown, _SHOWN)),
@@ -119,6 +135,7 @@ def unpack_outcome(body: bytes) -> Outcome:
             exit_code=_checked(exit_code, _NUMBER),
             evidence=None if evidence is None else Evidence(*_fields(evidence, _EVIDENCE)),
             tail=_checked(tail, (bytes,)),
+            withheld=bool(later) and _checked(later[0], (bool,)),
         )
     except (TypeError, ValueError) as e:
         raise Malformed(f"an outcome is damaged: {e}") from None

@@ -192,7 +192,7 @@ class PlayedCluster:
     def watch(self, session: Session, jobs: Sequence[JobId]) -> int:
         session.asked.update(jobs)
         ask = self.ask()
-        self.core.handle(events.WatchAsked(self.at, ask, session.id, jobs))
+        self.core.handle(events.WatchAsked(self.at, ask, session.client, session.id, jobs))
         return ask
 
     # -- workers ----------------------------------------------------------------------------------

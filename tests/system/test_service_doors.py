@@ -62,7 +62,9 @@ class Core:
         self.listening: list[str] = []
         self.events: list[tuple[Any, ...]] = []
 
-    def open_session(self, client: str, session: bytes, port: Any) -> tuple[Any, int]:
+    def open_session(
+        self, client: str, session: bytes, port: Any, role: str = "client"
+    ) -> tuple[Any, int]:
         self.events.append(("opened", client))
         return Bound(), 0
 

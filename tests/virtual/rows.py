@@ -104,7 +104,7 @@ class Rows:
 
     def _fits(self, job: KeptJob, listing: Listing) -> bool:
         return (
-            job.client == listing.client
+            listing.client in (None, job.client)
             and (listing.last is None or job.id <= listing.last)
             and (listing.group is None or job.group == listing.group)
             and (listing.states is None or job.state in listing.states)

@@ -166,7 +166,9 @@ class RememberingCore:
             return fail(answer)
         return answer if isinstance(answer, Deferred) else succeed(answer)
 
-    def open_session(self, client: str, session: bytes, port: Any) -> tuple[Any, int]:
+    def open_session(
+        self, client: str, session: bytes, port: Any, role: str = "client"
+    ) -> tuple[Any, int]:
         self.events.append(("open_session", client, session))
         self.ports.append(port)
         return self, 7

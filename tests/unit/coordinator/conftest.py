@@ -233,24 +233,25 @@ class Stage:
         id_ = SessionId(session.encode())
         self.handle(events.GroupClosed(self.at, self.ask(), id_, group, size))
 
-    def cancel(self, *jobs: int, queued_only: bool = False, client: str = "local") -> None:
+    def cancel(self, *jobs: int, queued_only: bool = False, client: str | None = "local") -> None:
+        """``client`` None: whosever they are, as in the next ones."""
         wanted = [JobId(job) for job in jobs]
-        self.handle(events.CancelAsked(self.at, self.ask(), ClientId(client), wanted, queued_only))
+        self.handle(events.CancelAsked(self.at, self.ask(), _client(client), wanted, queued_only))
 
-    def retry(self, *jobs: int, client: str = "local") -> None:
+    def retry(self, *jobs: int, client: str | None = "local") -> None:
         wanted = [JobId(job) for job in jobs]
-        self.handle(events.RetryAsked(self.at, self.ask(), ClientId(client), wanted))
+        self.handle(events.RetryAsked(self.at, self.ask(), _client(client), wanted))
 
-    def forget(self, *jobs: int, client: str = "local") -> None:
+    def forget(self, *jobs: int, client: str | None = "local") -> None:
         wanted = [JobId(job) for job in jobs]
-        self.handle(events.ForgetAsked(self.at, self.ask(), ClientId(client), wanted))
+        self.handle(events.ForgetAsked(self.at, self.ask(), _client(client), wanted))
 
     def read(self, *jobs: int) -> None:
         self.handle(events.Read(self.at, [JobId(job) for job in jobs]))
 
-    def watch(self, *jobs: int, session: str = "s") -> None:
-        wanted = [JobId(job) for job in jobs]
-        self.handle(events.WatchAsked(self.at, self.ask(), SessionId(session.encode()), wanted))
+    def watch(self, *jobs: int, session: str = "s", client: str | None = "local") -> None:
+        wanted, who = [JobId(job) for job in jobs], SessionId(session.encode())
+        self.handle(events.WatchAsked(self.at, self.ask(), _client(client), who, wanted))
 
     def acknowledge(self, *jobs: int, session: str = "s") -> None:
         wanted = [JobId(job) for job in jobs]
@@ -396,3 +397,7 @@ def durable(stages: Callable[..., Stage]) -> Stage:
     stage.open()
     stage.ignore()
     return stage
+
+
+def _client(name: str | None) -> ClientId | None:
+    return None if name is None else ClientId(name)
