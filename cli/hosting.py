@@ -270,6 +270,7 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
     from ..protocol.temporary import TemporaryFolder
     from ..workers.agent import Agent
     from ..workers.machine import usable_cpus
+    from ..workers.rights import JobUser
     from ..workers.slots import SlotPool
 
     slots = settings["slots"]
@@ -277,6 +278,7 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         raise click.UsageError("--slots 0: without a slot there is nothing to offer")
     if settings["lifetime"] == 0:
         raise click.UsageError("--lifetime: it must be longer than nothing")
+    user = None if settings["user"] is None else JobUser.named(settings["user"])
     folder = TemporaryFolder("worker-")
     pool = SlotPool(
         reactor,
@@ -285,6 +287,7 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         python=settings["python"],
         setup=settings["setup"],
         name=settings["name"],
+        user=user,
     )
     agent = Agent(
         reactor,

@@ -173,6 +173,7 @@ def _serve_coordinator(
     "setup",
     "grace",
     "lifetime",
+    "user",
     "reactor",
     "state",
     name="join",
@@ -182,6 +183,7 @@ def _serve_coordinator(
         "ampacity join --token-file worker.token      the line in a file",
         "ampacity join host:8786                      a later time: the credential is kept",
         "ampacity join --lifetime 2h host:8786        gone after two hours, its jobs in order",
+        "sudo ampacity join --user batch host:8786    jobs run as batch, the worker as root",
     ],
 )
 @click.argument("address", required=False, metavar="[ADDRESS[#TOKEN]]")
@@ -199,6 +201,9 @@ def join_command(
     The token is needed once: the worker gets a credential of its own and keeps it. It connects
     again by itself. SIGTERM lets what runs end within the grace, and gives the rest back; a
     second one ends the grace. With a lifetime it does the same by itself, in time to be gone.
+
+    Jobs have the rights of the user that runs this. --user, which takes root, has them run as
+    another one, from whom the worker's credential is safe.
     """
     from .hosting import destination
     from .reacting import install_reactor, react

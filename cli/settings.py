@@ -145,6 +145,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("advertise", "HOST", _text, None, "The host name in the lines for other machines."),
     Setting("name", "NAME", _text, None, "What the worker is called; default: the host's name."),
     Setting("grace", "TIME", duration, 10.0, "How long running jobs may go on when it stops."),
+    Setting("user", "NAME", _text, None, "Run the jobs as this user; it takes root."),
     Setting("lifetime", "TIME", duration, None, "Leave in time to be gone after this long."),
     Setting("reactor", "NAME", _text, None, "Twisted's reactor: epoll, poll, select, asyncio."),
     Setting("progress", "", _flag, None, "A progress bar, also where stderr is no terminal."),

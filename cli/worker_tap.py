@@ -20,7 +20,7 @@ from .twisting import (
 
 _KEYS = (
     *("coordinator", "token_file", "slots", "name"),
-    *("python", "setup", "grace", "lifetime", "state"),
+    *("python", "setup", "grace", "lifetime", "state", "user"),
 )
 
 

@@ -75,6 +75,10 @@ class JobCrashed(JobError):
     """The process that ran the job died too often; the job was put aside."""
 
 
+class ForeignResult(JobError):
+    """The job is another client's: nobody unpickles what was not made for them."""
+
+
 class JobsFailed(AmpacityError):
     """Some jobs of a group did not succeed.
 
@@ -147,6 +151,10 @@ class QueueFull(Refused):
     """The coordinator's queue is full."""
 
 
+class TooMany(Refused):
+    """This client has as many connections, sessions or listeners as it may."""
+
+
 class StorageFull(Refused):
     """The coordinator cannot store more: its disk is full, or results that nobody fetched fill it.
 
@@ -193,3 +201,11 @@ class Malformed(AmpacityError):
 
 class CannotStart(AmpacityError):
     """A child process cannot be started."""
+
+
+class NoSuchUser(CannotStart):
+    """There is no such user on this machine whom jobs could run as."""
+
+
+class NotRoot(CannotStart):
+    """Only root can run jobs as another user."""

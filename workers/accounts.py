@@ -14,17 +14,19 @@ from ..protocol.outcomes import Evidence, Report
 from ..protocol.ports import Beginning, Holding, WorkerEvents
 from . import reports
 from .held import UNBEGUN, Held, State, holdings
-from .reporting import Files, Reporting
+from .reporting import Reporting
+from .resultfiles import Files, Results
 from .waiting import Waiting
 
 
 class Accounts:
     """Every attempt that is here, until its report is acknowledged or it is given back."""
 
-    def __init__(self, reactor: Any, waiting: Waiting) -> None:
+    def __init__(self, reactor: Any, waiting: Waiting, results: Results) -> None:
         self._reactor = reactor
         self._waiting = waiting
-        self._reporting = Reporting(reactor)
+        self._results = results
+        self._reporting = Reporting(reactor, results)
         self._events: WorkerEvents | None = None
         self._unheard: dict[Held, tuple[Report, Files]] = {}
         self._when_heard: Deferred[None] | None = None
@@ -76,7 +78,7 @@ class Accounts:
         if held.why != "superseded":
             self._reporting.add(report, files)
         else:
-            reports.discard(files)
+            self._results.discard(files)
 
     def ended(
         self, held: Held, evidence: Evidence | None, since: float | None, seconds: float

@@ -5,7 +5,7 @@ Importing this installs a reactor, as importing ampoule does: import it once one
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ampoule.main import AMPConnector, ProcessStarter
 from ampoule.pool import ProcessPool
@@ -17,6 +17,9 @@ from twisted.python.failure import Failure
 
 from .bootstrap import BOOTSTRAP
 from .errands import FROM_CHILD, TO_CHILD, BoxReader, Done
+
+if TYPE_CHECKING:
+    from .launch import ChildOptions
 
 _CLOSED = Failure(CONNECTION_DONE)
 
@@ -101,19 +104,19 @@ class ChildConnector(AMPConnector):
 
 
 class ChildStarter(ProcessStarter):
-    """Starts one child, with the given reactor, interpreter, environment and descriptors."""
+    """Starts one child, with the given reactor, options, environment and descriptors."""
 
     def __init__(
         self,
         reactor: IReactorProcess,
-        python: str,
+        options: ChildOptions,
         env: dict[str, str],
         descriptors: dict[int, int | str],
         owner: ProcessOwner,
     ) -> None:
         super().__init__(bootstrap=BOOTSTRAP, env=env)
         self._reactor = reactor
-        self._python = python
+        self._options = options
         self._descriptors = descriptors
         self._owner = owner
         self.connector: ChildConnector | None = None
@@ -127,8 +130,10 @@ class ChildStarter(ProcessStarter):
         Raises:
             OSError: there is no such interpreter, or no room for a process.
         """
-        words = [self._python, "-c", self.bootstrap, *args]
-        self._reactor.spawnProcess(prot, self._python, words, self.env, childFDs=self._descriptors)
+        words = [self._options.python, "-c", self.bootstrap, *args]
+        if self._options.user is not None:
+            words = self._options.user.words(words)
+        self._reactor.spawnProcess(prot, words[0], words, self.env, childFDs=self._descriptors)
         self.connector = prot
         return prot.amp, prot.finished
 

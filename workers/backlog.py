@@ -273,7 +273,7 @@ def _wanted(kept: Kept, unwanted: Collection[Holding]) -> bool:
 def _write(path: Path, reports: list[Report]) -> int:
     """Blocking: write a file; its size."""
     data = pack_reports(reports)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         path.write_bytes(zlib.crc32(data).to_bytes(4, "big") + data)
     except OSError:

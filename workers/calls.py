@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..protocol.errors import Malformed
-from ..protocol.jobs import BlobRef, JobSpec, unpack_spec
+from ..protocol.jobs import JobSpec, unpack_spec
 from ..protocol.outcomes import Ending, Outcome, Shown, pack_outcome
 from ..protocol.packing import pack, unpack_arguments
 from .results import Sink, describe, pickle_error, pickle_into, plain, show
@@ -284,8 +284,3 @@ def _command_ended(end: CommandEnd) -> Ended:
         sys.stderr.write(f"ampacity: {end.message}\n")
     ending = Ending.SUCCEEDED if end.code == 0 else Ending.FAILED
     return Ended(ending, pack_outcome(Outcome(exit_code=end.code)), [])
-
-
-def blob(ref: list[Any]) -> tuple[BlobRef, Path]:
-    """A result's file, from its packed form ``[digest, size, path]``."""
-    return BlobRef(ref[0], ref[1]), Path(ref[2])

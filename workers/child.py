@@ -67,7 +67,7 @@ class Batches:
 
     def __init__(self, details: dict[str, Any]) -> None:
         files = Path(details["files"])
-        files.mkdir(parents=True, exist_ok=True)
+        files.mkdir(mode=0o700, exist_ok=True)
         self._worker: str = details["worker"]
         self._calls = Calls(Place(self._worker, files, Path(details["results"])))
         self._streams = Streams(details["nonce"])

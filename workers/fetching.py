@@ -12,6 +12,7 @@ from ..protocol.errors import AmpacityError, CoordinatorLost, NoSuchBlob
 from ..protocol.jobs import BlobRef
 from ..protocol.ports import WorkerEvents
 from .held import Held, Plan, State
+from .rights import JobUser
 
 
 class Fetching:
@@ -22,9 +23,12 @@ class Fetching:
         self,
         fetched: Callable[[Held], None],
         failed: Callable[[Held, AmpacityError | None], None],
+        user: JobUser | None = None,
     ) -> None:
+        """``user``: who is let read what was fetched, where children are another user's."""
         self._fetched = fetched
         self._failed = failed
+        self._user = user
         self._events: WorkerEvents | None = None
         self._unbound: list[Held] = []
 
@@ -56,8 +60,13 @@ class Fetching:
         events = self._events
         if events is None:
             return fail(CoordinatorLost())
-        calls = [maybeDeferred(events.fetch, ref) for ref in refs]
+        calls = [maybeDeferred(events.fetch, ref).addCallback(self._let_read) for ref in refs]
         return gatherResults(calls, consumeErrors=True)
+
+    def _let_read(self, path: Path) -> Path:
+        if self._user is not None:
+            self._user.let_read(path)
+        return path
 
     def _plan_fetched(self, plan: Plan, paths: list[Path]) -> None:
         names = [str(path) for path in paths]

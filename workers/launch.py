@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from ..protocol.errors import CannotStart
 from .bootstrap import NOT_INSTALLED
 from .ending import Grace
 from .errands import FROM_CHILD, PERMITS, STDERR, STDIN, STDOUT, TO_CHILD, Prepare
+from .rights import JobUser
 
 if TYPE_CHECKING:
     from .ampoules import ChildConnector, ProcessOwner
@@ -43,10 +43,16 @@ class ChildOptions:
     folder: Path
     """Each child has a folder of its own in it; ``results`` is for results on their way."""
     grace: Grace
+    user: JobUser | None = None
+    """Whose rights they have; None: the agent's."""
 
     def results(self) -> Path:
-        """Where large results lie until they are stored."""
+        """Where children leave large results."""
         return self.folder / "results"
+
+    def taken(self) -> Path:
+        """Where those of another user's children lie until they are stored."""
+        return self.folder / "taken"
 
 
 def interpreter(python: str | None) -> str:
@@ -54,10 +60,16 @@ def interpreter(python: str | None) -> str:
     return sys.executable if python is None else shutil.which(python) or python
 
 
-def make_folders(folders: Iterable[Path]) -> None:
-    """Make what is missing of these."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
+def make_folders(options: ChildOptions) -> None:
+    """Blocking: make what the children of a pool share, for nobody else."""
+    options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if options.user is None:
+        options.results().mkdir(mode=0o700, exist_ok=True)
+        return
+    for folder in (options.folder.parent, options.folder):
+        options.user.let_through(folder)
+    options.user.make_own(options.results())
+    options.taken().mkdir(mode=0o700, exist_ok=True)
 
 
 class Launched(NamedTuple):
@@ -72,12 +84,20 @@ class Launched(NamedTuple):
     """The agent's ends of standard output and error, by stream."""
 
 
-def child_environment() -> dict[str, str]:
-    """The agent's environment without its tokens, one thread a child unless it says otherwise."""
-    kept = {
-        name: text for name, text in os.environ.items() if not name.startswith("AMPACITY_TOKEN")
-    }
-    return {**dict.fromkeys(_THREADS, "1"), **kept}
+def child_environment(user: JobUser | None = None) -> dict[str, str]:
+    """The agent's environment without its tokens, one thread a child unless it says otherwise.
+
+    ``AMPACITY_TOKEN*`` goes, and ``AMPACITY_COORDINATOR`` where it carries a token. Of another
+    user's environment only what tells of the machine comes from here.
+    """
+    kept = {name: text for name, text in os.environ.items() if not _carries_token(name, text)}
+    return {**dict.fromkeys(_THREADS, "1"), **(kept if user is None else user.environment(kept))}
+
+
+def _carries_token(name: str, text: str) -> bool:
+    return name.startswith("AMPACITY_") and (
+        name.startswith("AMPACITY_TOKEN") or "#" in text or "amp1." in text
+    )
 
 
 def launch(
@@ -99,9 +119,13 @@ def launch(
         FROM_CHILD: "r",
         PERMITS: permits,
     }
-    starter = ChildStarter(reactor, options.python, child_environment(), descriptors, owner)
+    starter = ChildStarter(reactor, options, child_environment(options.user), descriptors, owner)
     pool = pool_of_one(starter, os.getpid())
     try:
+        if options.user is not None:
+            options.user.make_own(Path(details["files"]))
+            for ends in pipes.values():
+                options.user.let_write(ends[1])
         prepared = pool.doWork(Prepare, details=details)
     except OSError:
         for ends in pipes.values():
@@ -153,12 +177,14 @@ def last_words(options: ChildOptions, reason: Failure | None, said: bytes) -> Ca
     """What to tell of a child that died before it was ready."""
     code, signal_name = exit_status(reason)
     python = options.python
+    as_user = "" if options.user is None else f", as user {options.user.name}"
+    readable = ", where that user can read it" if as_user else ""
     lines = "\n".join(said.decode("utf-8", "replace").strip().splitlines()[-12:])
     if code == NOT_INSTALLED:
         return CannotStart(
-            f"{python} cannot import ampacity; install it there: "
+            f"{python} cannot import ampacity{as_user}; install it there{readable}: "
             f"{python} -m pip install ampacity\n{lines}"
         )
     end = f"ended by {signal_name}" if signal_name else f"exit code {code}"
     told = f":\n{lines}" if lines else ""
-    return CannotStart(f"a child of {python} died at its start ({end}){told}")
+    return CannotStart(f"a child of {python} died at its start{as_user} ({end}){told}")

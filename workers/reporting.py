@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
@@ -15,13 +14,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.errors import CoordinatorLost, Disconnected, StorageFull
-from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome
 from ..protocol.ports import Holding, WorkerEvents
-from .reports import discard
+from .resultfiles import Files, Results
 from .room import Room
-
-Files = Sequence[tuple[BlobRef, Path]]
 
 
 class Reporting:
@@ -29,8 +25,9 @@ class Reporting:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, results: Results) -> None:
         self._reactor = reactor
+        self._results = results
         self._events: WorkerEvents | None = None
         self._numbers = itertools.count()
         self._sent: dict[int, list[Report]] = {}
@@ -69,7 +66,8 @@ class Reporting:
         report, files, _ = self._storing[number]
         events = self._events
         if events is not None:
-            calls = [maybeDeferred(events.store, ref, path) for ref, path in files]
+            store = events.store
+            calls = [maybeDeferred(self._results.store, store, *file) for file in files]
             stored: Deferred[Any] = DeferredList(calls, fireOnOneErrback=True, consumeErrors=True)
             self._storing[number] = (report, files, stored)
             stored.addCallbacks(
@@ -100,8 +98,7 @@ class Reporting:
             return
         report, files, _ = self._storing.pop(number, (None, (), None))
         if report is not None:
-            for _, path in files:
-                path.unlink(missing_ok=True)
+            self._results.discard(files)
             message = f"the result cannot be stored: {error}"
             text = ErrorText(type(error).__qualname__, message, f"{message}\n")
             body = pack_outcome(Outcome(error=text))
@@ -170,5 +167,5 @@ class Reporting:
                 del self._storing[number]
                 if stored is not None:
                     stored.cancel()
-                discard(files)
+                self._results.discard(files)
         self._tell_when_stored()

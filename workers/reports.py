@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from pathlib import Path
 
 import attrs
 
@@ -23,12 +21,6 @@ from ..protocol.outcomes import (
 )  # fmt: skip
 from .held import Held
 from .retrying import worth_retrying
-
-
-def discard(files: Iterable[tuple[BlobRef, Path]]) -> None:
-    """Remove the files of a result that nobody wants."""
-    for _, path in files:
-        path.unlink(missing_ok=True)
 
 
 def wall_clock(mark: float) -> float:

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from .. import __version__
-from ..protocol.errors import AmpacityError, CannotStart, NoSuchJob
+from ..protocol.errors import AmpacityError, CannotStart, Malformed, NoSuchJob
 from ..protocol.ids import JobId
 from ..protocol.jobs import Assignment
 from ..protocol.limits import OUTPUT_CHUNK
@@ -26,7 +26,6 @@ from ..protocol.ports import Beginning, Ended, Holding, WorkerEvents, WorkerInfo
 from . import reports
 from .accounts import Accounts
 from .attached import Attached
-from .calls import blob
 from .crew import Crew
 from .dispatch import Dispatch
 from .ending import Grace
@@ -41,6 +40,8 @@ from .machine import identity
 from .patience import Patience
 from .process import Child
 from .reaping import Reaper
+from .resultfiles import ELSEWHERE, results_of
+from .rights import JobUser
 from .waiting import Durations, Waiting
 
 STORE_SECONDS = 10.0
@@ -61,7 +62,9 @@ class SlotPool:
         setup: str | None = None,
         name: str | None = None,
         grace: Grace | None = None,
+        user: JobUser | None = None,
     ) -> None:
+        """``user``: whose rights the children have; ``folder`` is made passable for it."""
         self._reactor = reactor
         self._slots = slots
         self._name = name or platform.node() or "worker"
@@ -73,6 +76,7 @@ class SlotPool:
             software=__version__,
             folder=folder / f"slots-{os.getpid()}-{self._incarnation.hex()[:8]}",
             grace=grace or Grace(),
+            user=user,
         )
         self._python = ".".join(platform.python_version_tuple()[:2]) if python is None else ""
         self._guard = Guard(reactor)
@@ -80,8 +84,9 @@ class SlotPool:
         self._crew = Crew(reactor, slots, self._options, self._guard, self)
         self._durations = Durations()
         self._waiting = Waiting(self._durations)
-        self._accounts = Accounts(reactor, self._waiting)
-        self._fetching = Fetching(self._fetched, self._not_fetched)
+        self._results = results_of(self._options, self._in_thread)
+        self._accounts = Accounts(reactor, self._waiting, self._results)
+        self._fetching = Fetching(self._fetched, self._not_fetched, user)
         self._events: WorkerEvents | None = None
         self._held = self._accounts.held
         self._plans = Plans(identity())
@@ -117,8 +122,7 @@ class SlotPool:
 
     def start(self) -> Deferred[None]:
         """Start the children; fires when the first one is ready. Fails with ``CannotStart``."""
-        folders = (self._options.folder, self._options.results())
-        made = self._in_thread(lambda: make_folders(folders))
+        made = self._in_thread(lambda: make_folders(self._options))
         self._guard.start()
         self._reaper.start()
         return made.addCallback(lambda _: self._crew.start())
@@ -328,11 +332,14 @@ class SlotPool:
         assert done is not None
         seconds = done.ended - done.began
         self._durations.note(held.plan.key, seconds)
+        files = self._results.of(child.folder, done.blobs) if done.blobs else ()
+        if files is None:
+            self._accounts.report(held, reports.refused(held, Malformed, ELSEWHERE))
+            return
         if not done.signal:
-            files = [blob(ref) for ref in done.blobs] if done.blobs else ()
             self._accounts.report(held, reports.succeeded_or_failed(held), files)
             return
-        reports.discard(blob(ref) for ref in done.blobs)
+        self._results.discard(files)
         evidence = evidence_of(self.info, child, held.why, done.signal)
         self._accounts.ended(held, evidence, done.began, seconds)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -28,6 +29,7 @@ from ampacity.protocol.outcomes import (
 )
 from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerEvents, WorkerInfo
 from ampacity.workers.reporting import Reporting
+from ampacity.workers.resultfiles import Results
 from twisted.internet.defer import Deferred, fail, succeed
 
 from .history import Execution, History
@@ -87,7 +89,7 @@ class VirtualSlots:
         self._random = random
         self.on_drain = drain
         self._held_back = False
-        self._reporting = Reporting(process)
+        self._reporting = Reporting(process, Results(Path()))
         self._events: WorkerEvents | None = None
         self._held: dict[Holding, Slot] = {}
         self._waiting: deque[Slot] = deque()

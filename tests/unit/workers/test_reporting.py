@@ -12,6 +12,7 @@ from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.outcomes import Ending, Report
 from ampacity.protocol.ports import Holding
 from ampacity.workers.accounts import Accounts
+from ampacity.workers.resultfiles import Results
 from ampacity.workers.waiting import Durations, Waiting
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -51,8 +52,8 @@ def coordinator() -> Coordinator:
 
 
 @pytest.fixture
-def accounts(clock: Clock, coordinator: Coordinator) -> Accounts:
-    accounts = Accounts(clock, Waiting(Durations()))
+def accounts(clock: Clock, coordinator: Coordinator, tmp_path: Path) -> Accounts:
+    accounts = Accounts(clock, Waiting(Durations()), Results(tmp_path))
     accounts.bind(coordinator)  # type: ignore[arg-type]  # it prints nothing
     return accounts
 
