@@ -30,7 +30,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import task
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -292,9 +292,14 @@ def _within(seconds: float, test: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Short paths: the name of a UNIX socket has about a hundred bytes."""
+    """Short paths: the name of a UNIX socket has about a hundred bytes.
+
+    And no log that waits for a first observer: its events hold on to all that ever ran, which
+    every look for garbage would go through.
+    """
     if config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="amp")
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 def pytest_collection_finish() -> None:
