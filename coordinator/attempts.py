@@ -262,12 +262,15 @@ class Attempts:
         state.move(job, END + ending)
         state.totals[job.state] += 1
         job.ended = state.at.wall
-        payload = job.payload
+        payload, client = job.payload, job.client
+        client.unfinished -= 1
+        # a large spec that no other job has counts as this one's
+        job.kept = len(body) + len(log) + len(job.spec.packed) // job.spec.jobs
         if type(payload) is bytes:
-            state.pending_bytes -= len(payload)
-            job.kept = len(payload) + len(body) + len(log)
-        else:
-            job.kept = len(body) + len(log)
+            size = len(payload)
+            state.pending_bytes -= size
+            client.pending_bytes -= size
+            job.kept += size
         if blobs:
             job.blobs = blobs
             state.hold(blobs)

@@ -7,23 +7,30 @@ session can take it: until then the session is *behind*.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from functools import partial
 
-from ..protocol.errors import NotAllowed
-from ..protocol.ids import JobId
-from .effects import Answer, Opened, SessionForgotten, Silent
+from ..protocol.errors import NotAllowed, TooMany
+from ..protocol.ids import ClientId, JobId
+from .effects import Answer, Opened, Refuse, SessionForgotten, Silent
 from .events import Acknowledged, SessionLeft, SessionOpened, WatchAsked
 from .kept import Backlog
-from .named import Named, look_at
+from .named import Named, looking
 from .records import JobRecord, SessionRecord
 from .retention import Retention
-from .runs import in_runs, merge_runs
+from .runs import in_runs, include
 from .state import State, Task
 from .transitions import ENDED
 
 OUTBOX = 4096
 """Jobs of its own on their way to a session, before the rest waits in the store."""
+
+WATCHED_RUNS = 65_536
+"""Runs of ids that a session may wait for, of jobs that it has not submitted itself."""
+
+WATCHES = 1_000_000
+"""Ids that a session may have asked about and was not answered yet."""
 
 PAGE = 500
 """Jobs read from there at once."""
@@ -45,10 +52,12 @@ class Deliveries:
 
         Raises:
             NotAllowed: it is another client's.
+            TooMany: its client has as many as it may.
         """
         state = self._state
         session = state.sessions.get(event.session)
         if session is None:
+            self._make_room(event.client)
             client = state.client(event.client)
             client.sessions += 1
             session = state.sessions[event.session] = SessionRecord(event.session, client)
@@ -63,6 +72,23 @@ class Deliveries:
             session.due = None
         state.tells.append(Opened(session))
         self._catch_up(session)
+
+    def _make_room(self, identity: ClientId) -> None:
+        """A client has so many sessions: the one that has been away longest gives way."""
+        client = self._state.clients.get(identity)
+        if client is None or client.sessions < self._state.settings.client_sessions:
+            return
+        gone = [
+            session
+            for session in self._state.sessions.values()
+            if session.client is client and session.gone and session.due is not None
+        ]
+        if not gone:
+            raise TooMany(f"this client has {client.sessions} sessions, as many as it may")
+        oldest = min(gone, key=lambda session: session.due or 0.0)
+        self._state.wheel.discard(oldest.due or 0.0, oldest)
+        oldest.due = None
+        self._forget(oldest, lambda _: None)  # its orphans have ended before
 
     def left(self, event: SessionLeft, gone: Gone) -> None:
         """A session's connection is gone; calls ``gone`` where it will not come back."""
@@ -127,6 +153,7 @@ class Deliveries:
             for number in outbox:
                 self._settle(self._state.jobs[number])
         session.behind = session.missed = True
+        self._go_on(session)
 
     # -- outcomes ---------------------------------------------------------------------------------
 
@@ -142,7 +169,7 @@ class Deliveries:
         for session in job.client.watchers:
             if session is not owner and in_runs(session.watched, job.id):
                 self._promise(session, job)
-        self._retention.untaken.add(job)
+        self._retention.ended(job)
         if not job.owed:
             state.cooling.append(job)
 
@@ -171,8 +198,16 @@ class Deliveries:
                 self._settle(self._state.jobs[number], session)
                 if session.reading is not None:
                     session.reading.add(number)
+        self._go_on(session)
         if session.behind:
             self._catch_up(session)
+
+    def _go_on(self, session: SessionRecord) -> None:
+        """A question that waits for room goes on, if there is some, or nobody is left to care."""
+        task = session.parked
+        if task is not None and (not session.connected or len(session.outbox) <= OUTBOX // 2):
+            session.parked = None
+            self._state.run(task)
 
     def _settle(self, job: JobRecord, taker: SessionRecord | None = None) -> None:
         """A job is not on its way to a session any more."""
@@ -224,9 +259,30 @@ class Deliveries:
         session = self._state.sessions.get(event.session)
         if session is None or not session.connected:
             self._state.tells.append(Answer(event.ask, list(event.jobs)))
+        elif session.watch_ids + len(event.jobs) > WATCHES:
+            text = f"this session has asked about {WATCHES} jobs and was not answered yet"
+            self._state.tells.append(Refuse(event.ask, TooMany(text)))
         else:
+            session.watch_ids += len(event.jobs)
+            session.watches.append(event._replace(jobs=array("q", event.jobs)))
+            if len(session.watches) == 1:
+                self._state.run(self._watch_all(session))
+
+    def _watch_all(self, session: SessionRecord) -> Task:
+        """One question after the other; each goes on when the session has taken what it gets."""
+        while session.watches:
+            event = session.watches[0]
             unknown: list[JobId] = []
-            look_at(self._state, event, partial(self._watch_some, session, unknown), unknown)
+            watch = partial(self._watch_some, session, unknown)
+            yield from looking(self._state, event, watch, unknown, partial(self._room_for, session))
+            session.watches.popleft()
+            session.watch_ids -= len(event.jobs)
+
+    def _room_for(self, session: SessionRecord) -> SessionRecord | None:
+        """None: it can be promised more now."""
+        if len(session.watched) > WATCHED_RUNS:
+            raise TooMany("this session waits for as many jobs of others as it may")
+        return session if session.connected and len(session.outbox) >= OUTBOX else None
 
     def _watch_some(
         self,
@@ -251,8 +307,4 @@ class Deliveries:
             job.client.watchers[session] = None
             if job.client is not session.client:
                 session.watching[job.client] = None
-            runs = session.watched
-            if runs and runs[-1][0] + runs[-1][1] == number:
-                runs[-1][1] += 1
-            elif not in_runs(runs, number):
-                merge_runs(runs, [number])
+            include(session.watched, number)

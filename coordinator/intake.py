@@ -11,7 +11,7 @@ from ..protocol.errors import Disconnected, Malformed, NoSuchGroup, QueueFull, R
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import BlobRef, Payload, Submission
 from ..protocol.ports import Accepted
-from .deliveries import Deliveries
+from .deliveries import OUTBOX, WATCHED_RUNS, Deliveries
 from .effects import Answer, GroupSaved, JobsAdded, Refuse, SessionSaved
 from .events import GroupClosed, RetryAsked, Submitted
 from .kept import ByIds, ByKeys
@@ -34,6 +34,13 @@ ANSWERS = 128
 
 GAPS = 1024
 """Frames accepted beyond one that is missing, before the missing one is given up."""
+
+
+OPEN_GROUPS = 10_000
+"""Groups of a session that are not closed."""
+
+PYTHONS = 64
+"""Versions of Python that the waiting jobs of one client may need."""
 
 
 class Intake:
@@ -79,6 +86,7 @@ class Intake:
             if answer is None:
                 self._check(session, event)
                 specs = {job.spec: state.spec(job.spec) for job in event.submissions}
+                self._check_pythons(session.client, specs)
                 answer = self._accept(session, event, specs)
         except (Disconnected, Refused, Malformed) as error:
             state.tells.append(Refuse(event.ask, error))
@@ -88,19 +96,49 @@ class Intake:
     def _check(self, session: SessionRecord, event: Submitted) -> None:
         if event.sequence < session.next_sequence or event.sequence in session.seen:
             raise Refused(f"the frame {event.sequence} was accepted long ago")
-        self._check_room(len(event.submissions))
+        if len(session.watched) + len(event.submissions) > WATCHED_RUNS:
+            raise QueueFull("this session waits for as many jobs of others as it may")
+        if len(session.outbox) + len(event.submissions) > 2 * OUTBOX:
+            raise QueueFull("this session has outcomes on their way that it does not take")
+        self._check_room(session.client, len(event.submissions))
 
-    def _check_room(self, jobs: int) -> None:
+    def _check_pythons(self, client: ClientRecord, specs: dict[bytes, SpecRecord]) -> None:
+        """Each one has a queue of its own, which is looked at in each turn."""
+        if len(client.queues) + len(specs) > PYTHONS:
+            client.queues = {
+                python: queue for python, queue in client.queues.items() if not queue.idle
+            }
+            new = {record.spec.python for record in specs.values()}
+            if len(client.queues.keys() | new) > PYTHONS:
+                raise QueueFull(f"this client's jobs need more than {PYTHONS} versions of Python")
+
+    def _check_room(self, client: ClientRecord | None, jobs: int) -> None:
+        """Whether there is room for so many jobs more, for all clients' and for this one's.
+
+        Raises:
+            QueueFull, StorageFull: naming whose bound it is.
+        """
         state, settings = self._state, self._state.settings
         waiting = sum(state.counts[:ENDED])
         if waiting and waiting + jobs > settings.queue_jobs:
-            raise QueueFull(f"the queue is full: it takes {settings.queue_jobs} jobs")
+            raise QueueFull(f"the queue is full: it takes {settings.queue_jobs} jobs in all")
         if state.pending_bytes > settings.queue_bytes:
-            raise QueueFull(f"the queue is full: it takes {settings.queue_bytes} bytes")
-        if jobs and self._retention.unfetched_fill:
+            raise QueueFull(f"the queue is full: it takes {settings.queue_bytes} bytes in all")
+        if client is None:
+            return
+        share = settings.share(client.id)
+        if client.unfinished and client.unfinished + jobs > share.queue_jobs:
+            raise QueueFull(
+                f"this client's share of the queue is full: it takes {share.queue_jobs} jobs of one"
+            )
+        if client.pending_bytes > share.queue_bytes:
+            raise QueueFull(
+                f"this client's share of the queue is full: it takes {share.queue_bytes} bytes of "
+                "one"
+            )
+        if jobs and (fill := self._retention.unfetched_fill(client)):
             raise StorageFull(
-                f"results that nobody has fetched fill the coordinator's store "
-                f"({self._retention.untaken.jobs} jobs): fetch them, or give them up with "
+                f"results that nobody has fetched {fill}: fetch them, or give them up with "
                 "ampacity forget"
             )
 
@@ -176,6 +214,7 @@ class Intake:
         state.submitted += count
         state.counts[QUEUED] += count
         client.jobs += count
+        client.unfinished += count
         if group is not None:
             group.jobs += count
             group.counts[QUEUED] += count
@@ -191,7 +230,9 @@ class Intake:
             if isinstance(payload, BlobRef):
                 state.hold((payload,))
             else:
-                state.pending_bytes += len(payload)
+                size = len(payload)
+                state.pending_bytes += size
+                client.pending_bytes += size
             if job.spec is not jobs[start].spec:
                 self._queue(client, jobs[start:place])
                 start = place
@@ -242,6 +283,9 @@ class Intake:
         group = session.groups.get(own)
         if group is None:
             state = self._state
+            if session.open_groups >= OPEN_GROUPS:
+                raise QueueFull(f"this session has {OPEN_GROUPS} groups that are not closed")
+            session.open_groups += 1
             number = GroupId(state.next_group)
             state.next_group += 1
             group = GroupRecord(number, session.client, session.id, own, wall)
@@ -267,7 +311,8 @@ class Intake:
         state = self._state
         session = state.sessions.get(event.session)
         group = session.groups.get(event.group) if session is not None else None
-        if group is not None:
+        if session is not None and group is not None:
+            session.open_groups -= group.size is None
             group.size = event.size
             state.writes.append(GroupSaved(group))
             self._retention.drop_empty(group)
@@ -282,7 +327,8 @@ class Intake:
         """Run ended jobs again, each once, as new ones in their places; answers their ids by the
         old ones."""
         try:
-            self._check_room(len(event.jobs))
+            asker = None if event.client is None else self._state.clients.get(event.client)
+            self._check_room(asker, len(event.jobs))
         except Refused as error:
             self._state.tells.append(Refuse(event.ask, error))
         else:

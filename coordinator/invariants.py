@@ -6,9 +6,10 @@ from collections import Counter
 
 from ..protocol.ids import JobId
 from .placement import Placement
-from .records import JobRecord, WorkerRecord, tell_story
-from .retention import Retention, Tally
+from .records import ClientRecord, JobRecord, WorkerRecord, tell_story
+from .retention import Retention
 from .state import State
+from .tallies import Tally
 from .transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
 
 
@@ -62,9 +63,8 @@ def _check_counts(state: State, retention: Retention) -> None:
     for group in state.groups.values():
         _same_or_more(state, group.counts, [places[group, n] for n in range(len(STATE_NAMES))])
         _same_or_more(state, [group.jobs], [known[group]])
-    clients = Counter(job.client for job in jobs)
     for client in state.clients.values():
-        _same_or_more(state, [client.jobs], [clients[client]])
+        _check_client(state, client, [job for job in jobs if job.client is client])
     waiting = [job.payload for job in jobs if job.state < ENDED]
     size = sum(len(payload) for payload in waiting if isinstance(payload, bytes))
     _same_or_more(state, [state.pending_bytes], [size])
@@ -72,6 +72,18 @@ def _check_counts(state: State, retention: Retention) -> None:
         _check_tally(
             state, tally, [job for job in jobs if job.state >= ENDED and job.taken is taken]
         )
+
+
+def _check_client(state: State, client: ClientRecord, jobs: list[JobRecord]) -> None:
+    unfinished = [job for job in jobs if job.state < ENDED]
+    payloads = [job.payload for job in unfinished if isinstance(job.payload, bytes)]
+    _same_or_more(
+        state,
+        [client.jobs, client.unfinished, client.pending_bytes],
+        [len(jobs), len(unfinished), sum(map(len, payloads))],
+    )
+    untaken = [job for job in jobs if job.state >= ENDED and not job.taken]
+    _check_tally(state, client.untaken, untaken)
 
 
 def _check_tally(state: State, tally: Tally, jobs: list[JobRecord]) -> None:

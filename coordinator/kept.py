@@ -201,6 +201,17 @@ class QueuedRun(NamedTuple):
     """Their deadline, in UNIX time."""
 
 
+class Holdings(NamedTuple):
+    """What one client has in a store, of what is bounded."""
+
+    unfinished: int = 0
+    """Jobs that have not ended."""
+    pending_bytes: int = 0
+    """Bytes of the inline payloads of those."""
+    untaken: tuple[int, int] = (0, 0)
+    """Ended jobs that nobody has taken, and their bytes (``KeptJob.kept``)."""
+
+
 class Remembered(NamedTuple):
     """All that a coordinator has to know of its store before it serves."""
 
@@ -225,3 +236,5 @@ class Remembered(NamedTuple):
     """Jobs that wait, by ascending ids."""
     blobs: Mapping[bytes, int] = {}
     """References to blobs, by digest."""
+    shares: Mapping[ClientId, Holdings] = {}
+    """What each client has of all this."""

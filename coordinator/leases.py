@@ -56,6 +56,7 @@ class Leases:
     def enter(self, name: WorkerId, info: WorkerInfo, since: float, local: bool) -> WorkerRecord:
         """File a worker."""
         lane = self._placement.lane(info.python)
+        lane.known += 1
         worker = WorkerRecord(name, info, lane, since, local)
         self._state.workers[name] = self._state.incarnations[info.incarnation] = worker
         return worker
@@ -144,6 +145,7 @@ class Leases:
         self._parting.add(worker.name)
         del state.workers[worker.name]
         del state.incarnations[worker.info.incarnation]
+        self._placement.leave(worker.lane)
         state.tells.append(Gone(worker))
         evidence = Evidence(worker=worker.name, host=worker.info.host, reason=reason)
         state.run(self._lose_attempts(worker, evidence))

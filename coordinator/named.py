@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..protocol.errors import Refused
 from ..protocol.ids import ClientId, JobId
-from .effects import Answer
+from .effects import Answer, Refuse
 from .events import CancelAsked, ForgetAsked, RetryAsked, WatchAsked
 from .kept import ByIds
-from .records import JobRecord
+from .records import JobRecord, SessionRecord
 from .state import State, Task, sliced
 
 Asked = CancelAsked | RetryAsked | WatchAsked | ForgetAsked
@@ -19,11 +20,25 @@ Named = list[tuple[JobId, JobRecord | None]]
 
 def look_at(state: State, event: Asked, look: Callable[[Named], None], answer: object) -> None:
     """Have a look at the jobs that an event names; then it gets its answer."""
-    state.run(_look_at(state, event, look, answer))
+    state.run(looking(state, event, look, answer))
 
 
-def _look_at(state: State, event: Asked, look: Callable[[Named], None], answer: object) -> Task:
+def looking(
+    state: State,
+    event: Asked,
+    look: Callable[[Named], None],
+    answer: object,
+    room: Callable[[], SessionRecord | None] = lambda: None,
+) -> Task:
+    """The same, as part of a task. ``room`` names the session that has to take something before
+    this goes on, or raises what the question is refused with."""
     for ids in sliced(event.jobs):
+        try:
+            while (session := room()) is not None:
+                yield session
+        except Refused as refusal:
+            state.tells.append(Refuse(event.ask, refusal))
+            return
         if (cold := state.cold(ids)) and (yield ByIds(cold)) is None:
             state.unreadable(event.ask)
             return

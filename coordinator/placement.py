@@ -24,6 +24,9 @@ CREDIT = 0.020
 CREDIT_JOBS = 512
 """Jobs a slot, however short they are."""
 
+HELD_JOBS = 32_768
+"""Jobs of one worker, unless it has more slots: it says itself how many it has."""
+
 FLOOR = 50e-6
 """Seconds that any job is taken to need."""
 
@@ -50,11 +53,13 @@ WORTHWHILE = 0.002
 class Lane:
     """The connected workers whose children have one Python."""
 
-    __slots__ = ("credit", "free", "laden", "python", "turns", "workers")
+    __slots__ = ("credit", "free", "known", "laden", "python", "turns", "workers")
 
     def __init__(self, python: str, turns: Turns) -> None:
         self.python = python
         self.turns = turns
+        self.known = 0
+        """Workers of it, those that are away as well."""
         self.workers = 0
         """Connected ones."""
         self.free: dict[WorkerRecord, None] = {}
@@ -83,6 +88,13 @@ class Placement:
             turns = self._state.queues.turns_for(python, self._state.clients)
             lane = self.lanes[python] = Lane(python, turns)
         return lane
+
+    def leave(self, lane: Lane) -> None:
+        """One of a lane's workers is not known any more; nor is the lane, after the last one."""
+        lane.known -= 1
+        if not lane.known:
+            del self.lanes[lane.python]
+            del self._state.queues.turns[lane.python]
 
     def room(self, worker: WorkerRecord) -> None:
         """What a worker holds has changed: file it by the room that it has."""
@@ -171,7 +183,7 @@ class Placement:
     def _room_beyond(self, worker: WorkerRecord) -> float:
         """Seconds of work for which a worker has credit; 0 where more is not due yet."""
         slots, held = worker.info.slots, len(worker.held)
-        if held >= slots * CREDIT_JOBS:
+        if held >= _most_held(slots):
             return 0.0
         credit = slots * CREDIT
         room = credit - worker.load(self._state.at.now)
@@ -185,7 +197,7 @@ class Placement:
         """Up to ``share`` jobs of known duration until the credit is used; and what is left."""
         jobs = []
         take = self._state.queues.take
-        spare = worker.info.slots * CREDIT_JOBS - len(worker.held)
+        spare = _most_held(worker.info.slots) - len(worker.held)
         for _ in range(min(share, spare, self._left)):
             job = take(lane.turns, True)
             if job is None:
@@ -270,6 +282,10 @@ class Placement:
             if job.state == SENT and fits and job.id not in worker.retracting:
                 jobs.append(job)
         return jobs
+
+
+def _most_held(slots: int) -> int:
+    return min(slots * CREDIT_JOBS, max(slots, HELD_JOBS))
 
 
 def learn(job: JobRecord, seconds: float) -> None:

@@ -49,6 +49,11 @@ class JobQueue:
         """Whether some of them are being read."""
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing waits here, and nothing is about to."""
+        return not (self.size or self.tail or self.warming)
+
+    @property
     def full(self) -> bool:
         """Whether new jobs go to the tail."""
         return bool(self.tail) or self.warming or self.size >= HOT
@@ -239,16 +244,23 @@ class Queues:
         job = turns.take(known_only)
         if job is not None:
             python = job.spec.spec.python
-            self.sizes[python] -= 1
+            self._shrunk(python)
             self._look(job.client, python)
         return job
 
     def discard(self, job: JobRecord) -> None:
         """A waiting job has ended."""
         python = job.spec.spec.python
-        self.sizes[python] -= 1
+        self._shrunk(python)
         job.client.queues[python].discard()
         self._look(job.client, python)
+
+    def _shrunk(self, python: str | None) -> None:
+        left = self.sizes[python] - 1
+        if left or python is None:
+            self.sizes[python] = left
+        else:
+            del self.sizes[python]
 
     def _look(self, client: ClientRecord, python: str | None) -> None:
         if client.queues[python].thirsty:

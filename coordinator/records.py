@@ -9,17 +9,21 @@ jobs and one in a queue: under 400 bytes besides its payload. Whatever many jobs
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from ..protocol.jobs import BlobRef, JobSpec, Payload
 from ..protocol.ports import Accepted, WorkerInfo
 from .kept import KeptJob, StoryEvent
+from .tallies import Tally
 from .transitions import QUEUED, STATE_NAMES
 
 if TYPE_CHECKING:
+    from .events import WatchAsked
     from .placement import Lane
     from .queues import JobQueue
+    from .state import Task
 
 STORY_LENGTH = 16
 
@@ -50,7 +54,19 @@ class SpecRecord:
 class ClientRecord:
     """One client, as long as it has a session, a job or a group here."""
 
-    __slots__ = ("groups", "id", "jobs", "keys", "queues", "runs", "sessions", "watchers")
+    __slots__ = (
+        "groups",
+        "id",
+        "jobs",
+        "keys",
+        "pending_bytes",
+        "queues",
+        "runs",
+        "sessions",
+        "unfinished",
+        "untaken",
+        "watchers",
+    )
 
     def __init__(self, identity: ClientId) -> None:
         self.id = identity
@@ -58,6 +74,12 @@ class ClientRecord:
         """Its waiting jobs, by the Python that they need."""
         self.jobs = 0
         """Its known jobs, cold ones as well."""
+        self.unfinished = 0
+        """Those of them that have not ended."""
+        self.pending_bytes = 0
+        """Bytes of the payloads of those."""
+        self.untaken = Tally()
+        """Those that have ended and whose outcome nobody has."""
         self.keys: dict[str, JobId] = {}
         """The keys of its hot jobs."""
         self.runs: list[list[int]] = []
@@ -130,11 +152,15 @@ class SessionRecord:
         "keyed",
         "missed",
         "next_sequence",
+        "open_groups",
         "openings",
         "outbox",
+        "parked",
         "reading",
         "seen",
+        "watch_ids",
         "watched",
+        "watches",
         "watching",
     )
 
@@ -152,6 +178,8 @@ class SessionRecord:
         self.answers: dict[int, Accepted] = {}
         """The last answers, for frames that are sent again."""
         self.groups: dict[int, GroupRecord] = {}
+        self.open_groups = 0
+        """Those of them that are not closed."""
         self.keyed = 0
         """Frames that wait for the store, which is asked for the jobs of their keys."""
         self.outbox: dict[JobId, None] = {}
@@ -164,6 +192,12 @@ class SessionRecord:
         """Whether such a job has ended since the reading began."""
         self.watched: list[list[int]] = []
         """Ids of unfinished jobs that it wants to hear of, as ``[first, count]``, ascending."""
+        self.watches: deque[WatchAsked] = deque()
+        """Such questions that were not answered yet."""
+        self.watch_ids = 0
+        """How many ids they name."""
+        self.parked: Task | None = None
+        """What goes on with them when it has taken some of what is on its way to it."""
         self.watching: dict[ClientRecord, None] = {}
         """Other clients, of whose jobs some are among those."""
         self.foreign: set[JobId] = set()

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from ..protocol.ids import ClientId, GroupId, JobId, SessionId
 from ..protocol.packing import unpack_list
 from ..protocol.ports import Accepted
-from .kept import KeptGroup, KeptJob, KeptSession, KeptWorker, QueuedRun, Remembered
+from .kept import Holdings, KeptGroup, KeptJob, KeptSession, KeptWorker, QueuedRun, Remembered
 from .reading import Reader
 from .rows import Row, Rows, accepted, kept_worker
 from .schema import ANSWERS, BLOBS, GROUPS, HAS_ENDED, JOBS, META, SESSIONS, WORKERS
@@ -42,8 +42,13 @@ _RUNS: Final = _statement(
     .where(_QUEUED)
     .order_by(_job.id)
 )
-_SIZES: Final = _statement(select(func.sum(_job.size)).where(not_(HAS_ENDED)))
-_LIVE: Final = _statement(select(_job.id).where(not_(or_(_QUEUED, _ENDED))).order_by(_job.id))
+_SIZES: Final = _statement(
+    select(_job.client, func.sum(_job.size)).where(not_(HAS_ENDED)).group_by(_job.client)
+)
+# what contradicts itself, or is nothing at all, is neither
+_LIVE: Final = _statement(
+    select(_job.id).where(not_(func.coalesce(or_(_QUEUED, _ENDED), False))).order_by(_job.id)
+)
 _TALLY: Final = _statement(
     select(
         _job.client,
@@ -98,6 +103,8 @@ class Remembering:
         self._clients: defaultdict[ClientId, int] = defaultdict(int)
         self._groups: defaultdict[GroupId, _Tally] = defaultdict(_Tally)
         self._kept = {True: [0, 0], False: [0, 0]}
+        self._unfinished: defaultdict[ClientId, int] = defaultdict(int)
+        self._untaken: defaultdict[ClientId, list[int]] = defaultdict(lambda: [0, 0])
 
     def remember(self, meta: Row) -> Remembered:
         """All of it."""
@@ -105,12 +112,13 @@ class Remembering:
         live = self._live()
         self._ended()
         taken, untaken = self._kept[True], self._kept[False]
+        shares = self._read_shares()
         return Remembered(
             next_job=meta[3],
             next_group=meta[4],
             counts=self._all.counts,
             jobs=dict(self._clients),
-            pending_bytes=self._file.rows(_SIZES)[0][0] or 0,
+            pending_bytes=sum(share.pending_bytes for share in shares.values()),
             taken=(taken[0], taken[1]),
             untaken=(untaken[0], untaken[1]),
             groups=self._read_groups(),
@@ -119,6 +127,7 @@ class Remembering:
             live=live,
             queued=queued,
             blobs=self._read_blobs(),
+            shares=shares,
         )
 
     # -- jobs -------------------------------------------------------------------------------------
@@ -171,8 +180,6 @@ class Remembering:
         live = [job for part in self._reader.parts(ids) for job in part]
         for job in live:
             self._count(job.client, job.state, job.group, 1, job.id, job.id, job.retried is None)
-            if job.damage:
-                _log.error("{damage}", damage=job.damage)
         return live
 
     def _ended(self) -> None:
@@ -181,6 +188,10 @@ class Remembering:
             sums = self._kept[bool(taken)]
             sums[0] += jobs
             sums[1] += kept
+            if not taken:
+                own = self._untaken[ClientId(client)]
+                own[0] += jobs
+                own[1] += kept
 
     def _count(
         self,
@@ -194,8 +205,18 @@ class Remembering:
     ) -> None:
         self._all.add(state, jobs, first, last)
         self._clients[client] += jobs
+        if state < ENDED:
+            self._unfinished[client] += jobs
         if group is not None:
             self._groups[GroupId(group)].add(state, jobs, first, last, latest)
+
+    def _read_shares(self) -> dict[ClientId, Holdings]:
+        sizes = {ClientId(client): size or 0 for client, size in self._file.rows(_SIZES)}
+        return {
+            client: Holdings(self._unfinished[client], sizes.get(client, 0), (jobs, kept))
+            for client in self._clients.keys() | sizes.keys()
+            for jobs, kept in (self._untaken[client],)
+        }
 
     # -- the rest ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from .leases import Leases
 from .records import GroupRecord, JobRecord, SessionRecord
 from .retention import Retention
 from .state import State
-from .transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
+from .transitions import DELAYED, QUEUED, RUNNING, SENT, STATE_NAMES
 
 
 class Restoring:
@@ -36,6 +36,10 @@ class Restoring:
         state.pending_bytes = remembered.pending_bytes
         for client, jobs in remembered.jobs.items():
             state.client(client).jobs = jobs
+        for identity, holding in remembered.shares.items():
+            record = state.client(identity)
+            record.unfinished, record.pending_bytes = holding.unfinished, holding.pending_bytes
+            record.untaken.jobs, record.untaken.bytes = holding.untaken
         for tally, (jobs, size) in (
             (self._retention.taken, remembered.taken),
             (self._retention.untaken, remembered.untaken),
@@ -84,6 +88,7 @@ class Restoring:
         session = state.sessions.get(kept.session)
         if session is not None:
             session.groups[kept.own] = group
+            session.open_groups += group.size is None
         self._retention.drop_empty(group)
 
     def _job(self, row: KeptJob) -> None:
@@ -91,6 +96,10 @@ class Restoring:
         state, at = self._state, self._state.at
         job = self._adoption.record(row)
         state.warm(job)
+        if row.damage:
+            self._nobodys(job)
+            self._adoption.end_damaged(job, row.damage)
+            return
         self._deadline(job)
         worker = None if row.worker is None else state.workers.get(row.worker)
         if job.state in (SENT, RUNNING) and worker is not None:
@@ -108,9 +117,9 @@ class Restoring:
             self._nobodys(job)
 
     def _nobodys(self, job: JobRecord) -> None:
-        """An attempt whose worker is not known, which a whole store does not hold: run it again."""
+        """A job that a whole store does not hold, an attempt of an unknown worker, say: it waits."""
         for counts in (self._state.counts, job.group.counts if job.group is not None else None):
-            if counts is not None and job.state < ENDED:
+            if counts is not None:
                 counts[job.state] -= 1
                 counts[QUEUED] += 1
         job.state = QUEUED

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from .effects import GroupForgotten
 from .events import ForgetAsked, Read
 from .kept import ByIds, Oldest
 from .named import Named, look_at
-from .records import GroupRecord, JobRecord, SessionRecord
+from .records import ClientRecord, GroupRecord, JobRecord, SessionRecord
 from .state import State, Task, sliced
+from .tallies import Tally
 from .transitions import ENDED, STATE_NAMES
 
 FORGET_AT_ONCE = 500
@@ -31,22 +30,6 @@ REST = 1.0
 """Seconds until the next try, where the store could not be read."""
 
 TRIM_AT_ONCE = 4096
-
-
-@attrs.define
-class Tally:
-    """Ended jobs, and the bytes that are kept of them."""
-
-    jobs: int = 0
-    bytes: int = 0
-
-    def add(self, job: JobRecord) -> None:
-        self.jobs += 1
-        self.bytes += job.kept
-
-    def remove(self, job: JobRecord) -> None:
-        self.jobs -= 1
-        self.bytes -= job.kept
 
 
 class Retention:
@@ -69,15 +52,25 @@ class Retention:
         if not job.taken and (owner is None or owner is taker):
             job.taken = True
             self.untaken.remove(job)
+            job.client.untaken.remove(job)
             self.taken.add(job)
             self._state.taken.append(job.id)
 
-    @property
-    def unfetched_fill(self) -> bool:
-        """Whether the jobs that nobody has fetched fill a bound alone."""
+    def ended(self, job: JobRecord) -> None:
+        """A job has its outcome, which nobody has yet."""
+        self.untaken.add(job)
+        job.client.untaken.add(job)
+
+    def unfetched_fill(self, client: ClientRecord) -> str:
+        """Whose jobs that nobody has fetched fill a bound alone, in words; or nothing."""
         settings, untaken = self._state.settings, self.untaken
         jobs, size = max(1, settings.retain_jobs), max(1, settings.retain_bytes)
-        return untaken.jobs >= jobs or untaken.bytes >= size
+        if untaken.jobs >= jobs or untaken.bytes >= size:
+            return f"fill the coordinator's store ({untaken.jobs} jobs of all clients)"
+        share, own = settings.share(client.id), client.untaken
+        if own.jobs >= max(1, share.retain_jobs) or own.bytes >= max(1, share.retain_bytes):
+            return f"fill this client's share of the store ({own.jobs} jobs)"
+        return ""
 
     def read(self, event: Read) -> None:
         """Somebody has asked for outcomes, and has them."""
@@ -175,7 +168,11 @@ class Retention:
 
     def _forget(self, job: JobRecord) -> None:
         state, client, group = self._state, job.client, job.group
-        (self.taken if job.taken else self.untaken).remove(job)
+        if job.taken:
+            self.taken.remove(job)
+        else:
+            self.untaken.remove(job)
+            client.untaken.remove(job)
         state.drop(job)
         state.changed.pop(job.id, None)
         state.counts[job.state] -= 1

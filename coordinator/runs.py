@@ -29,6 +29,24 @@ def merge_runs(runs: list[list[int]], ids: Iterable[int]) -> None:
     runs[:] = merged
 
 
+def include(runs: list[list[int]], number: int) -> None:
+    """Add one id to ascending runs that stay ascending; quick where it is the last one's next."""
+    if runs and runs[-1][0] + runs[-1][1] == number:
+        runs[-1][1] += 1
+        return
+    place = bisect_right(runs, number, key=_first_of)
+    before = runs[place - 1] if place else [0, 0]
+    if place and number <= before[0] + before[1]:
+        before[1] = max(before[1], number + 1 - before[0])
+    else:
+        before = [number, 1]
+        runs.insert(place, before)
+        place += 1
+    if place < len(runs) and before[0] + before[1] == runs[place][0]:
+        before[1] += runs[place][1]
+        del runs[place]
+
+
 def in_runs(runs: list[list[int]], number: int) -> bool:
     """Whether an id is in ascending runs."""
     place = bisect_right(runs, number, key=_first_of) - 1

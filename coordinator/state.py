@@ -60,10 +60,10 @@ AGAIN = 1.0
 COSTS = 10_000
 """Functions whose duration is remembered."""
 
-Task = Generator[Question | None, Found | None, None]
-"""Long work. It yields None to let others have their turn, or a question to the store, whose
-answer it is sent: None where the store cannot be read. Cold jobs of an answer are hot until the
-task yields again."""
+Task = Generator[Question | SessionRecord | None, Found | None, None]
+"""Long work. It yields None to let others have their turn, or a session, to go on when that has
+taken something, or a question to the store, whose answer it is sent: None where the store cannot be
+read. Cold jobs of an answer are hot until the task yields again."""
 
 
 class IllegalMove(AmpacityError):
@@ -297,6 +297,9 @@ class State:
             return
         if question is None:
             self.tasks.append(task)
+            return
+        if isinstance(question, SessionRecord):
+            question.parked = task
             return
         self.load(task, question)
 

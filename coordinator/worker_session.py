@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -17,7 +17,15 @@ from ..protocol.errors import Disconnected, Malformed, NotAllowed, TooLarge
 from ..protocol.frames import batches
 from ..protocol.ids import Attempt, JobId, WorkerId
 from ..protocol.jobs import Assignment, pack_assignments
-from ..protocol.limits import BODY_BYTES, NAME_LENGTH
+from ..protocol.limits import (
+    BODY_BYTES,
+    FRAME_JOBS,
+    HELD_ATTEMPTS,
+    JOBS_A_QUESTION,
+    MAX_NUMBER,
+    MAX_SECONDS,
+    NAME_LENGTH,
+)
 from ..protocol.outcomes import JobLog, Report, unpack_log, unpack_reports
 from ..protocol.ports import (
     Beginning,
@@ -33,6 +41,14 @@ if TYPE_CHECKING:
     from ..protocol.blobs import BlobFolder
 
 _MOST_SLOTS = 65_536
+_LATEST = 2.0**37
+"""UNIX time that nobody lives to see."""
+
+_MOST_BLOBS = 16
+"""Values that one report may refer to."""
+
+_STATE_DEPTH = 4
+"""Maps within maps, in what a worker says of its state."""
 
 
 class WorkerSession(BlobResponder):
@@ -47,17 +63,20 @@ class WorkerSession(BlobResponder):
         self._worker: WorkerId | None = None
         self._incarnation = b""
         self._events: WorkerEvents | None = None
+        self.on_joined: Callable[[WorkerId], object] | None = None
         connection.on_lost(lambda _: self._leave(goodbye=False))
 
     # -- joining and leaving ----------------------------------------------------------------------
 
     @commands.Join.responder
     def join(self, info: Any, held: Any) -> dict[str, Any]:
-        about, holdings = _info(info), _holdings(held)
+        about, holdings = _info(info), _holdings(held, HELD_ATTEMPTS)
         if self._worker is not None and not self._may_join_again(about):
             raise NotAllowed("a connection is of one worker")
         self._incarnation = about.incarnation
         self._worker, self._events, drop = self._core.join(about, holdings, self)
+        if self.on_joined is not None:
+            self.on_joined(self._worker)
         return {"name": self._worker, "drop": [(job, *attempt) for job, attempt in drop]}
 
     def _may_join_again(self, about: WorkerInfo) -> bool:
@@ -69,6 +88,10 @@ class WorkerSession(BlobResponder):
     def goodbye(self) -> dict[str, Any]:
         self._leave(goodbye=True)
         return {}
+
+    def dismiss(self) -> None:
+        """Its credential is good no more: it leaves for good."""
+        self._leave(goodbye=True)
 
     def _leave(self, goodbye: bool) -> None:
         if self._events is not None and self._worker is not None:
@@ -106,8 +129,8 @@ class WorkerSession(BlobResponder):
 
     @commands.WorkerState.responder
     def state(self, state: Any) -> dict[str, Any]:
-        if type(state) is not dict:
-            raise Malformed("a worker's state is a map")
+        if type(state) is not dict or not _is_plain(state, _STATE_DEPTH):
+            raise Malformed("a worker's state is a map of texts, numbers and such maps")
         self._joined.state(state)
         return {}
 
@@ -194,15 +217,35 @@ def _info(value: Any) -> WorkerInfo:
         if kind is str and len(str(given[name])) > NAME_LENGTH:
             raise Malformed(f"a worker's {name} has at most {NAME_LENGTH} characters")
     info = WorkerInfo(**given)
+    if not 0 <= info.pid <= MAX_NUMBER:
+        raise Malformed("a worker's pid is a number from 0 to 2**62")
     if len(info.incarnation) != 16 or not 0 <= info.slots <= _MOST_SLOTS:
         raise Malformed("a worker has an incarnation of 16 bytes and 0 slots or more")
     return info
 
 
-def _rows(value: Any, *kinds: type | tuple[type, ...]) -> list[list[Any]]:
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether it can be shown to anybody, as text or as JSON."""
+    if type(value) is dict:
+        inside = all(type(name) is str and _is_plain(v, depth - 1) for name, v in value.items())
+        return depth > 0 and inside
+    if type(value) is list:
+        return depth > 0 and all(_is_plain(place, depth - 1) for place in value)
+    return value is None or type(value) in (str, bool) or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is int and -MAX_NUMBER <= value <= MAX_NUMBER
+
+
+def _rows(value: Any, most: int, *kinds: type | tuple[type, ...]) -> list[list[Any]]:
     """A list of lists whose first fields are of these types; a later version may append."""
     if type(value) is not list:
         raise Malformed("a list of attempts was expected")
+    if len(value) > most:
+        raise TooLarge(f"{len(value)} attempts in one list; the limit is {most}")
     for row in value:
         if type(row) is not list or len(row) < len(kinds):
             raise Malformed("an attempt is a job, a term and a number")
@@ -212,14 +255,14 @@ def _rows(value: Any, *kinds: type | tuple[type, ...]) -> list[list[Any]]:
     return value
 
 
-def _holdings(value: Any) -> list[Holding]:
-    rows = _rows(value, int, int, int)
+def _holdings(value: Any, most: int = JOBS_A_QUESTION) -> list[Holding]:
+    rows = _rows(value, most, int, int, int)
     return [Holding(JobId(job), Attempt(term, number)) for job, term, number, *_later in rows]
 
 
 def _beginnings(value: Any) -> list[Beginning]:
-    rows = _rows(value, int, int, int, (int, float))
-    if not all(math.isfinite(row[3]) for row in rows):
+    rows = _rows(value, JOBS_A_QUESTION, int, int, int, (int, float))
+    if not all(0 <= row[3] <= _LATEST for row in rows):
         raise Malformed("a time that is none")
     return [
         Beginning(JobId(job), Attempt(term, number), float(began))
@@ -233,7 +276,13 @@ def _checked(reports: list[Report]) -> list[Report]:
     Raises:
         TooLarge: naming the limit.
     """
+    if len(reports) > FRAME_JOBS:
+        raise TooLarge(f"{len(reports)} reports in one frame; the limit is {FRAME_JOBS}")
     for report in reports:
+        if len(report.blobs) > _MOST_BLOBS:
+            raise TooLarge(f"a report may refer to {_MOST_BLOBS} values")
+        if not 0 <= report.seconds <= MAX_SECONDS or not 0 <= (report.began or 0) <= _LATEST:
+            raise Malformed("a report's times are out of all bounds")
         if len(report.body) + len(report.log) > BODY_BYTES:
             raise TooLarge(f"a report may take {BODY_BYTES} bytes; values travel as blobs")
     return reports

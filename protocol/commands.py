@@ -1,8 +1,4 @@
-"""Every AMP command, by direction, with its errors. ``docs/protocol.md`` explains them in prose.
-
-A ``Frame`` is bytes that a sibling module packed; it spans as many 64 KiB values of the box as it
-needs: ``jobs``, ``jobs.1``, ``jobs.2``, ... A ``Packed`` is a frame of plain data.
-"""
+"""Every AMP command, by direction, with its errors. ``docs/protocol.md`` explains them in prose."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from typing import Any, ClassVar
 from twisted.protocols import amp
 
 from . import errors
-from .limits import DETAILS_BYTES, HELD_ATTEMPTS, JOBS_A_QUESTION, PACKED_LISTS, STATE_BYTES
-from .packing import pack, unpack
+from .fields import Frame, Packed
+from .limits import DETAILS_BYTES, HELD_ATTEMPTS, JOBS_A_QUESTION, STATE_BYTES
 
 PROTOCOL_VERSIONS = (1, 2)
 """The versions of the protocol that this release speaks, best last.
@@ -21,66 +17,13 @@ PROTOCOL_VERSIONS = (1, 2)
 ``again``, and a spec's fields from ``retries`` on.
 """
 
-_VALUE = 0xFFFF
-
-
-class Frame(amp.Argument):
-    """Bytes of any length (up to the box's limit), over several keys of a box."""
-
-    def __init__(self, optional: bool = False) -> None:
-        super().__init__(optional)  # type: ignore[no-untyped-call]  # Twisted's own is untyped
-
-    def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: Any, proto: Any) -> None:
-        data = self.toString(objects[_python_name(name)])
-        strings[name] = data[:_VALUE]
-        for place, start in enumerate(range(_VALUE, len(data), _VALUE), 1):
-            strings[name + b".%d" % place] = data[start : start + _VALUE]
-
-    def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: Any, proto: Any) -> None:
-        parts = [strings[name]]
-        while (part := strings.get(name + b".%d" % len(parts))) is not None:
-            parts.append(part)
-        objects[_python_name(name)] = self.fromString(b"".join(parts))
-
-    def toString(self, value: bytes) -> bytes:
-        return value
-
-    def fromString(self, data: bytes) -> Any:
-        return data
-
-
-class Packed(Frame):
-    """Plain data (None, bool, numbers, text, bytes, lists, maps with text keys).
-
-    A question's may be bounded: in bytes, which is ``TooLarge``, and in the lists inside.
-    """
-
-    def __init__(
-        self, optional: bool = False, most: int | None = None, lists: int = PACKED_LISTS
-    ) -> None:
-        super().__init__(optional)
-        self._most = most
-        self._lists = lists
-
-    def toString(self, value: Any) -> bytes:
-        return pack(value)
-
-    def fromString(self, data: bytes) -> Any:
-        if self._most is not None and len(data) > self._most:
-            raise errors.TooLarge(f"{len(data)} bytes of data; the limit is {self._most}")
-        return unpack(data, self._lists)
-
-
-def _python_name(name: bytes) -> str:
-    return name.decode("ascii")
-
-
 _IDS = Packed(most=JOBS_A_QUESTION * 9 + 5, lists=1)
 _ATTEMPTS = Packed(lists=JOBS_A_QUESTION + 1)
 _ALWAYS: dict[type[Exception], bytes] = {
     errors.Malformed: b"MALFORMED",
     errors.NotAllowed: b"NOT_ALLOWED",
     errors.TooLarge: b"TOO_LARGE",
+    errors.TooMany: b"TOO_MANY",
 }
 
 
@@ -110,7 +53,7 @@ class Hello(_Command):
 
     arguments = [
         (b"versions", amp.ListOf(amp.Integer())),
-        (b"role", amp.Unicode()),  # "client" or "worker"
+        (b"role", amp.Unicode()),  # the token's; "client" or "worker" without one
         (b"software", amp.Unicode()),
     ]
     response = [
@@ -256,6 +199,46 @@ class Backup(_Command):
     errors = {
         **_ALWAYS,
         errors.StoreRefused: b"STORE_REFUSED",
+        errors.StorageFull: b"STORAGE_FULL",
+    }
+
+
+class CreateToken(_Command):
+    """Make a token; its secret is told in this answer and never again."""
+
+    arguments = [
+        (b"role", amp.Unicode()),
+        (b"lifetime", amp.Float(optional=True)),  # seconds; without it, it does not expire
+        (b"name", amp.Unicode(optional=True)),
+    ]
+    response = [
+        (b"line", amp.Unicode()),  # host:8786#TOKEN
+        (b"token", amp.Unicode()),  # its id
+    ]
+    errors = {
+        **_ALWAYS,
+        errors.NotListening: b"NOT_LISTENING",
+        errors.StorageFull: b"STORAGE_FULL",
+    }
+
+
+class ListTokens(_Command):
+    """Every token that is good, without its secret, which nobody here knows."""
+
+    # [{id, role, use, name, created, expires, origin, connections, last}...]
+    response = [(b"tokens", Packed())]
+    errors = {**_ALWAYS, errors.NotListening: b"NOT_LISTENING"}
+
+
+class RevokeToken(_Command):
+    """Take a token back: its connections end at once. ``joined``: with what it was exchanged for."""
+
+    arguments = [(b"token", amp.Unicode()), (b"joined", amp.Boolean())]
+    response = [(b"revoked", Packed())]  # [id...]
+    errors = {
+        **_ALWAYS,
+        errors.NoSuchToken: b"NO_SUCH_TOKEN",
+        errors.NotListening: b"NOT_LISTENING",
         errors.StorageFull: b"STORAGE_FULL",
     }
 

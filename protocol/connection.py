@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -27,6 +27,7 @@ from .boxes import BoxReader
 from .errors import AmpacityError, Disconnected, Malformed, TooLarge
 from .faults import cannot_read, error_in, own_error, remote_error, show, show_peer
 from .liveness import Liveness
+from .outstanding import Outstanding, cost
 from .turns import Turn
 
 Lost = Callable[[Failure], None]
@@ -53,10 +54,17 @@ class Connection(amp.AMP):
     """An ``ITCPTransport`` or ``IUNIXTransport``, or the TLS in front of one; None when lost."""
 
     def __init__(
-        self, locator: amp.CommandLocator | None = None, clock: IReactorTime | None = None
+        self,
+        locator: amp.CommandLocator | None = None,
+        clock: IReactorTime | None = None,
+        caps: limits.Caps | None = None,
     ) -> None:
         super().__init__(locator=locator or amp.CommandLocator())  # type: ignore[no-untyped-call]
         self.clock = clock
+        self.caps = caps or limits.Caps()
+        """What it takes."""
+        self.owner: Hashable = self
+        """Whose turn it is when this is read: all connections of one owner share them."""
         self.peer = "a peer"
         self.admitted = False
         self.version = 1
@@ -66,11 +74,12 @@ class Connection(amp.AMP):
         self.closing = False
         self.liveness = Liveness(clock, self._ping, self.drop)
         self._greeted = 0  # bytes received before admission
-        self._boxes = BoxReader(limits.GREETING_BYTES)
-        self._asks = self._ask_bytes = 0
-        self._slowed = False  # not read from: too many of its questions are open
+        self._boxes = BoxReader(self.caps.greeting_bytes, self.caps.box_keys)
+        self._asks = Outstanding(self.caps)
         self._turn = None if clock is None else Turn.of(clock)
+        self._throttled = False
         self._rest: Boxes | None = None  # boxes for the next turn
+        self._in_turn = False  # which waits for them
         self._unread = b""  # what came after those
 
     # -- for the sides that use it ----------------------------------------------------------------
@@ -79,7 +88,7 @@ class Connection(amp.AMP):
         """The greeting is done: wide caps from here on, these responders, and pings."""
         self.locator = locator
         self.admitted = True
-        self._boxes.most_bytes = limits.BOX_BYTES
+        self._boxes.most_bytes = self.caps.box_bytes
         self.liveness.begin()
 
     def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
@@ -159,8 +168,9 @@ class Connection(amp.AMP):
         self.liveness.heard()
         if not self.admitted:
             self._greeted += len(data)
-            if self._greeted > limits.GREETING_BYTES:
-                self.drop(f"more than {limits.GREETING_BYTES} bytes before the greeting was done")
+            if self._greeted > self.caps.greeting_bytes:
+                most = self.caps.greeting_bytes
+                self.drop(f"more than {most} bytes before the greeting was done")
                 return
         if self._rest is not None:
             self._unread += data
@@ -168,27 +178,34 @@ class Connection(amp.AMP):
             self._read(self._boxes.read(data))
 
     def _read(self, boxes: Boxes, in_turn: bool = True) -> None:
-        """Deal with boxes; what the turn of the reactor has no room for waits for the next."""
+        """Deal with boxes; what the turn of the reactor has no room for waits for the next, and
+        what comes too fast until it is due."""
         turn = self._turn if in_turn else None
         try:
             for box, size in boxes:
-                if turn is not None and turn.is_over():
-                    return self._read_later(chain([(box, size)], boxes), turn)
+                if turn is not None and (self._held_up or turn.is_over()):
+                    return self._read_later(chain([(box, size)], boxes))
                 if not self._take(box, size):
                     return None
         except TooLarge as e:
             self.drop(str(e))
         return None
 
-    def _read_later(self, boxes: Boxes, turn: Turn) -> None:
+    @property
+    def _held_up(self) -> bool:
+        """Whether nothing more is to be begun for this peer: it asks too much, or does not take
+        what it has asked for."""
+        return self._asks.slowed or (self._throttled and self.liveness.blocked is not None)
+
+    def _read_later(self, boxes: Boxes) -> None:
         self._rest = boxes
-        turn.next(self._read_on)
         self._read_or_not()
 
     def _read_on(self) -> None:
-        self._read_the_rest(in_turn=True)
-        if self._rest is None:
-            self._read_or_not()
+        self._in_turn = False
+        if not self._held_up:
+            self._read_the_rest(in_turn=True)
+        self._read_or_not()
 
     def _read_the_rest(self, in_turn: bool) -> None:
         boxes, self._rest = self._rest, None
@@ -245,10 +262,15 @@ class Connection(amp.AMP):
             return self._refuse(tag, *self._unanswerable(name))
         try:
             answer: Deferred[amp.AmpBox] = responder(box)
+        except TooLarge as e:
+            return self._refuse(tag, b"TOO_LARGE", f"the arguments of {show(name)}: {e}")
         except Exception as e:  # noqa: BLE001 -- the parsers of arguments raise what they like
             text = cannot_read(f"the arguments of {show(name)}", e)
             return self._refuse(tag, b"MALFORMED", text)
-        self._count(1, size)
+        # one that is here is about to be written: what is not taken blocks the peer
+        size = 0 if answer.called and not answer.paused else cost(name, size)
+        if self._asks.begin(size):
+            self._read_or_not()
         answer.addCallbacks(
             self._send_answer, self._send_error, callbackArgs=(tag,), errbackArgs=(tag, name)
         )
@@ -325,24 +347,8 @@ class Connection(amp.AMP):
 
     # -- a peer that is too fast, too slow, or gone -----------------------------------------------
 
-    def _count(self, asks: int, size: int) -> None:
-        self._asks += asks
-        self._ask_bytes += size
-        if not self._slowed and (
-            self._asks > limits.ASKS_OUTSTANDING or self._ask_bytes > limits.ASK_BYTES
-        ):
-            self._slowed = True
-            self._read_or_not()
-
     def _count_answered(self, _: object, size: int) -> None:
-        self._asks -= 1
-        self._ask_bytes -= size
-        if (
-            self._slowed
-            and self._asks <= limits.ASKS_OUTSTANDING // 2
-            and self._ask_bytes <= limits.ASK_BYTES // 2
-        ):
-            self._slowed = False
+        if self._asks.end(size):
             self._read_or_not()
 
     def throttle(self) -> None:
@@ -351,6 +357,7 @@ class Connection(amp.AMP):
         For one side of a connection only: with both, each could wait for the other.
         """
         assert self.transport is not None
+        self._throttled = True
         self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
@@ -367,8 +374,12 @@ class Connection(amp.AMP):
     def _read_or_not(self) -> None:
         if self.transport is None or self.closing:
             return
-        self.liveness.deaf = self._slowed
-        if self._slowed or self.liveness.blocked is not None or self._rest is not None:
+        self.liveness.deaf = self._asks.slowed
+        due = self._rest is not None and not (self._in_turn or self._held_up)
+        if due and self._turn is not None:
+            self._in_turn = True
+            self._turn.next(self._read_on, self.owner)
+        if self._asks.slowed or self.liveness.blocked is not None or self._rest is not None:
             self.transport.pauseProducing()
         else:
             self.liveness.heard()  # it could not be heard meanwhile

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import attrs
 
-from .errors import Malformed
+from .errors import Malformed, TooLarge
 from .ids import Attempt, ClientId, JobId
-from .limits import MAX_NUMBER, NAME_LENGTH
+from .limits import MAX_NUMBER, MAX_SECONDS, NAME_LENGTH, SPEC_ITEMS, TEXT_LENGTH
 from .packing import pack, unpack_list
 
 
@@ -200,6 +200,29 @@ def blob_ref(value: Any) -> BlobRef:
 def payload_of(value: Any) -> Payload:
     """A payload from its packed form: bytes, or ``[digest, size]``."""
     return value if type(value) is bytes else blob_ref(value)
+
+
+def check_spec(spec: JobSpec, name_length: int = NAME_LENGTH) -> None:
+    """Look at what is accepted only within bounds: at the door, not at what is stored already.
+
+    Raises:
+        TooLarge: a field is over its limit, which is named.
+    """
+    for name, length in (("name", name_length), ("python", 16)):
+        if len(getattr(spec, name) or "") > length:
+            raise TooLarge(f"a job's {name} has at most {length} characters")
+    for name in ("target", "host", "folder", "cwd"):
+        if len(getattr(spec, name) or "") > TEXT_LENGTH:
+            raise TooLarge(f"a job's {name} has at most {TEXT_LENGTH} characters")
+    for name in ("ships", "env", "path", "retry_on"):
+        if len(getattr(spec, name) or ()) > SPEC_ITEMS:
+            raise TooLarge(f"the list {name} of a job has at most {SPEC_ITEMS} places")
+    for name in ("timeout", "deadline", "backoff"):
+        if (getattr(spec, name) or 0) > MAX_SECONDS:
+            raise TooLarge(f"a job's {name} is at most ten years")
+    for name in ("retries", "max_losses"):
+        if (getattr(spec, name) or 0) > MAX_NUMBER:
+            raise TooLarge(f"a job's {name} is at most 2**62")
 
 
 class Submission(NamedTuple):

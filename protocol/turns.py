@@ -7,7 +7,7 @@ peers would wait for all of that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from weakref import WeakKeyDictionary, proxy
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -25,7 +25,7 @@ class Turn:
         self._clock = proxy(clock)  # or it would never be let go of
         self._begun: float | None = None
         self._call: IDelayedCall | None = None
-        self._next: deque[Callable[[], None]] = deque()
+        self._next: dict[Hashable, deque[Callable[[], None]]] = {}
 
     @classmethod
     def of(cls, clock: IReactorTime) -> Turn:
@@ -45,18 +45,23 @@ class Turn:
         spent: float = now - self._begun
         return spent > TURN
 
-    def next(self, read: Callable[[], None]) -> None:
-        """Go on with this in the next turn; who waits longest comes first."""
-        self._next.append(read)
+    def next(self, read: Callable[[], None], owner: Hashable) -> None:
+        """Go on with this in the next turn. Owners take turns, whatever their number of
+        connections; of one owner's, who waits longest comes first."""
+        self._next.setdefault(owner, deque()).append(read)
+        if self._begun is None:
+            self.is_over()  # it begins one
 
     def _again(self) -> None:
         self._begun = None
-        waiting, self._next = self._next, deque()
-        while waiting:
-            waiting.popleft()()
+        for owner in list(self._next):
+            waiting = self._next.pop(owner)
+            read = waiting.popleft()
+            if waiting:
+                self._next[owner] = waiting  # behind the other owners
+            read()
             if self.is_over():
                 break
-        self._next.extendleft(reversed(waiting))  # before those that have had their share
 
 
 _TURNS: WeakKeyDictionary[IReactorTime, Turn] = WeakKeyDictionary()

@@ -12,6 +12,7 @@ from itertools import groupby
 
 import attrs
 from ampacity.coordinator.kept import (
+    Holdings,
     Backlog,
     ByIds,
     ByKeys,
@@ -30,7 +31,7 @@ from ampacity.coordinator.kept import (
     Stored,
 )
 from ampacity.coordinator.transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
-from ampacity.protocol.ids import GroupId, JobId, SessionId, WorkerId
+from ampacity.protocol.ids import ClientId, GroupId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, unpack_spec
 
 
@@ -140,6 +141,14 @@ class Rows:
             live=live,
             queued=self._runs([job for job in jobs if job.state == QUEUED]),
             blobs=dict(self.blobs),
+            shares={client: self._share(jobs, client) for client in {job.client for job in jobs}},
+        )
+
+    def _share(self, jobs: list[KeptJob], client: ClientId) -> Holdings:
+        own = [job for job in jobs if job.client == client]
+        unfinished = [job for job in own if job.state < ENDED]
+        return Holdings(
+            len(unfinished), sum(map(_pending, unfinished)), self._ended(own, taken=False)
         )
 
     @staticmethod

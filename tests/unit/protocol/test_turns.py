@@ -24,14 +24,17 @@ class Slow(Clock):
 class Peer:
     """It has so many boxes, each of which takes half a turn."""
 
-    def __init__(self, name: str, boxes: int, clock: Slow, done: list[str]) -> None:
+    def __init__(
+        self, name: str, boxes: int, clock: Slow, done: list[str], owner: str | None = None
+    ) -> None:
         self.name, self.boxes, self.clock, self.done = name, boxes, clock, done
+        self.owner = owner or name
         self.turn = Turn.of(clock)
 
     def read(self) -> None:
         while self.boxes:
             if self.turn.is_over():
-                self.turn.next(self.read)
+                self.turn.next(self.read, self.owner)
                 return
             self.boxes -= 1
             self.clock.work(TURN * 0.6)
@@ -60,6 +63,24 @@ def test_a_turn_that_is_not_full_has_room_for_others() -> None:
     assert "".join(done) == "ab|c"
     clock.turn()
     assert clock.getDelayedCalls() == []
+
+
+def test_many_connections_of_one_owner_have_one_turn_between_them() -> None:
+    clock, done = Slow(), list[str]()
+    crowd = [Peer("x", 4, clock, done, "the crowd") for _ in range(50)]
+    lone = Peer("o", 4, clock, done)
+    everything(clock, [*crowd, lone], lambda: done.append("|"))
+    assert "".join(done).rindex("o") < len("xx|xx|oo|xx|oo|")
+
+
+def test_who_waits_outside_of_a_turn_gets_one() -> None:
+    clock, done = Slow(), list[str]()
+    turn = Turn.of(clock)
+    turn.next(lambda: done.append("a"), "a")
+    turn.next(lambda: done.append("b"), "b")
+    clock.turn()
+    clock.turn()
+    assert done == ["a", "b"]
 
 
 def test_each_reactor_has_turns_of_its_own() -> None:
