@@ -49,7 +49,11 @@ def client(common: Common, main: Main, own: bool = False, patience: float | None
         _tell_idle_flags(settings)
     asked = settings.resolve("log_level")
     level = QUIET if asked.source == "default" else asked.value
-    return react(lambda reactor: _with_link(reactor, way, main), level, settings["log_format"])
+    return react(
+        lambda reactor: _with_link(reactor, way, main, common.whose),
+        level,
+        settings["log_format"],
+    )
 
 
 def _tell_idle_flags(settings: Settings) -> None:
@@ -75,7 +79,7 @@ class Way:
     """Seconds to wait for a coordinator that went away."""
 
 
-async def _with_link(reactor: Any, way: Way, main: Main) -> int:
+async def _with_link(reactor: Any, way: Way, main: Main, whose: str | None) -> int:
     from twisted.internet import threads
     from twisted.internet.task import deferLater
 
@@ -87,7 +91,7 @@ async def _with_link(reactor: Any, way: Way, main: Main) -> int:
     link = way.make_link(reactor)
     try:
         await link.open(session)
-        return await main(reactor, Link(session, way.own))
+        return await main(reactor, Link(session, way.own, whose))
     finally:
         session.leaving = True
         # what was delivered in this turn is acknowledged at its end: before we say goodbye

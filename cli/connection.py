@@ -23,6 +23,7 @@ from ..protocol.ports import Coordinator
 from ..protocol.transfers import DeferToThread
 from .failures import say
 from .rendering import span
+from .scopes import scoped_details
 
 Sink = Callable[[int, bytes], "Deferred[bool]"]
 """Takes a job's output: the stream (1 or 2) and the bytes."""
@@ -156,6 +157,8 @@ class Link:
     session: Session
     own: bool = False
     """It is a pool of our own: its jobs end with us."""
+    whose: str | None = None
+    """Whose jobs the lists are of, see ``scopes``; none: our own."""
     _ships: list[tuple[BlobRef, bytes]] = attrs.field(factory=list)
 
     @property
@@ -211,7 +214,8 @@ class Link:
 
     def query(self, question: str, **details: Any) -> Deferred[Any]:
         """Ask; ``docs/protocol.md`` has the questions and their answers."""
-        return self._ask(lambda coordinator: coordinator.query(question, details))
+        asked = scoped_details(question, details, self.whose)
+        return self._ask(lambda coordinator: coordinator.query(question, asked))
 
     def cancel(self, jobs: Sequence[JobId], queued_only: bool = False) -> Deferred[dict[int, str]]:
         """End jobs; fires with the state that each one had."""

@@ -25,7 +25,12 @@ _UNDER_WAY = ("sent", "running")
     name="cancel",
     selects=True,
     short_help="End jobs, also running ones.",
-    examples=["ampacity cancel 17", "ampacity cancel g3", "ampacity cancel --queued all"],
+    examples=[
+        "ampacity cancel 17",
+        "ampacity cancel g3",
+        "ampacity cancel --queued all",
+        "ampacity cancel --everyone all    every client's jobs, as an operator",
+    ],
 )
 @selectors
 @click.option("--queued", is_flag=True, help="Only what has not begun.")
@@ -104,7 +109,11 @@ def _told(record: dict[str, Any], queued_only: bool) -> str:
     name="retry",
     selects=True,
     short_help="Run ended jobs again.",
-    examples=["ampacity retry 17", "ampacity retry g3       those that did not succeed"],
+    examples=[
+        "ampacity retry 17",
+        "ampacity retry g3       those that did not succeed",
+        "ampacity retry --client Ab3dE failed     another client's, as an operator",
+    ],
 )
 @selectors
 def retry_command(common: Common, selected: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ import click
 
 from ..protocol.errors import NoSuchJob
 from .failures import Exit, say
+from .scopes import scoped
 from .selectors import Selection, pages, parse_all
 from .shared import Common, command
 from .specs import DURATION
@@ -18,8 +19,8 @@ SLICE = 256
 
 
 def selectors(function: Any) -> Any:
-    """Decorate a command with the selectors that it takes."""
-    return click.argument("selected", metavar="SEL...", nargs=-1)(function)
+    """Decorate a command with the selectors that it takes, and whose jobs they select."""
+    return click.argument("selected", metavar="SEL...", nargs=-1)(scoped(function))
 
 
 @command(
@@ -122,6 +123,7 @@ def _told(count: int, failed: int, lone: bool, again: str = "") -> int:
 
 
 async def _raw(reactor: Any, link: Any, selections: Sequence[Selection]) -> int:
+    from ..protocol.errors import ForeignResult
     from ..protocol.jobs import BlobRef
     from ..protocol.outcomes import Ending, unpack_outcome
     from .printing import tell_failure
@@ -135,6 +137,11 @@ async def _raw(reactor: Any, link: Any, selections: Sequence[Selection]) -> int:
         if delivery.ending is not Ending.SUCCEEDED:
             tell_failure(delivery, outcome)
             return Exit.JOB_FAILED
+        if outcome.withheld:
+            raise ForeignResult(
+                f"job {delivery.job} is another client's, and its pickle is not given away; "
+                f"ampacity result {delivery.job} shows it"
+            )
         if isinstance(outcome.value, BlobRef):
             await _copy(Writer(reactor), await link.blob(outcome.value))
         elif outcome.value is not None:
@@ -156,6 +163,7 @@ async def _copy(writer: Any, path: Any) -> None:
     examples=[
         "ampacity wait g3",
         "ampacity wait --timeout 2h 17 18 20-30",
+        "ampacity wait --client Ab3dE all     all jobs of another client, as an operator",
     ],
 )
 @selectors

@@ -32,6 +32,7 @@ _UNENDED = frozenset({"queued", "sent", "running", "delayed"})
         "ampacity forget 17 g3            these jobs, as far as they have ended",
         "ampacity forget --fetched        all whose result somebody has",
         "ampacity forget --all-ended      all of yours that have ended",
+        "ampacity forget --everyone --fetched    every client's, as an operator",
     ],
 )
 @selectors

@@ -11,6 +11,7 @@ import click
 from .failures import Exit, say
 from .following import selectors
 from .rendering import call_text, dumps, harmless, local_time, rfc3339, span
+from .scopes import scoped
 from .selectors import pages, parse_all
 from .shared import Common, command
 from .tables import Table
@@ -36,6 +37,7 @@ STATES = (
         "ampacity jobs                       the newest 50",
         "ampacity jobs --state failed --all",
         "ampacity jobs --group g3 --json     one object a line",
+        "ampacity jobs --everyone            all clients' jobs, as an operator or viewer",
     ],
 )
 @click.option("--state", type=click.Choice(STATES), help="Only jobs in this state.")
@@ -43,6 +45,7 @@ STATES = (
 @click.option("--group", metavar="GROUP", help="Only jobs of this group, oldest first.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
 @click.option("--all", "all_", is_flag=True, help="All of them.")
+@scoped
 def jobs_command(
     common: Common,
     state: str | None,
@@ -51,7 +54,7 @@ def jobs_command(
     limit: int,
     all_: bool,
 ) -> int:
-    """List your own jobs, the newest first."""
+    """List your own jobs, the newest first; operators and viewers may list others'."""
     from .connecting import client
 
     asked = {
@@ -81,7 +84,8 @@ def _group_of(text: str) -> int:
 async def _list(link: Any, asked: dict[str, Any], limit: int | None, as_json: bool) -> int:
     from .records import job_record
 
-    table, after, left = _jobs_table(), None, limit
+    others = link.whose is not None
+    table, after, left = _jobs_table(others), None, limit
     while left is None or left > 0:
         wanted = PAGE if left is None else min(PAGE, left)
         answer = await link.query("jobs", after=after, limit=wanted, **asked)
@@ -89,7 +93,7 @@ async def _list(link: Any, asked: dict[str, Any], limit: int | None, as_json: bo
             if as_json:
                 click.echo(dumps(job_record(job)))
             else:
-                table.add(*_job_row(job))
+                table.add(*_job_row(job, others))
         left = None if left is None else left - len(answer["jobs"])
         after = answer["next"]
         if after is None:
@@ -101,11 +105,12 @@ async def _list(link: Any, asked: dict[str, Any], limit: int | None, as_json: bo
     return Exit.DONE
 
 
-def _jobs_table() -> Table:
-    return Table(">ID", "STATE", "JOB", "GROUP", "WORKER", "SUBMITTED", ">RAN")
+def _jobs_table(others: bool) -> Table:
+    whose = ["CLIENT"] if others else []
+    return Table(">ID", *whose, "STATE", "JOB", "GROUP", "WORKER", "SUBMITTED", ">RAN")
 
 
-def _job_row(job: dict[str, Any]) -> list[str]:
+def _job_row(job: dict[str, Any], others: bool) -> list[str]:
     from .records import group_text
 
     ran = job.get("seconds")
@@ -113,6 +118,7 @@ def _job_row(job: dict[str, Any]) -> list[str]:
         ran = max(0.0, time.time() - job["began"])
     return [
         str(job["id"]),
+        *([str(job.get("client") or "")] if others else []),
         str(job["state"]) + (", retried" if job.get("retried") else ""),
         str(job.get("name") or job.get("target") or ""),
         group_text(job.get("group")) or "",
@@ -166,8 +172,11 @@ async def _about(link: Any, job: int) -> dict[str, Any]:
 
 
 def _call(about: dict[str, Any]) -> str:
+    """As Python would write it; a viewer is told no arguments."""
     from ..protocol.jobs import unpack_spec
 
+    if "spec" not in about:
+        return str(about.get("target") or "")
     return call_text(unpack_spec(about["spec"]), about["payload"], about["payload_size"])
 
 
@@ -182,36 +191,43 @@ def _outcome(about: dict[str, Any]) -> Any:
 
 
 def _full_record(about: dict[str, Any]) -> dict[str, Any]:
-    from ..protocol.jobs import unpack_spec
     from .records import job_record, outcome_fields
 
-    spec, outcome = unpack_spec(about["spec"]), _outcome(about)
     record = job_record(about) | {
         "call": _call(about),
+        "deadline": about["deadline"],
+        "story": [{"time": rfc3339(moment), "text": text} for moment, text in about["story"]],
+    }
+    if "spec" not in about:
+        return record
+    outcome = _outcome(about)
+    return record | _spec_fields(about) | (outcome_fields(*outcome) if outcome else {})
+
+
+def _spec_fields(about: dict[str, Any]) -> dict[str, Any]:
+    from ..protocol.jobs import unpack_spec
+
+    spec = unpack_spec(about["spec"])
+    return {
         "timeout": spec.timeout,
-        "deadline": spec.deadline,
         "folder": spec.folder,
         "cwd": spec.cwd,
         "env": [name for name, _ in spec.env],
-        "client": about.get("client"),
         "retries": spec.retries,
         "retry_on": None if spec.retry_on is None else list(spec.retry_on),
         "backoff": spec.backoff,
         "max_losses": spec.max_losses,
-        "story": [{"time": rfc3339(moment), "text": text} for moment, text in about["story"]],
     }
-    return record | (outcome_fields(*outcome) if outcome else {})
 
 
 def _full_text(about: dict[str, Any]) -> str:
-    from ..protocol.jobs import unpack_spec
     from .records import group_text
 
-    spec = unpack_spec(about["spec"])
     group = group_text(about.get("group"))
     rows = [
         ("job", str(about["id"]) + (f" ({about['name']})" if about.get("name") else "")),
         ("call", _call(about)),
+        ("client", about.get("client") or ""),
         ("state", _state_text(about)),
         ("group", f"{group}, item {about.get('place')}" if group else ""),
         ("retried", f"as job {about['retried']}" if about.get("retried") else ""),
@@ -222,15 +238,25 @@ def _full_text(about: dict[str, Any]) -> str:
         ("began", local_time(about.get("began"))),
         ("ended", local_time(about.get("ended"))),
         ("ran", span(about.get("seconds"))),
+        ("attempts", _attempts_text(about)),
+        *(_spec_rows(about) if "spec" in about else ()),
+    ]
+    lines = [f"{name:<12} {harmless(text)}" for name, text in rows if text]
+    return "\n".join([*lines, *_story(about), *_outcome_lines(about)])
+
+
+def _spec_rows(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was asked for with the job."""
+    from ..protocol.jobs import unpack_spec
+
+    spec = unpack_spec(about["spec"])
+    return [
         ("timeout", span(spec.timeout)),
         ("deadline", span(spec.deadline)),
         ("folder", spec.cwd or spec.folder or ""),
         ("environment", " ".join(name for name, _ in spec.env)),
-        ("attempts", _attempts_text(about)),
         ("retries", _again_text(spec)),
     ]
-    lines = [f"{name:<12} {harmless(text)}" for name, text in rows if text]
-    return "\n".join([*lines, *_story(about), *_outcome_lines(about)])
 
 
 def _state_text(about: dict[str, Any]) -> str:
@@ -268,7 +294,7 @@ def _outcome_lines(about: dict[str, Any]) -> list[str]:
     from .failures import ending_text
     from .rendering import harmless_lines, value_line
 
-    found = _outcome(about)
+    found = _outcome(about) if "body" in about else None
     if found is None:
         return []
     ending, outcome = found

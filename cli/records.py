@@ -53,6 +53,7 @@ def job_record(summary: dict[str, Any]) -> dict[str, Any]:
     """One job of a list."""
     return {
         "id": JobId(summary["id"]),
+        "client": summary.get("client"),
         "name": summary.get("name"),
         "kind": summary.get("kind"),
         "target": summary.get("target"),

@@ -20,6 +20,9 @@ _GLOBAL = ("coordinator", "token_file", "access", "log_level", "log_format")
 class Common:
     """The global options of one command line, given before or after the command's name."""
 
+    whose: str | None = None
+    """The client whose jobs are meant, or ``*``; none: one's own. See ``scopes``."""
+
     def __init__(self, settings: Settings, as_json: bool) -> None:
         self.settings = settings
         self.as_json = as_json

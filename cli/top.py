@@ -9,6 +9,7 @@ import click
 
 from .failures import Exit
 from .rendering import byte_count, dumps, harmless, local_time, rfc3339, span
+from .scopes import EVERYONE
 from .shared import Common, command, on_terminal
 from .specs import DURATION
 
@@ -34,7 +35,10 @@ RUNNING = 500
 @click.option("--once", is_flag=True, help="Print one picture and leave.")
 @click.option("--interval", type=DURATION, default=1.0, help="Between two pictures; default: 1 s.")
 def top_command(common: Common, once: bool, interval: float) -> int:
-    """Watch workers, slots, queue, rates, running jobs and the loop's lag. Ctrl-C leaves."""
+    """Watch workers, slots, queue, rates, running jobs and the loop's lag. Ctrl-C leaves.
+
+    Operators and viewers see every client's jobs, clients their own.
+    """
     from .connecting import client
 
     async def main(reactor: Any, link: Any) -> int:
@@ -51,12 +55,24 @@ def top_command(common: Common, once: bool, interval: float) -> int:
 
 async def snapshot(link: Any) -> dict[str, Any]:
     """What there is to see now: ``status``, ``workers``, ``running``."""
-    asked = {"after": None, "limit": RUNNING, "name": None, "group": None, "newest": False}
     return {
         "status": await link.query("status"),
         "workers": await link.query("workers"),
-        "running": (await link.query("jobs", state="running", **asked))["jobs"],
+        "running": await _running(link),
     }
+
+
+async def _running(link: Any) -> list[dict[str, Any]]:
+    """Everyone's jobs that run; those of a client, where it may see no others."""
+    from ..protocol.errors import NotAllowed
+
+    asked = {"after": None, "limit": RUNNING, "name": None, "group": None, "newest": False}
+    try:
+        answer = await link.query("jobs", state="running", client=EVERYONE, **asked)
+    except NotAllowed:
+        answer = await link.query("jobs", state="running", **asked)
+    jobs: list[dict[str, Any]] = answer["jobs"]
+    return jobs
 
 
 async def _stream(reactor: Any, link: Any, once: bool, interval: float) -> int:
@@ -209,8 +225,9 @@ def _workers(workers: list[dict[str, Any]], most: int | None, wide: bool) -> Tab
 def _jobs(jobs: list[dict[str, Any]], now: float, most: int | None, wide: bool) -> Table:
     from rich.text import Text
 
-    headings = (">JOB", "WHAT", "WORKER", ">RUNS FOR", ">ATTEMPT")
-    chosen = range(len(headings)) if wide else _NARROW_JOBS
+    headings = (">JOB", "WHAT", "WORKER", ">RUNS FOR", ">ATTEMPT", "CLIENT")
+    several = len({job.get("client") for job in jobs}) > 1
+    chosen = range(len(headings) if several else len(headings) - 1) if wide else _NARROW_JOBS
     table = _table(*(headings[k] for k in chosen))
     shown = jobs[:most]
     for job in shown:
@@ -232,4 +249,5 @@ def _job_cells(job: dict[str, Any], now: float) -> list[str]:
         harmless(str(job.get("worker") or "")),
         span(None if began is None else max(0.0, now - began)),
         str(job.get("attempts") or ""),
+        harmless(str(job.get("client") or "")),
     ]

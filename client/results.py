@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ..protocol.errors import (
     CommandFailed,
+    ForeignResult,
     JobCancelled,
     JobCrashed,
     JobError,
@@ -50,7 +51,12 @@ def value_of(job: JobId | None, shown: str, outcome: Outcome, source: bytes | Pa
 
     Raises:
         JobFailed: it cannot be unpickled here.
+        ForeignResult: it is another client's.
     """
+    if outcome.withheld:
+        text = "is another client's, and its value is not given away"
+        shown_by = "" if job is None else f"; ampacity result {job} shows it"
+        raise _told(ForeignResult(f"{_named(job, shown)} {text}{shown_by}"), job, outcome)
     if source is None:
         return None
     try:

@@ -16,6 +16,7 @@ from ampacity.protocol.ids import ClientId, JobId, SessionId
 from ampacity.protocol.jobs import Assignment, JobSpec, Submission, pack_spec
 from ampacity.protocol.outcomes import Delivery, Ending, JobLog, Report
 from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerInfo
+from ampacity.protocol.tokens import Role
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -177,10 +178,16 @@ class House:
         """Whether it has no result yet, not even that of a Deferred inside."""
         return not deferred.called or bool(deferred.paused)
 
-    def client(self, name: str = "s", client: str = "local", answers: bool = True) -> ClientSide:
+    def client(
+        self,
+        name: str = "s",
+        client: str = "local",
+        answers: bool = True,
+        role: Role = "client",
+    ) -> ClientSide:
         port = ClientSide(answers)
         port.session, self.sequence = self.driver.open_session(
-            ClientId(client), SessionId(name.encode()), port
+            ClientId(client), SessionId(name.encode()), port, role
         )
         return port
 

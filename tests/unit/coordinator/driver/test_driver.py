@@ -289,7 +289,7 @@ def test_a_name_that_is_too_long_is_refused(house: Any) -> None:
 
 
 def test_reload_and_shutdown(house: Any) -> None:
-    client, worker = house.client(), house.worker()
+    client, worker = house.client(role="operator"), house.worker()
     assert house.now(client.session.reload_workers()) == 1
     assert worker.told == ["reload"]
     called: list[bool] = []
