@@ -66,6 +66,10 @@ class ClientSession(BlobResponder):
         self._leave(goodbye=True)
         return {}
 
+    def dismiss(self) -> None:
+        """Its credential is good no more: the session ends."""
+        self._leave(goodbye=True)
+
     def _leave(self, goodbye: bool) -> None:
         if self._coordinator is not None and self._session is not None:
             self._coordinator = None

@@ -65,7 +65,7 @@ class Credentials:
 
     def __init__(self, state: StateFolder, now: Callable[[], float] = time.time) -> None:
         self._state = state
-        self._now = now
+        self.now = now
         self._known: dict[str, Credential] = {}
         self._key: KeyPair | None = None
         self._defer_to_thread: DeferToThread | None = None
@@ -96,7 +96,7 @@ class Credentials:
     async def renew_certificate(self) -> bool:
         """Make the certificate again where it ends soon; whether it was. Tokens name the key, and
         the key stays."""
-        renewed = self.key.renewed(self._now())
+        renewed = self.key.renewed(self.now())
         if renewed is None:
             return False
         assert self._defer_to_thread is not None
@@ -140,7 +140,7 @@ class Credentials:
         name: str | None,
     ) -> Token:
         token = Token(role, self.key.hash, _new_id(), secrets.token_bytes(_SECRET_BYTES))
-        now = self._now()
+        now = self.now()
         self._known[token.id] = Credential(
             id=token.id,
             role=role,
@@ -157,6 +157,10 @@ class Credentials:
             self._known.pop(token.id, None)  # nobody has seen it
             raise
         return token
+
+    def withdraw(self, credential: str) -> None:
+        """It could not be handed over: nobody has it. Written with the next change."""
+        self._known.pop(credential, None)
 
     def name(self, credential: str, name: str) -> None:
         """A worker has joined under this name; told on the list, and kept with the next writing."""
@@ -202,7 +206,7 @@ class Credentials:
         return found[0]
 
     def _expired(self, credential: Credential) -> bool:
-        return credential.expires is not None and credential.expires <= self._now()
+        return credential.expires is not None and credential.expires <= self.now()
 
     # -- taking back ------------------------------------------------------------------------------
 

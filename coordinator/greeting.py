@@ -7,7 +7,7 @@ the connection's responders are those of a session, and these here are gone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -20,11 +20,22 @@ from ..protocol.errors import Malformed, NotAllowed, TokenRefused, VersionMismat
 from ..protocol.ids import LOCAL_CLIENT, ClientId
 from ..protocol.limits import GREETING_SECONDS
 from ..protocol.ports import CoordinatorCore
+from ..protocol.steady import PAUSE, monotonic_of
 from ..protocol.tokens import ROLES, Role
 from .credentials import Credentials
 
 Admit = Callable[[Connection, Role, ClientId], amp.CommandLocator]
 """Makes the session of someone who has been let in."""
+
+
+class Visit(Protocol):
+    """What the doorway is told of a greeting."""
+
+    def pass_in(self) -> None:
+        """It was good."""
+
+    def fail(self) -> None:
+        """Something wrong was shown, or nothing in time."""
 
 
 class Greeting(amp.CommandLocator):
@@ -39,15 +50,20 @@ class Greeting(amp.CommandLocator):
         core: CoordinatorCore,
         admit: Admit,
         credentials: Credentials | None,
+        visit: Visit | None = None,
+        seconds: float = GREETING_SECONDS,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._core = core
         self._admit = admit
         self._credentials = credentials
+        self._visit = visit
+        self._now = monotonic_of(clock)
         self._role: Role | None = None
-        self._refused = False
-        self._limit = clock.callLater(GREETING_SECONDS, self._too_late)
+        self._shown = False
+        self._seconds = seconds
+        self._wait()
         connection.locator = self
         connection.on_lost(lambda _: self._over())
 
@@ -65,8 +81,9 @@ class Greeting(amp.CommandLocator):
 
     @Authenticate.responder
     async def authenticate(self, token: str, secret: bytes) -> dict[str, Any]:
-        if self._role is None or self._credentials is None or self._refused:
+        if self._role is None or self._credentials is None or self._shown:
             raise NotAllowed("the token comes after the greeting, once, where one is asked for")
+        self._shown = True
         try:
             return await self._prove(self._credentials, self._role, token, secret)
         except TokenRefused:
@@ -84,6 +101,8 @@ class Greeting(amp.CommandLocator):
             own = await credentials.exchange(found)
             client, whole = own.id, own.reveal()
         if self._connection.closing:
+            if whole is not None:
+                credentials.withdraw(client)
             raise TokenRefused("this took too long")
         self._let_in(role, ClientId(client))
         return {"client": client, "credential": whole}
@@ -98,19 +117,32 @@ class Greeting(amp.CommandLocator):
         }
 
     def _let_in(self, role: Role, client: ClientId) -> None:
+        locator = self._admit(self._connection, role, client)
         self._over()
-        self._connection.admit(self._admit(self._connection, role, client))
+        self._connection.admit(locator)
+        if self._visit is not None:
+            self._visit.pass_in()
 
     def _refuse(self, token: str) -> None:
         """One try a connection: it is closed once the answer is out."""
-        self._refused = True
+        if self._visit is not None:
+            self._visit.fail()
         self.log.warn(  # noqa: G010 -- Twisted's logger knows no "warning"
             "refused the token {token!r} of {peer}", token=token[:24], peer=self._connection.peer
         )
         self._clock.callLater(0, self._connection.close)
 
     def _too_late(self) -> None:
-        self._connection.drop(f"no greeting within {GREETING_SECONDS:g} s")
+        if self._now() > self._due + PAUSE:  # this process was stopped, and heard nothing
+            return self._wait()
+        if self._visit is not None:
+            self._visit.fail()
+        self._connection.drop(f"no greeting within {self._seconds:g} s")
+        return None
+
+    def _wait(self) -> None:
+        self._due = self._now() + self._seconds
+        self._limit = self._clock.callLater(self._seconds, self._too_late)
 
     def _over(self) -> None:
         if self._limit.active():

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from twisted.application.service import Service
@@ -22,8 +23,9 @@ from twisted.internet.defer import (
     maybeDeferred,
 )
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -31,16 +33,20 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from ..protocol.access import AccessFolder
 from ..protocol.addresses import DEFAULT_PORT, Address, Listen, parse_address, parse_listen
 from ..protocol.connection import Connection
-from ..protocol.errors import CannotStart
+from ..protocol.errors import CannotStart, TooMany
 from ..protocol.ids import ClientId
 from ..protocol.ports import CoordinatorCore
 from ..protocol.tls import ServerTLS
 from ..protocol.tokens import SIDES, Role, Token
 from .client_session import ClientSession
 from .credentials import JOIN_LIFETIME, Credentials
-from .greeting import Greeting
+from .desk import TokenDesk, use_of
+from .doorway import Doorway, most_in_line
+from .greeting import Greeting, Visit
+from .guests import Guests
 from .handouts import hand_out
 from .permissions import Permitted
+from .settings import Settings
 from .worker_session import WorkerSession
 
 if TYPE_CHECKING:
@@ -48,6 +54,12 @@ if TYPE_CHECKING:
 
 _BACKLOG = 1024
 _CLOSING_SECONDS = 2.0
+EXPIRY_SECONDS = 2.0
+"""Between two looks at what has expired, by the wall clock."""
+
+RENEWAL_SECONDS = 6 * 3600.0
+"""Between two looks at the end of the certificate."""
+
 _PATH_BYTES = 103
 """What every system takes as the path of a UNIX socket."""
 
@@ -76,7 +88,9 @@ class CoordinatorService(Service):
         credentials: Credentials,
         listen: Sequence[str] = (),
         advertise: str | None = None,
+        settings: Settings | None = None,
     ) -> None:
+        settings = settings or Settings()
         self.listening: list[str] = []
         self.ready: Deferred[None] = Deferred()
         self._reactor = reactor
@@ -89,6 +103,18 @@ class CoordinatorService(Service):
         self._ports: list[IListeningPort] = []
         self._addresses: list[Address] = []
         self._connections: set[Connection] = set()
+        self._guests = Guests(reactor, credentials.now)
+        credentials.on_revoked(self._guests.dismiss)
+        self._settings = settings
+        places, line = settings.waiting_connections, most_in_line()
+        # apart: strangers at a port do not keep this user's own commands out
+        self._here = Doorway(reactor, places, line)
+        self._elsewhere = Doorway(reactor, places, line)
+        self._looks = [
+            LoopingCall(credentials.expire),
+            LoopingCall(self._renew_certificate),
+        ]
+        self._tls: ServerTLS | None = None
         self._locked = False
         self._opening: Deferred[None] | None = None
         self._one_close = DeferredLock()
@@ -118,13 +144,16 @@ class CoordinatorService(Service):
         self._open_socket()
         if self._listen:
             await self._credentials.start(self._defer_to_thread)
-            tls = ServerTLS(self._credentials.key)
+            self._tls = ServerTLS(self._credentials.key)
             for listen in self._listen:
-                self._open_port(listen, tls)
+                self._open_port(listen, self._tls)
             self._tokens = {
-                role: await self._credentials.issue(role, _use(role), JOIN_LIFETIME)
+                role: await self._credentials.issue(
+                    role, use_of(role), JOIN_LIFETIME, "made at the start"
+                )
                 for role in SIDES
             }
+            self._look_after_credentials()
         self._driver.listening = self.listening
 
     def _open_socket(self) -> None:
@@ -136,17 +165,17 @@ class CoordinatorService(Service):
             )
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # left by a process that is gone: we hold its lock
-        port = self._reactor.listenUNIX(str(path), self._door(None), _BACKLOG, mode=0o600)
+        gate = self._here.gate(partial(self.greet, None))
+        port = self._reactor.listenUNIX(str(path), gate, _BACKLOG, mode=0o600)
         self._ports.append(port)
         self.listening.append(f"unix:{path}")
 
     def _open_port(self, listen: Listen, tls: ServerTLS) -> None:
-        factory = TLSMemoryBIOFactory(tls, False, self._door(self._credentials), self._reactor)
-        factory.noisy = False
+        secure = TLSMemoryBIOFactory(tls, False, Factory(), self._reactor)
+        secure.noisy = False
+        gate = self._elsewhere.gate(partial(self.greet, self._credentials), secure)
         try:
-            port = self._reactor.listenTCP(
-                listen.port, factory, _BACKLOG, interface=listen.interface
-            )
+            port = self._reactor.listenTCP(listen.port, gate, _BACKLOG, interface=listen.interface)
         except CannotListenError as e:
             where = f"{listen.interface}:{listen.port}"
             raise CannotStart(f"cannot listen on {where}: {e.socketError}") from None
@@ -166,7 +195,7 @@ class CoordinatorService(Service):
     def join_line(self, role: Role) -> str:
         """What to paste elsewhere to join or to submit: ``host:8786#TOKEN``. Secret."""
         assert self._addresses, "nothing listens that could be joined"
-        return attrs.evolve(self._reachable(), token=self._tokens[role]).line()
+        return self._line(self._tokens[role])
 
     def _reachable(self) -> Address:
         """Where others find the first port: as advertised, or by this machine's name."""
@@ -180,26 +209,70 @@ class CoordinatorService(Service):
 
     # -- connections ------------------------------------------------------------------------------
 
-    def _door(self, credentials: Credentials | None) -> _Door:
-        return _Door(self, credentials)
-
-    def greet(self, credentials: Credentials | None) -> Connection:
+    def greet(self, credentials: Credentials | None, visit: Visit) -> Connection:
         """A new connection, and what answers its first words."""
-        connection = Connection(clock=self._reactor)
+        connection = Connection(clock=self._reactor, caps=self._settings.caps(worker=False))
         self._connections.add(connection)
         connection.on_lost(lambda _: self._connections.discard(connection))
-        Greeting(connection, self._reactor, self._driver, self._admit, credentials)
+        Greeting(
+            connection,
+            self._reactor,
+            self._driver,
+            self._admit,
+            credentials,
+            visit,
+            self._settings.greeting_seconds,
+        )
         return connection
 
     def _admit(self, connection: Connection, role: Role, client: ClientId) -> amp.CommandLocator:
+        self._check_room(client)
         self.log.info(
             "{client} came in as {role}, {peer}", client=client, role=role, peer=connection.peer
         )
+        connection.caps = self._settings.caps(worker=role == "worker")
+        connection.owner = client
         connection.throttle()
         if role == "worker":
-            return Permitted(role, WorkerSession(self._driver, self._driver.blobs, connection))
+            return Permitted(role, self._admit_worker(connection, client))
         session = ClientSession(self._driver, self._driver.blobs, connection, client, role)
-        return Permitted(role, session)
+        self._guests.came(client, connection, session)
+        desk = TokenDesk(self._credentials, self._guests, self._line, connection, client)
+        return Permitted(role, session, desk)
+
+    def _check_room(self, client: ClientId) -> None:
+        """See that one credential does not take every connection there can be.
+
+        Raises:
+            TooMany: it has as many as it may.
+        """
+        most = self._settings.connections(client)
+        if self._guests.count(client) >= most:
+            self.log.warn("{client} has {most} connections", client=client, most=most)  # noqa: G010
+            raise TooMany(f"there are {most} connections with this credential, the most it may")
+
+    def _admit_worker(self, connection: Connection, client: ClientId) -> WorkerSession:
+        session = WorkerSession(self._driver, self._driver.blobs, connection)
+        session.on_joined = partial(self._credentials.name, client)
+        self._guests.came(client, connection, session)
+        return session
+
+    # -- credentials ------------------------------------------------------------------------------
+
+    def _look_after_credentials(self) -> None:
+        for look, seconds in zip(self._looks, (EXPIRY_SECONDS, RENEWAL_SECONDS), strict=True):
+            look.clock = self._reactor
+            look.start(seconds, now=False)
+
+    async def _renew_certificate(self) -> None:
+        try:
+            if await self._credentials.renew_certificate() and self._tls is not None:
+                self._tls.show(self._credentials.key)
+        except OSError:
+            self.log.failure("the renewed certificate could not be written")
+
+    def _line(self, token: Token) -> str:
+        return attrs.evolve(self._reachable(), token=token).line()
 
     # -- stopping ---------------------------------------------------------------------------------
 
@@ -217,6 +290,11 @@ class CoordinatorService(Service):
         await self._one_close.run(lambda: Deferred.fromCoroutine(self._close_all()))
 
     async def _close_all(self) -> None:
+        for look in self._looks:
+            if look.running:
+                look.stop()
+        self._here.close()
+        self._elsewhere.close()
         ports, self._ports = self._ports, []
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
         await self._close_connections()
@@ -244,20 +322,3 @@ class CoordinatorService(Service):
     def _cut_off(self) -> None:
         for connection in list(self._connections):
             connection.abort()
-
-
-@attrs.define(eq=False)
-class _Door(Factory):
-    """Makes the connections of one port."""
-
-    service: CoordinatorService
-    credentials: Credentials | None
-    noisy = False
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        return self.service.greet(self.credentials)
-
-
-def _use(role: Role) -> Literal["join", "own"]:
-    """A worker exchanges its join token; a client shows the same one again and again."""
-    return "join" if role == "worker" else "own"

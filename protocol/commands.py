@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from twisted.protocols import amp
 
@@ -161,6 +161,7 @@ class Query(_Command):
         **_ALWAYS,
         errors.NoSuchJob: b"NO_SUCH_JOB",
         errors.NoSuchGroup: b"NO_SUCH_GROUP",
+        errors.Damaged: b"DAMAGED",
     }
 
 
@@ -231,7 +232,7 @@ class ListTokens(_Command):
 
 
 class RevokeToken(_Command):
-    """Take a token back: its connections end at once. ``joined``: with what it was exchanged for."""
+    """Take a token back; its connections end. ``joined``: with what it was exchanged for."""
 
     arguments = [(b"token", amp.Unicode()), (b"joined", amp.Boolean())]
     response = [(b"revoked", Packed())]  # [id...]

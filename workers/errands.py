@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from twisted.protocols import amp
 
-from ..protocol.commands import Frame, Packed
+from ..protocol.fields import Frame, Packed
 from ..protocol.errors import Malformed
 from ..protocol.packing import pack, unpack_list
 

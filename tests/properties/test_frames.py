@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ampacity.protocol import commands
+from ampacity.protocol import fields
 from ampacity.protocol.boxes import BoxReader
 from ampacity.protocol.errors import Malformed, TooLarge
 from ampacity.protocol.frames import batches
@@ -327,16 +327,16 @@ def test_no_bytes_make_the_reader_hold_more_than_it_may(data: list[bytes], most:
 
 @given(data=st.binary(max_size=2000), cut=st.integers(1, 700))
 def test_a_frame_argument_spans_values(data: bytes, cut: int) -> None:
-    original, commands._VALUE = commands._VALUE, cut
+    original, fields._VALUE = commands._VALUE, cut
     try:
         strings: dict[bytes, bytes] = {}
-        commands.Frame().toBox(b"jobs", strings, {"jobs": data}, None)
+        fields.Frame().toBox(b"jobs", strings, {"jobs": data}, None)
         assert all(len(value) <= cut for value in strings.values())
         objects: dict[str, bytes] = {}
-        commands.Frame().fromBox(b"jobs", strings, objects, None)
+        fields.Frame().fromBox(b"jobs", strings, objects, None)
         assert objects == {"jobs": data}
     finally:
-        commands._VALUE = original
+        fields._VALUE = original
 
 
 @given(sizes=st.lists(st.integers(0, FRAME_BYTES * 2), max_size=60))

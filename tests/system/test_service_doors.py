@@ -48,7 +48,8 @@ class Bound:
     """A session's coordinator that knows one question."""
 
     def query(self, question: str, details: Any) -> Deferred[Any]:
-        return succeed({question: details})
+        many = question.isdecimal()
+        return succeed({question: [details] * int(question) if many else details})
 
 
 class Core:
@@ -209,13 +210,13 @@ async def test_a_large_frame_goes_both_ways(make: Make) -> None:
     for address in (cluster.socket, cluster.line):
         greeted = await cluster.dial(address)
         await greeted.connection.call(commands.OpenSession, session=SESSION)
-        details = {"data": os.urandom(3 * 1024 * 1024)}
+        details = {"data": os.urandom(60 * 1024)}  # once a question, as often as it says back
         asked = [
-            greeted.connection.call(commands.Query, question="echo", details=details)
-            for _ in range(4)
+            greeted.connection.call(commands.Query, question=str(times), details=details)
+            for times in (1, 50, 1, 50)
         ]
-        for answer in asked:
-            assert (await answer)["answer"] == {"echo": details}
+        for answer, times in zip(asked, (1, 50, 1, 50), strict=True):
+            assert (await answer)["answer"] == {str(times): [details] * times}
 
 
 @pytest_twisted.ensureDeferred
