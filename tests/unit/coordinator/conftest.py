@@ -249,9 +249,12 @@ class Stage:
     def read(self, *jobs: int) -> None:
         self.handle(events.Read(self.at, [JobId(job) for job in jobs]))
 
-    def watch(self, *jobs: int, session: str = "s", client: str | None = "local") -> None:
+    def watch(self, *jobs: int, session: str = "s", everyones: bool = False) -> None:
+        """Jobs of the session's client, or whosever they are."""
         wanted, who = [JobId(job) for job in jobs], SessionId(session.encode())
-        self.handle(events.WatchAsked(self.at, self.ask(), _client(client), who, wanted))
+        record = self.scheduler.state.sessions.get(who)
+        client = None if everyones or record is None else record.client.id
+        self.handle(events.WatchAsked(self.at, self.ask(), client, who, wanted))
 
     def acknowledge(self, *jobs: int, session: str = "s") -> None:
         wanted = [JobId(job) for job in jobs]

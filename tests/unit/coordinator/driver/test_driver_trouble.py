@@ -135,11 +135,13 @@ def test_after_a_standstill_of_the_coordinator_nobody_is_lost_for_it(houses: Any
 
 
 def test_a_worker_is_drained_by_name(house: Any) -> None:
-    client, worker = house.client(), house.worker()
+    client, worker = house.client(role="operator"), house.worker()
     house.now(client.session.drain_worker("w"))
     assert worker.told == ["drain"]
     assert isinstance(failed(client.session.drain_worker("nobody")), NoSuchWorker)
 
 
 def test_what_is_in_memory_cannot_be_copied(house: Any, tmp_path: Any) -> None:
-    assert isinstance(failed(house.client().session.backup(tmp_path / "copy")), StoreRefused)
+    assert isinstance(
+        failed(house.client(role="operator").session.backup(tmp_path / "copy")), StoreRefused
+    )

@@ -92,6 +92,7 @@ def test_a_summary(busy: Any) -> None:
     (summary,) = house.ask(client, "jobs", limit=1)["jobs"]
     assert summary == {
         "id": 1,
+        "client": "local",
         "name": "frames",
         "kind": "import",
         "target": "m:f",
@@ -168,6 +169,7 @@ def test_groups(busy: Any) -> None:
     group = house.ask(client, "group", group=1)
     assert group == {
         "id": 1,
+        "client": "local",
         "name": "frames",
         "size": None,
         "closed": False,
