@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 import sys
@@ -164,7 +163,7 @@ class LoopWatch:
             self._thread = threading.Thread(target=self._watch, name="LoopWatch", daemon=True)
             self._thread.start()
             self._reactor.callWhenRunning(self._pulse)
-            self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self.stop)
+            self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._over)
 
     def stop(self) -> None:
         """End the watch, and its thread."""
@@ -172,12 +171,18 @@ class LoopWatch:
         if thread is None:
             return
         self._beat = None
-        with contextlib.suppress(ValueError, KeyError):  # the reactor has taken it out already
-            self._reactor.removeSystemEventTrigger(self._trigger)
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            self._reactor.removeSystemEventTrigger(trigger)
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._stopped.set()
         thread.join()
+
+    def _over(self) -> None:
+        """The reactor stops; what it has fired cannot be taken out of it any more."""
+        self._trigger = None
+        self.stop()
 
     # -- in the loop ------------------------------------------------------------------------------
 

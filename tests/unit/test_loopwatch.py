@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -179,3 +181,21 @@ def test_it_waits_for_a_reactor_that_does_not_run_yet() -> None:
     time.sleep(0.05)
     watch.stop()
     assert watch.held == []
+
+
+def test_it_ends_with_the_reactor_without_a_word() -> None:
+    program = """
+from twisted.internet import reactor
+from ampacity import LoopWatch
+LoopWatch(reactor, 0.01).start()
+reactor.callLater(0.05, reactor.stop)
+reactor.run()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
