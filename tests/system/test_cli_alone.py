@@ -29,6 +29,7 @@ def run(ampacity_command: list[str], access_folder: Path, tmp_path: Path) -> Run
     return run_command
 
 
+@pytest.mark.alone
 def test_the_version_is_there_at_once(run: Run) -> None:
     times = []
     for _ in range(5):

@@ -107,6 +107,7 @@ async def round_of(loop: Any, *work: Any) -> None:
     await task.deferLater(loop, 0.05, lambda: None)
 
 
+@pytest.mark.alone
 @pytest_twisted.ensureDeferred
 async def test_the_holder_of_the_loop_is_reported_once_and_counted(loop: Any) -> None:
     reported: list[Held] = []
@@ -135,6 +136,7 @@ async def test_it_is_reported_while_the_loop_still_hangs(loop: Any) -> None:
     assert seen.is_set()
 
 
+@pytest.mark.alone
 @pytest_twisted.ensureDeferred
 async def test_an_idle_loop_holds_nothing_and_no_thread_stays(loop: Any) -> None:
     watch = LoopWatch(loop, 0.2)

@@ -81,6 +81,7 @@ async def test_closed_pipes_lose_the_attempt(worker):
     assert await worker.run("add", 1) == 1
 
 
+@pytest.mark.alone
 @ensure
 async def test_a_grandchild_that_holds_the_pipes_delays_nothing(worker):
     started = time.monotonic()
@@ -224,6 +225,7 @@ async def test_a_deadline_is_a_time_out(worker, mark_file):
 # -- jobs behind a long one -----------------------------------------------------------------------
 
 
+@pytest.mark.alone
 @ensure
 async def test_short_jobs_behind_a_long_one_go_elsewhere_and_run_once(make_worker, mark_file):
     worker = await make_worker(2)
@@ -245,6 +247,7 @@ async def test_short_jobs_behind_a_long_one_go_elsewhere_and_run_once(make_worke
     await worker.report(batch[0].job)
 
 
+@pytest.mark.alone
 @ensure
 async def test_jobs_behind_a_long_one_are_given_back(worker, mark_file):
     for _ in range(20):

@@ -35,6 +35,7 @@ def long_in_c(path: str, seconds: float) -> None:
         hashlib.sha256(b"x" * 2000)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("long", [long_sleep, long_in_c])
 @pytest_twisted.ensureDeferred
 async def test_a_job_behind_a_long_one_is_begun_elsewhere(

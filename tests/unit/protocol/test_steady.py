@@ -43,7 +43,7 @@ given_up[1].cancel()
 reactor.callLater(0.1, later)
 reactor.callFromThread(lambda: None)
 import threading
-threading.Timer(1.0, lambda: reactor.callFromThread(reactor.stop)).start()
+threading.Timer(0.6, lambda: reactor.callFromThread(reactor.stop)).start()
 reactor.run()
 """
 
@@ -54,12 +54,14 @@ def run(kind: str, steady: str, jump: float) -> str:
     return done.stdout
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["default", "select", "poll", "asyncio"])
 @pytest.mark.parametrize("jump", [-7200.0, 7200.0])
 def test_jumps_of_the_wall_clock_move_no_timer(kind: str, jump: float) -> None:
     assert run(kind, "steady", jump) == "old 0.2\nnew 0.3\n"
 
 
+@pytest.mark.alone
 def test_without_it_they_do() -> None:
     """That the test above is able to see it."""
     assert run("default", "wall", -7200.0) == "new 0.3\n"
