@@ -41,14 +41,20 @@ class Stamp(NamedTuple):
 
 
 class Upload:
-    """The beginning of a blob: what is hashed so far is in the file."""
+    """The beginning of a blob, from one sender: what is hashed so far is in ``part``.
 
-    __slots__ = ("hash", "touched", "written")
+    Of a blob that is there already nothing is written: its sender shows that he has it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("hash", "part", "shown", "touched", "written")
+
+    def __init__(self, part: Path) -> None:
+        self.part = part
         self.hash = hashlib.sha256()
         self.written = 0
         self.touched = True
+        self.shown = False
+        """Nothing is written, or not any more."""
 
 
 def scan(folder: Path, durable: bool) -> dict[bytes, int]:
@@ -94,7 +100,7 @@ def append(upload: Upload, path: Path, ref: BlobRef, data: bytes, durable: bool)
         WrongBytes: it is complete, and is another value.
         StorageFull: the disk is. What was there of it is removed, as after any error.
     """
-    part = path.with_suffix(PART)
+    part = upload.part
     try:
         with room(), _open(part, "ab" if upload.written else "wb") as file:
             if os.fstat(file.fileno()).st_size != upload.written:
@@ -109,6 +115,23 @@ def append(upload: Upload, path: Path, ref: BlobRef, data: bytes, durable: bool)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def compare(upload: Upload, ref: BlobRef, data: bytes) -> bool:
+    """Hash a chunk of a blob that is there; whether that was the last one.
+
+    Raises:
+        WrongBytes: it is, and this is another value.
+    """
+    if not upload.shown:
+        upload.shown = True
+        upload.part.unlink(missing_ok=True)  # it came from somebody else meanwhile
+    upload.hash.update(data)
+    upload.written += len(data)
+    if upload.written < ref.size:
+        return False
+    _verify(upload.hash.digest(), upload.written, ref)
+    return True
 
 
 def take(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
@@ -130,8 +153,8 @@ def take(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
 
 def copy(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
     """Copy a file here, and verify what it holds."""
-    upload = Upload()
-    part = path.with_suffix(PART)
+    upload = Upload(path.with_suffix(PART))
+    part = upload.part
     try:
         with source.open("rb", buffering=0) as file, room(), _open(part, "wb") as to:
             while data := file.read(_COPY_BYTES):

@@ -8,7 +8,8 @@ used, and dropped where it is damaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,19 @@ from twisted.python.failure import Failure
 from . import blobfiles
 from .blobfiles import Stamp, SyncFailed, Upload
 from .errors import Damaged, Malformed, NoSuchBlob
+from .fairness import FairGate
 from .jobs import BlobRef
 
 DeferToThread = Callable[..., Deferred[Any]]
 """As ``deferToThread``: calls a function with its arguments in a thread."""
+
+_Sending = tuple[bytes, Hashable]
+"""A digest, and who sends its bytes."""
+
+
+CHUNKS_AT_ONCE = 8
+CHUNKS_OF_ONE = 4
+"""Chunks that are read or written at once, and those of one peer: the threads have other work."""
 
 
 class BlobFolder:
@@ -41,8 +51,11 @@ class BlobFolder:
         self._durable = durable
         self._sizes: dict[bytes, int] = {}
         self._verified: dict[bytes, Stamp] = {}
-        self._uploads: dict[bytes, Upload] = {}
+        self._uploads: dict[_Sending, Upload] = {}
+        self._parts = count()
         self._locks: dict[bytes, tuple[DeferredLock, int]] = {}
+        self.turns = FairGate(CHUNKS_AT_ONCE, CHUNKS_OF_ONE)
+        """Chunks from and to peers, in the threads at once."""
 
     def start(self) -> Deferred[None]:
         """Make the folder, remove half uploads, and read what is there."""
@@ -54,6 +67,10 @@ class BlobFolder:
     def has(self, digest: bytes) -> bool:
         """Whether a blob is here, whole."""
         return digest in self._sizes
+
+    def arriving(self, digest: bytes) -> bool:
+        """Whether a blob is here, or some of it."""
+        return digest in self._sizes or digest in self._uploads
 
     def digests(self) -> Iterable[bytes]:
         """Every blob that is here."""
@@ -114,14 +131,18 @@ class BlobFolder:
 
     # -- what comes and goes ----------------------------------------------------------------------
 
-    def write(self, ref: BlobRef, offset: int, data: bytes) -> Deferred[bool]:
+    def write(
+        self, ref: BlobRef, offset: int, data: bytes, sender: Hashable = None
+    ) -> Deferred[bool]:
         """Take the next chunk of a blob; fires with True when the blob is complete.
 
-        A chunk that is here already is passed over, so that several peers may send one blob at
-        the same time. Fails with ``Malformed`` where a chunk before it is missing, ``WrongBytes``
-        where the hash is not that of the reference, ``StorageFull`` where the disk is full.
+        A chunk that is here already is passed over. With a ``sender``, True says that all of its
+        bytes came from this one: each has an upload of its own, and what is here already is
+        hashed all the same, and not written again. Fails with ``Malformed`` where a chunk before
+        it is missing, ``WrongBytes`` where the hash is not that of the reference, ``StorageFull``
+        where the disk is full.
         """
-        return self._in_order(ref.digest, self._write, ref, offset, data)
+        return self._in_order(ref.digest, self._write, ref, offset, data, sender)
 
     def adopt(self, ref: BlobRef, path: Path, move: bool) -> Deferred[None]:
         """Store a file of this machine; with ``move`` it is taken, else copied and verified.
@@ -138,36 +159,57 @@ class BlobFolder:
 
     def drop_stale_uploads(self) -> None:
         """Remove the uploads to which nothing was added since the last time."""
-        for digest, upload in list(self._uploads.items()):
+        for sending, upload in list(self._uploads.items()):
             if upload.touched:
                 upload.touched = False
             else:
-                self._in_order(digest, self._drop, digest, upload)
+                self._in_order(sending[0], self._drop, sending, upload)
 
-    def _write(self, ref: BlobRef, offset: int, data: bytes) -> Deferred[bool]:
-        digest = ref.digest
-        if digest in self._sizes:
+    def drop_uploads(self, sender: Hashable) -> None:
+        """Remove what this one has begun to send, and will not end."""
+        for sending, upload in list(self._uploads.items()):
+            if sending[1] == sender:
+                upload.touched = False
+                self._in_order(sending[0], self._drop, sending, upload)
+
+    def _write(self, ref: BlobRef, offset: int, data: bytes, sender: Hashable) -> Deferred[bool]:
+        digest, sending = ref.digest, (ref.digest, sender)
+        here = digest in self._sizes
+        if here and sender is None:
             return succeed(True)
-        upload = self._uploads.setdefault(digest, Upload())
-        upload.touched = True
+        upload = self._uploads.get(sending) or Upload(self._part(digest))
         end = offset + len(data)
         if offset > upload.written or end > ref.size:
             return fail(Malformed(f"a chunk at {offset}, after {upload.written} of {ref.size}"))
+        self._uploads[sending] = upload
+        upload.touched = True
         fresh = data[upload.written - offset :]
+        if here or upload.shown:
+            shown = self._defer(blobfiles.compare, upload, ref, fresh)
+            return shown.addCallbacks(self._shown, self._not_written, (sending,), {}, (sending,))
         written = self._defer(
             blobfiles.append, upload, self._path(digest), ref, fresh, self._durable
         )
-        return written.addCallbacks(self._written, self._not_written, (digest,), {}, (digest,))
+        return written.addCallbacks(self._written, self._not_written, (sending,), {}, (sending,))
 
-    def _written(self, stamp: Stamp | None, digest: bytes) -> bool:
+    def _part(self, digest: bytes) -> Path:
+        """A name for the file of one upload."""
+        return self._path(digest).with_suffix(f".{next(self._parts)}{blobfiles.PART}")
+
+    def _written(self, stamp: Stamp | None, sending: _Sending) -> bool:
         if stamp is None:
             return False
-        del self._uploads[digest]
-        self._here(stamp, digest)
+        del self._uploads[sending]
+        self._here(stamp, sending[0])
         return True
 
-    def _not_written(self, failure: Failure, digest: bytes) -> Failure:
-        del self._uploads[digest]
+    def _shown(self, complete: bool, sending: _Sending) -> bool:
+        if complete:
+            del self._uploads[sending]
+        return complete
+
+    def _not_written(self, failure: Failure, sending: _Sending) -> Failure:
+        del self._uploads[sending]
         return self._broken_by(failure)
 
     def _broken_by(self, failure: Failure) -> Failure:
@@ -178,7 +220,6 @@ class BlobFolder:
     def _adopt(self, ref: BlobRef, path: Path, move: bool) -> Deferred[None]:
         if ref.digest in self._sizes:
             return self._defer(path.unlink, True) if move else succeed(None)
-        self._uploads.pop(ref.digest, None)  # its file is written anew
         adopt = blobfiles.take if move else blobfiles.copy
         adopted = self._defer(adopt, path, self._path(ref.digest), ref, self._durable)
         return adopted.addCallbacks(self._here, self._broken_by, (ref.digest,))
@@ -188,12 +229,11 @@ class BlobFolder:
             return succeed(None)
         return self._defer(self._path(digest).unlink, True)
 
-    def _drop(self, digest: bytes, upload: Upload) -> Deferred[None]:
-        if self._uploads.get(digest) is not upload or upload.touched:
+    def _drop(self, sending: _Sending, upload: Upload) -> Deferred[None]:
+        if self._uploads.get(sending) is not upload or upload.touched:
             return succeed(None)
-        del self._uploads[digest]
-        part = self._path(digest).with_suffix(blobfiles.PART)
-        return self._defer(part.unlink, True)
+        del self._uploads[sending]
+        return self._defer(upload.part.unlink, True)
 
     def _in_order(
         self, digest: bytes, work: Callable[..., Deferred[Any]], *arguments: Any

@@ -162,28 +162,42 @@ class BlobResponder(amp.CommandLocator):
         """Whether the other side may read a blob. For subclasses."""
         return True
 
+    def has_sent(self, digest: bytes) -> bool:
+        """Whether it need not be sent by the other side, if it is here. For subclasses."""
+        return True
+
+    def sent(self, digest: bytes) -> None:
+        """The other side has sent every byte of a blob. For subclasses."""
+
     @PutChunk.responder
     async def _put_chunk(
         self, digest: bytes, size: int, offset: int, data: bytes
     ) -> dict[str, bool]:
         ref = blob_ref([digest, size])
-        have = self.blobs.has(digest)
-        if not have:
-            fits = offset % CHUNK_SIZE == 0 and 0 <= offset < max(size, 1)
-            if not fits or len(data) != _length(ref, offset):
-                raise Malformed(f"a chunk of {len(data)} bytes at {offset} of {size}")
-            if offset == 0 and (full := self.no_room()):
-                raise StorageFull(full)
-            try:
-                have = await self.blobs.write(ref, offset, data)
-            except SyncFailed as e:
-                # this side has to end: to be sent again, when it is back
-                raise Disconnected(str(e)) from None
+        if self.blobs.has(digest) and self.has_sent(digest):
+            return {"have": True}
+        # from here on nothing tells whether it is here: who has not sent it learns nothing of it
+        fits = offset % CHUNK_SIZE == 0 and 0 <= offset < max(size, 1)
+        if not fits or len(data) != _length(ref, offset):
+            raise Malformed(f"a chunk of {len(data)} bytes at {offset} of {size}")
+        if offset == 0 and (full := self.no_room()):
+            raise StorageFull(full)
+        try:
+            have = await self.blobs.write(ref, offset, data, self)
+        except SyncFailed as e:
+            # this side has to end: to be sent again, when it is back
+            raise Disconnected(str(e)) from None
+        if have:
+            self.sent(digest)
         return {"have": have}
 
     def no_room(self) -> str:
         """Why no new value is taken, in a sentence; or nothing."""
         return ""
+
+    def drop_uploads(self) -> None:
+        """The other side is gone: what it has begun to send is dropped."""
+        self.blobs.drop_uploads(self)
 
     @GetChunk.responder
     async def _get_chunk(

@@ -208,9 +208,82 @@ async def test_a_half_upload_and_a_whole_file_do_not_mix(tmp_path: Path) -> None
     other = tmp_path / "other"
     other.write_bytes(bytes(len(DATA)))
     await fails_with(Malformed, blobs.adopt(REF, other, move=False))
-    await fails_with(Malformed, blobs.write(REF, 1000, DATA[1000:]))
+    assert await blobs.write(REF, 1000, DATA[1000:]) is True
+    assert blobs.file(REF).read_bytes() == DATA
+    assert list(blobs.folder.iterdir()) == [blobs.file(REF)]
+
+
+# -- who has sent it ------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_names_himself_sends_all_of_it(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    assert await blobs.write(REF, 0, DATA, "a") is True
+    assert await blobs.write(REF, 0, DATA[:1000], "b") is False
+    await fails_with(Malformed, blobs.write(REF, 2000, DATA[2000:], "b"))
+    assert await blobs.write(REF, 1000, DATA[1000:], "b") is True
+    assert list(blobs.folder.iterdir()) == [blobs.file(REF)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_here_is_hashed_and_not_written(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA, "a")
+    file = blobs.file(REF)
+    file.chmod(0o400)
+    before = file.stat()
+    await blobs.write(REF, 0, DATA[:1000], "b")
+    assert list(blobs.folder.iterdir()) == [file]
+    await blobs.write(REF, 1000, DATA[1000:], "b")
+    assert file.stat() == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_has_other_bytes_shows_nothing(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA, "a")
+    await fails_with(Malformed, blobs.write(REF, 0, bytes(len(DATA)), "b"))
+    await fails_with(Malformed, blobs.write(REF, 0, DATA + b"more", "b"))
+    lying = BlobRef(REF.digest, 10)
+    await fails_with(Malformed, blobs.write(lying, 0, DATA[:10], "b"))
+    assert blobs.has(REF.digest)
+    assert blobs.file(REF).read_bytes() == DATA
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_sender_rides_on_the_upload_of_another_nor_spoils_it(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    assert await blobs.write(REF, 0, DATA[:1000], "a") is False
+    assert await blobs.write(REF, 0, bytes(1000), "b") is False
+    await fails_with(Malformed, blobs.write(REF, 2000, DATA[2000:], "b"))
+    assert await blobs.write(REF, 1000, DATA[1000:], "a") is True
+    await fails_with(Malformed, blobs.write(REF, 1000, DATA[1000:], "b"))
+    assert blobs.file(REF).read_bytes() == DATA
+    assert list(blobs.folder.iterdir()) == [blobs.file(REF)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_blob_that_goes_while_it_is_shown_was_shown_all_the_same(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA, "a")
+    await blobs.write(REF, 0, DATA[:1000], "b")
+    await blobs.remove(REF.digest)
+    assert await blobs.write(REF, 1000, DATA[1000:], "b") is True
+    assert not blobs.has(REF.digest)
     assert list(blobs.folder.iterdir()) == []
-    assert await blobs.write(REF, 0, DATA) is True
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_sender_leaves_unfinished_is_removed_with_him(tmp_path: Path) -> None:
+    blobs = await opened(tmp_path)
+    await blobs.write(REF, 0, DATA[:1000], "a")
+    await blobs.write(REF, 0, DATA[:500], "b")
+    blobs.drop_uploads("a")
+    await blobs.write(REF, 500, DATA[500:1000], "b")
+    (left,) = blobs.folder.iterdir()
+    assert left.stat().st_size == 1000
+    await fails_with(Malformed, blobs.write(REF, 1000, DATA[1000:], "a"))
 
 
 # -- durable --------------------------------------------------------------------------------------
@@ -408,7 +481,7 @@ async def test_a_full_disk_is_named(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     blobs = await opened(tmp_path)
-    (blobs.folder / REF.digest.hex()).with_suffix(".part").symlink_to("/dev/full")
+    (blobs.folder / REF.digest.hex()).with_suffix(".0.part").symlink_to("/dev/full")
     await fails_with(StorageFull, blobs.write(REF, 0, DATA))
     assert list(blobs.folder.iterdir()) == []
 
