@@ -213,15 +213,23 @@ def _read_store(path: Path) -> Check:
     import sqlite3
     from contextlib import closing
 
+    from ..coordinator.examining import in_short, mend, structure, unaccounted
     from ..coordinator.schema import VERSION
 
     # for reading only, a log that a killed coordinator has left could not be taken into account
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=0)) as store:
+    uri = f"{path.as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as store:
         store.execute("PRAGMA locking_mode = EXCLUSIVE")
-        damage = [str(row[0]) for row in store.execute("PRAGMA quick_check(3)")]
-        if damage != ["ok"]:
-            return Check("store", False, f"{path} is damaged: {'; '.join(damage)}", _RESTORE)
+        problems = structure(store, whole=True)
         schema = str(store.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+        damage, told = in_short(problems), schema == VERSION
+        if problems and told and mend(store, trial=True):
+            again = "start the coordinator: it makes them anew from the jobs, which are all there"
+            return Check("store", False, f"{path}: indexes are damaged: {damage}", again)
+        if not problems and told:
+            damage = unaccounted(store, store.execute("SELECT next_job FROM meta").fetchone()[0])
+        if damage:
+            return Check("store", False, f"{path} is damaged: {damage}", _RESTORE)
         jobs = store.execute("SELECT count(*) FROM jobs").fetchone()[0]
     size = byte_count(sum(file.stat().st_size for file in path.parent.glob("queue.db*")))
     text = f"{path}: {jobs} jobs, {size}, schema {schema}"
@@ -328,6 +336,9 @@ def _clocks(seen: _Seen) -> Check:
     return Check("clocks", True, text)
 
 
+_DISK = "look at the disk (dmesg, smartctl) and the memory of its host"
+
+
 def _kept(seen: _Seen) -> Iterator[Check]:
     """What a coordinator tells of its store."""
     from .records import store_of
@@ -347,5 +358,11 @@ def _kept(seen: _Seen) -> Iterator[Check]:
     elif free is not None and free < NO_ROOM:
         todo = "make room on its disk; ampacity forget --fetched gives up what somebody has"
         yield Check("kept", False, f"{text}, {byte_count(free)} free: nothing is accepted", todo)
+    elif damaged := store.get("damaged"):
+        text += f"; {damaged} jobs in it are damaged: the coordinator's log names them"
+        yield Check("kept", False, text, _DISK)
+    elif mended := store.get("mended"):
+        text += f"; indexes were damaged at the start, and were made anew: {mended}"
+        yield Check("kept", None, text, _DISK)
     else:
         yield Check("kept", True, text)

@@ -49,7 +49,11 @@ class Adoption:
         self._state.warm(job)
         self._state.visiting[job.id] = job
         if row.damage and job.state < ENDED:
-            self._attempts.end_damaged(job, row.damage)
+            self.end_damaged(job, row.damage)
+
+    def end_damaged(self, job: JobRecord, damage: str) -> None:
+        """What is stored of an unfinished job is damaged: it ends, and whoever waits is told."""
+        self._attempts.end_damaged(job, damage)
 
     def record(self, row: KeptJob) -> JobRecord:
         """The record of a job from what is kept of it."""

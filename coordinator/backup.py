@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 
 from ..protocol.blobs import DeferToThread
 from ..protocol.errors import StoreRefused
+from .examining import in_short, structure, unaccounted
 from .sqlite_file import SqliteFile
 
 VALUES = "values"
@@ -117,9 +118,12 @@ class Backup:
     def _verify(self) -> int:
         """Open the copy as the next coordinator would, and look at all of it: how many jobs."""
         with closing(sqlite3.connect(self._database, isolation_level=None)) as copy:
-            found = copy.execute("PRAGMA integrity_check").fetchall()
-            if found != [("ok",)]:
-                raise StoreRefused(f"the copy of the store is damaged: {found[0][0]}")
+            damage = in_short(structure(copy, whole=True))
+            if not damage:
+                (next_job,) = copy.execute("SELECT next_job FROM meta").fetchone()
+                damage = unaccounted(copy, next_job)
+            if damage:
+                raise StoreRefused(f"the copy of the store is damaged: {damage}")
             copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             (jobs,) = copy.execute("SELECT count(*) FROM jobs").fetchone()
             return int(jobs)

@@ -99,6 +99,13 @@ class Commits:
         if self._turn is None:
             self._turn = self._reactor.callLater(0, self._end_turn)
 
+    def give_up(self, failure: Failure) -> None:
+        """The store cannot be relied upon, as reading it has shown."""
+        if not (self.failing or self._stopping):
+            self.failing = str(failure.value)
+            self._committing = True  # nothing is committed any more
+            self._broken(failure)
+
     def stop(self) -> Deferred[None]:
         """Commit what has come, and nothing more; fires when that is done, or cannot be done."""
         self._stopping = Deferred()

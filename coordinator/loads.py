@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from .commits import Commits
 from .effects import Load
 from .kept import Found
-from .store import Store
+from .store import Store, StoreBroken
 
 
 class Loads:
@@ -87,3 +87,5 @@ class Loads:
     def _not_read(self, failure: Failure) -> None:
         if not self._stopped:
             self._log.failure("the store cannot be read", failure)
+            if failure.check(StoreBroken):
+                self._commits.give_up(failure)

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from ..protocol.errors import Malformed, NoSuchGroup, NoSuchJob, NotAllowed
+from ..protocol.errors import Damaged, Malformed, NoSuchGroup, NoSuchJob, NotAllowed
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import JobSpec, unpack_spec
 from ..protocol.outcomes import without_value
@@ -71,7 +71,8 @@ class Questions:
         }
 
     def ask(self, asker: Asker, question: str, details: Details) -> Deferred[Any]:
-        """The answer, in time. Fails with NoSuchJob, NoSuchGroup, NotAllowed or Malformed."""
+        """The answer, in time. Fails with NoSuchJob, NoSuchGroup, Damaged, NotAllowed or
+        Malformed."""
         answer = self._questions.get(question)
         if answer is None:
             return fail(Malformed(f"there is no question {question!r:.40}"))
@@ -210,14 +211,20 @@ class Questions:
         return [found[number] for number in ids if number in found]
 
     def seen_by(self, asker: Asker, number: JobId) -> Deferred[KeptJob]:
-        """One job. Fails with NoSuchJob, also where it is not to be seen by who asks."""
+        """One job. Fails with NoSuchJob, also where it is not to be seen by who asks; with Damaged
+        where it is not known any more whose it is."""
         return Deferred.fromCoroutine(self._seen(asker, number))
 
     async def _seen(self, asker: Asker, number: Any) -> KeptJob:
         jobs = await self._kept([JobId(number)]) if is_id(number) else []
-        if not jobs or not asker.may_see(jobs[0].client):
+        if not jobs:
             raise NoSuchJob
-        return jobs[0]
+        (job,) = jobs
+        if job.damage and not (job.client and asker.may_see(job.client)):
+            raise Damaged(job.damage)
+        if not asker.may_see(job.client):
+            raise NoSuchJob
+        return job
 
     def _summary(self, asker: Asker, job: KeptJob) -> Details:
         summary = self._summarized(job)

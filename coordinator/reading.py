@@ -6,17 +6,26 @@ A question is a generator. It yields after every slice, and returns the answer.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import and_, bindparam, select
+from twisted.logger import Logger
 
 from ..protocol.ids import JobId
 from .kept import Backlog, ByIds, ByKeys, Found, KeptJob, Oldest, Orphans, Question, Stored
-from .rows import ADDED, Row, Rows, stored
+from .ledger import Ledger
+from .rows import ADDED, Row, Rows, lost_outcome, stored
 from .schema import HAS_ENDED, JOBS, ORPHAN, OUTCOMES, PAYLOADS, TAKEN, UNTAKEN
 from .specs import Specs
 from .sqlite_file import DIALECT, SqliteFile
 from .statements import IDS, Statement, one_of, slices
+from .store import StoreBroken
+
+NAMED: Final = 1000
+"""Damaged jobs of which it is known that they were told about."""
+
+_log = Logger()
 
 T = TypeVar("T")
 Slices = Generator[None, None, T]
@@ -75,10 +84,13 @@ _OLDEST: Final = {False: _oldest(UNTAKEN), True: _oldest(TAKEN)}
 class Reader:
     """Reads jobs and outcomes, and says which of them are damaged."""
 
-    def __init__(self, file: SqliteFile, rows: Rows, specs: Specs) -> None:
+    def __init__(self, file: SqliteFile, rows: Rows, specs: Specs, ledger: Ledger) -> None:
         self._file = file
         self._rows = rows
         self._specs = specs
+        self._ledger = ledger
+        self.damaged: set[int] = set()
+        """Jobs that were found to be damaged; the first ``NAMED`` of them."""
 
     def answer(self, question: Question) -> Slices[Found]:
         """What the scheduler asks for."""
@@ -87,18 +99,38 @@ class Reader:
             ids = yield from self._by_keys(question)
         else:
             ids = self._ids(question)
-        rows = yield from self.jobs(ids)
+        lost: list[KeptJob] = []
+        rows = yield from self._known(ids, lost)
+        if lost:
+            raise StoreBroken(f"the store is damaged: {lost[0].damage}")
         if isinstance(question, ByIds):
             ids = [job.id for job in rows]
         return Found(ids, rows)
 
     def jobs(self, ids: Sequence[JobId]) -> Slices[list[KeptJob]]:
-        """These jobs, those that are known, by ascending ids."""
+        """These jobs, those that are known, by ascending ids; one that is lost is damaged."""
+        lost: list[KeptJob] = []
+        rows = yield from self._known(ids, lost)
+        return sorted([*rows, *lost], key=attrgetter("id")) if lost else rows
+
+    def _known(self, ids: Sequence[JobId], lost: list[KeptJob]) -> Slices[list[KeptJob]]:
+        """Those that are here; ``lost`` gets those that are neither here nor forgotten."""
         found: list[KeptJob] = []
-        for part in self.parts(sorted(set(ids))):
-            found += part
+        for part in slices(sorted(set(ids))):
+            rows = self.jobs_of(part)
+            found += rows
+            # before others have their turn: they may add jobs, and forget some
+            for number in self._ledger.lost(_others(part, [job.id for job in rows])):
+                lost.append(self._told(self._rows.lost(number)))
             yield
         return found
+
+    def _told(self, job: KeptJob) -> KeptJob:
+        """A damaged job is told about, once."""
+        if job.id not in self.damaged and len(self.damaged) < NAMED:
+            self.damaged.add(job.id)
+            _log.critical("{damage}", damage=job.damage)
+        return job
 
     def parts(self, ids: Sequence[int]) -> Iterator[list[KeptJob]]:
         """The same, slice by slice."""
@@ -112,16 +144,19 @@ class Reader:
     def _kept(self, row: Row) -> KeptJob:
         digest = row[_SPEC]
         known = self._specs.get(digest) if type(digest) is bytes else None
-        return self._rows.kept(row[:-2], known, row[-2], row[-1])
+        job = self._rows.kept(row[:-2], known, row[-2], row[-1])
+        return self._told(job) if job.damage else job
 
     def outcomes(self, ids: Sequence[JobId]) -> Slices[list[Stored | None]]:
         """What is kept of these jobs' ends, in their order."""
         found: dict[int, Stored] = {}
         for part in slices(ids):
-            for row in self._file.rows_of(_OUTCOMES, part):
-                number, state, *outcome, ended = row
+            rows = self._file.rows_of(_OUTCOMES, part)
+            for number, state, *outcome, ended in rows:
                 if outcome[0] is not None or ended is not None:
                     found[number] = stored(number, state, tuple(outcome))
+            for number in self._ledger.lost(_others(part, [row[0] for row in rows])):
+                found[number] = lost_outcome(number)
             yield
         return [found.get(number) for number in ids]
 
@@ -152,6 +187,11 @@ _SPEC: Final = ADDED.index("spec")
 
 def _ids(rows: Iterable[Row]) -> list[JobId]:
     return [JobId(row[0]) for row in rows]
+
+
+def _others(ids: Sequence[int], found: Sequence[int]) -> list[int]:
+    """Those of these ids that were not found; some stand there more than once."""
+    return [] if len(found) == IDS else sorted(set(ids).difference(found))
 
 
 def _parts(keys: Sequence[str]) -> Iterator[list[str]]:

@@ -14,7 +14,7 @@ from .leases import Leases
 from .records import GroupRecord, JobRecord, SessionRecord
 from .retention import Retention
 from .state import State
-from .transitions import DELAYED, QUEUED, RUNNING, SENT, STATE_NAMES
+from .transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
 
 
 class Restoring:
@@ -117,7 +117,8 @@ class Restoring:
             self._nobodys(job)
 
     def _nobodys(self, job: JobRecord) -> None:
-        """A job that a whole store does not hold, an attempt of an unknown worker, say: it waits."""
+        """A job that a whole store does not hold, an attempt of nobody, say: it waits."""
+        job.client.unfinished += job.state >= ENDED
         for counts in (self._state.counts, job.group.counts if job.group is not None else None):
             if counts is not None:
                 counts[job.state] -= 1

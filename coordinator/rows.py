@@ -151,6 +151,10 @@ class Rows:
                 return _damaged(row, "its payload does not fit its checksum")
         return _job(row, course, known, payload)
 
+    def lost(self, number: int) -> KeptJob:
+        """Stands for a job whose row is not found."""
+        return _damaged((number, *[None] * (len(ADDED) - 1)), "it is not where it was stored")
+
     # -- the rest: what is written ----------------------------------------------------------------
 
     def group(self, group: GroupRecord) -> Row:
@@ -289,6 +293,11 @@ def stored(job: int, state: int, row: Row) -> Stored:
     if ending != state - END:
         return _lost(job, "and its state contradict each other")
     return Stored(ENDINGS[ending], body, log)
+
+
+def lost_outcome(job: int) -> Stored:
+    """Stands for the outcome of a job whose row is not found."""
+    return _lost(job, "is not found, nor is the job")
 
 
 def _lost(job: int, what: str) -> Stored:

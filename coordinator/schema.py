@@ -8,6 +8,8 @@ and read seldom, stands apart: inline payloads, outcomes, and specs, which many 
 other row has one seal. A seal covers what a row is found by as well, and ``taken`` is its own:
 nothing, or the job's id once more. The order of a table's columns is part of that: where damage
 makes a value longer or shorter, those after it move, and do not fit their seal any more.
+Seals say nothing of a row that is not found. Ids are given in their order, so each one below the
+next one has a job, or is in a run of ``forgotten``: see ``ledger`` and ``examining``.
 
 An index costs every job that it holds, so there is one for a question only where looking through
 the jobs in the order of their ids would not do.
@@ -34,7 +36,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-VERSION: Final = "0001"
+VERSION: Final = "0002"
 """The newest version in ``migrations``."""
 
 _Number: Final[TypeEngine[int]] = BigInteger().with_variant(Integer(), "sqlite")
@@ -114,6 +116,14 @@ SPECS: Final = Table(
 )
 
 PAYLOADS: Final = Table("payloads", METADATA, _id(), _bytes("body"), _seal())
+
+FORGOTTEN: Final = Table(  # runs of ids that were given and have no job (any more): see ``ledger``
+    "forgotten",
+    METADATA,
+    Column("first", _Number, primary_key=True, autoincrement=False),
+    _number("last"),
+    _seal(),
+)
 
 OUTCOMES: Final = Table(
     "outcomes", METADATA, _id(), _number("ending"), _bytes("body"), _bytes("log"), _seal()

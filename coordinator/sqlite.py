@@ -28,10 +28,12 @@ from ..protocol.errors import StorageFull, StoreRefused
 from ..protocol.ids import JobId
 from .backup import Backup, disk_usage
 from .effects import Write
+from .examining import in_short, mend, rows_named, structure, unaccounted
 from .gathering import Gathering
 from .kept import Found, KeptJob, Listing, Page, Question, Remembered, Stored
+from .ledger import Ledger
 from .listing import Lister
-from .migrating import migrate
+from .migrating import migrate, version_of
 from .reading import Reader, Slices
 from .remembering import META_ROW, Remembering, spans
 from .rows import Row, Rows
@@ -47,6 +49,8 @@ from .sqlite_file import (
 from .sqlite_log import damage
 from .store import StoreBroken
 from .writing import Writer, write_meta
+
+_log = Logger()
 
 T = TypeVar("T")
 
@@ -93,15 +97,34 @@ class _Opened:
 
     def _begin(self, path: Path) -> None:
         rows = Rows()
+        self.mended = self._sound(path)
         new = migrate(self.file.connection)
         meta = self._reign(rows, path, new)
-        specs = Specs(self.file, rows)
-        self.reader = Reader(self.file, rows, specs)
+        specs, ledger = Specs(self.file, rows), Ledger(self.file, meta[3])
+        self.reader = Reader(self.file, rows, specs, ledger)
+        for _ in self.reader.parts(rows_named(self.file.connection, self.mended)):
+            pass  # what is damaged of these is told
         self.remembered = Remembering(self.file, rows, specs, self.reader).remember(meta)
-        self.writer = Writer(self.file, rows, meta)
+        self.writer = Writer(self.file, rows, meta, ledger)
         self.writer.spans.update(spans(self.remembered.groups))
         self.lister = Lister(self.file, self.writer.spans)
         self.id, self.term = meta[1], meta[2]
+
+    def _sound(self, path: Path) -> list[str]:
+        """See that jobs can be found by all that they are found by; what had to be mended."""
+        connection = self.file.connection
+        version = version_of(connection)
+        problems = [] if version is None else structure(connection)
+        if not problems:
+            return []
+        if version != VERSION or not mend(connection):
+            raise _damaged(path, in_short(problems))
+        _log.critical(
+            "indexes of the store {path} were damaged, and are made anew from its jobs: {what}",
+            path=str(path),
+            what=in_short(problems),
+        )
+        return problems
 
     def _reign(self, rows: Rows, path: Path, new: bool) -> Row:
         """Begin a term: the row of ``meta``, committed."""
@@ -110,12 +133,18 @@ class _Opened:
             meta = rows.sealed(1, token_bytes(16), 1, 1, 1)
         elif len(found) == 1 and rows.fits(found[0]):
             number, store, term, next_job, next_group, _ = found[0]
+            if what := unaccounted(self.file.connection, next_job):
+                raise _damaged(path, what)
             meta = rows.sealed(number, store, term + 1, next_job, next_group)
         else:
-            raise StoreRefused(f"the store {path} is damaged, in its first record: {RESTORE}")
+            raise _damaged(path, "in its first record")
         with self.file.transaction():
             write_meta(self.file, meta)
         return meta
+
+
+def _damaged(path: Path, what: str) -> StoreRefused:
+    return StoreRefused(f"the store {path} is damaged ({what}): {RESTORE}")
 
 
 class SqliteStore:
@@ -261,11 +290,14 @@ class SqliteStore:
         return self._room.reason
 
     def usage(self) -> dict[str, Any]:
-        """``folder``, ``bytes``, ``free``, ``schema``, ``commits``; the disk's of a moment ago."""
+        """``folder``, ``bytes``, ``free``, ``schema``, ``commits``; the disk's of a moment ago;
+        how many jobs were found to be ``damaged`` since the start, and what was ``mended`` then."""
         return {
             "folder": str(self.folder),
             "schema": VERSION,
             "commits": self._commits,
+            "damaged": len(self._opened.reader.damaged),
+            "mended": in_short(self._opened.mended) or None,
             **self._usage,
         }
 

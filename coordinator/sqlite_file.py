@@ -38,8 +38,8 @@ PREPARED: Final = 256
 """Statements that stay prepared."""
 
 RESTORE: Final = (
-    "move the store's folder away and put a backup in its place (made by `ampacity backup`, its "
-    "folder is used as it is), or start with a new store"
+    "`ampacity doctor` says more; move the store's folder away and put a backup in its place "
+    "(made by `ampacity backup`, its folder is used as it is), or start with a new store"
 )
 
 _UNREADABLE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Dialect
 from ..protocol.ids import GroupId, JobId
 from . import schema
 from .gathering import Batch, NewSpec
+from .ledger import Ledger
 from .rows import ADDED, CHANGING, Row, Rows, outcome_seal, payload_seal
 from .schema import ANSWERS, BLOBS, GROUPS, JOBS, META, OUTCOMES, PAYLOADS, SESSIONS, SPECS, WORKERS
 from .sqlite_file import DIALECT, SqliteFile
@@ -83,8 +84,9 @@ class Writes:
 class Writer:
     """Writes batches, for one term."""
 
-    def __init__(self, file: SqliteFile, rows: Rows, meta: Row) -> None:
+    def __init__(self, file: SqliteFile, rows: Rows, meta: Row, ledger: Ledger) -> None:
         self._file = file
+        self._ledger = ledger
         self._rows = rows
         self._writes = Writes()
         self._meta = meta
@@ -101,8 +103,9 @@ class Writer:
         with self._file.transaction():
             meta = self._fence(batch)
             self._jobs(batch)
+            self._account(batch, meta[3])
             self._rest(batch)
-        self._meta = meta
+        self._meta, self._ledger.next_job = meta, meta[3]
         self._span(batch)
 
     def _fence(self, batch: Batch) -> Row:
@@ -150,6 +153,17 @@ class Writer:
             file.write(writes.forget_outcomes, [ids])
             file.write(writes.forget_jobs, [ids])
         return gone
+
+    def _account(self, batch: Batch, next_job: int) -> None:
+        """Note which ids have no job: those forgotten, and new ones forgotten before they were
+        written."""
+        given = range(self._meta[3], next_job)
+        ids: set[int] = set(batch.forgotten)
+        if len(batch.added) < len(given):
+            ids.update(given)
+            ids.difference_update(row[0] for row in batch.added)
+        if ids:
+            self._ledger.forget(ids)
 
     def _count_spec(self, digest: bytes, more: int, new: NewSpec | None) -> None:
         if not more:

@@ -29,10 +29,10 @@ from ampacity.coordinator.sqlite import SqliteStore
 from ampacity.coordinator.store import StoreBroken
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.errors import StorageFull
-from ampacity.protocol.ids import Attempt, ClientId, JobId, SessionId
+from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.ports import Accepted
-from ampacity.tests.faults.powercut.plan import Step, plan, ref_of
+from ampacity.tests.faults.powercut.plan import CLIENT, SESSION, Step, key_of, plan, ref_of
 from twisted.internet import task, threads
 
 REOPEN = 90
@@ -41,14 +41,12 @@ REOPEN = 90
 CHECKPOINT_PAGES = 50
 """Few, so that the log is copied to the file many times."""
 
-SESSION = SessionId(b"s" * 16)
-
 
 class Records:
     """The records that a scheduler would have."""
 
     def __init__(self) -> None:
-        self._client = ClientRecord(ClientId("local"))
+        self._client = ClientRecord(ClientId(CLIENT))
         self._session = SessionRecord(SESSION, self._client)
         self._specs = [self._spec(f"module{number}:function") for number in range(5)]
         self._jobs: dict[int, JobRecord] = {}
@@ -76,7 +74,15 @@ class Records:
         spec = self._specs[number // 20 % len(self._specs)]
         payload = step.after[number].payload
         job = self._jobs[number] = JobRecord(
-            JobId(number), self._client, SESSION, spec, payload, None, None, None, float(number)
+            JobId(number),
+            self._client,
+            SESSION,
+            spec,
+            payload,
+            key_of(number),
+            None,
+            None,
+            float(number),
         )
         return job
 

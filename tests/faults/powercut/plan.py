@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 import attrs
 from ampacity.coordinator.transitions import FAILED, QUEUED, RUNNING, SUCCEEDED
+from ampacity.protocol.ids import SessionId
 from ampacity.protocol.jobs import BlobRef
+
+CLIENT, SESSION = "local", SessionId(b"s" * 16)
+"""Whose all jobs are."""
 
 _SIZES = (0, 10, 500, 3000, 9000)
 _VALUE_SIZES = (600, 40_000, 130_000)
@@ -57,6 +61,11 @@ class Step:
 def data(seed: int, what: str, number: int, size: int) -> bytes:
     """Bytes that belong to nothing else."""
     return Random(f"{seed} {what} {number}").randbytes(size)
+
+
+def key_of(number: int) -> str | None:
+    """The key of a job; every third one has one."""
+    return None if number % 3 else f"key {number}"
 
 
 def ref_of(value: bytes) -> BlobRef:

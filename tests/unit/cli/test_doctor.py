@@ -47,7 +47,7 @@ def test_everybody_has_the_same_software() -> None:
 
 
 def test_what_is_kept() -> None:
-    store = {"folder": "/s", "bytes": 4096, "free": 1 << 40, "schema": "0001"}
+    store = {"folder": "/s", "bytes": 4096, "free": 1 << 40, "schema": "0002"}
     (check,) = _kept(seen({"durable": True, "disk": store, "unfetched": 3}))
     assert check.good is True
     assert "3 results not fetched" in check.text
@@ -55,6 +55,10 @@ def test_what_is_kept() -> None:
     assert (check.good, "forget" in (check.todo or "")) == (False, True)
     (check,) = _kept(seen({"durable": True, "disk": store, "refusing": "it is full"}))
     assert (check.good, "refused: it is full" in check.text) == (False, True)
+    (check,) = _kept(seen({"durable": True, "disk": {**store, "damaged": 2}}))
+    assert (check.good, "2 jobs in it are damaged" in check.text) == (False, True)
+    (check,) = _kept(seen({"durable": True, "disk": {**store, "damaged": 0, "mended": "row 7"}}))
+    assert (check.good, "made anew: row 7" in check.text) == (None, True)
     (check,) = _kept(seen({"durable": False}))
     assert (check.good, "in memory only" in check.text) == (None, True)
     assert list(_kept(seen())) == []
