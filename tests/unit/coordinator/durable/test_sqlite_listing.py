@@ -49,7 +49,7 @@ class Model:
     @staticmethod
     def _in(job: Any, asked: Listing) -> bool:
         return (
-            job.client.id == asked.client
+            asked.client in (None, job.client.id)
             and (asked.last is None or job.id <= asked.last)
             and (asked.group is None or (job.group is not None and job.group.id == asked.group))
             and (asked.states is None or job.state in asked.states)
@@ -88,7 +88,7 @@ async def fill(store: Any, records: Any, end: Any, seed: int) -> Model:
 def some_listing(chance: random.Random) -> Listing:
     by_place = chance.random() < 0.3
     return Listing(
-        C,
+        chance.choice([C, C, None]),
         limit=chance.choice([1, 3, 10, 500]),
         after=chance.choice([None, None, 0, 5, 20, 300, 2000]),
         newest=chance.random() < 0.3,
