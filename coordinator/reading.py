@@ -120,8 +120,8 @@ class Reader:
             rows = self.jobs_of(part)
             found += rows
             # before others have their turn: they may add jobs, and forget some
-            for number in self._ledger.lost(_others(part, [job.id for job in rows])):
-                lost.append(self._told(self._rows.lost(number)))
+            missing = self._ledger.lost(_others(part, [job.id for job in rows]))
+            lost += [self._told(self._rows.lost(number)) for number in missing]
             yield
         return found
 

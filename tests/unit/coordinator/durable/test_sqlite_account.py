@@ -280,6 +280,22 @@ async def test_the_scheduler_is_not_told_that_a_lost_job_is_unknown(
         await store.commit([JobsAdded([records.job(21)])])
 
 
+@pytest_twisted.ensureDeferred
+async def test_jobs_that_come_between_two_slices_of_a_question_are_not_lost(
+    folder: Any, records: Any, end: Any
+) -> None:
+    store = await fill(folder, records, end, jobs=70)
+    asked = ids(*range(1, 400))
+    answers = [store.jobs(asked), store.read(ByIds(asked)), store.outcomes(asked)]
+    adding = store.commit([JobsAdded([records.job(n) for n in range(71, 301)])])
+    forgetting = store.commit([JobsForgotten(ids(10, 6))])
+    found, read, outcomes = [await answer for answer in answers]
+    assert not [job for job in [*found, *read.rows] if job.damage]
+    assert {o.ending for o in outcomes if o is not None} == {Ending.SUCCEEDED}
+    await adding
+    await forgetting
+
+
 # -- stores of the first schema -------------------------------------------------------------------
 
 
