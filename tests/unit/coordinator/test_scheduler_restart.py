@@ -77,6 +77,20 @@ def test_an_asked_for_cancel_outlives_the_coordinator(durable: Any) -> None:
     stage.expect("joined w", "end w: 1/1 cancelled")
 
 
+def test_a_job_whose_record_is_damaged_is_not_run_but_ended(durable: Any) -> None:
+    """Its owner is told; what of it was on a worker is superseded."""
+    stage = durable
+    working(stage)
+    rows = stage.store._disk.rows.jobs
+    rows[1] = rows[1]._replace(damage="job 1 is damaged", spec=b"", payload=b"")
+    stage.restart()
+    assert stage.only("write: ended") == ["write: ended 1 crashed"]
+    assert stage.state(1) == "crashed"
+    stage.join(slots=2, held=[(1, 1), (2, 1)])
+    assert stage.state(2) in ("sent", "running")
+    stage.ignore()
+
+
 # -- time -----------------------------------------------------------------------------------------
 
 
