@@ -1,6 +1,6 @@
-"""One process of a cluster: ``coordinator FOLDER PORT`` or ``agent FOLDER LINE SLOTS GRACE``.
+"""One process of a cluster.
 
-It says on stdout, a JSON object a line, what the tests want to know. SIGTERM ends it well; at
+``coordinator FOLDER PORT LEASE SILENCE`` or ``agent FOLDER LINE SLOTS GRACE``. It says on stdout, a JSON object a line, what the tests want to know. SIGTERM ends it well; at
 SIGUSR1 the coordinator looks at its records, and says whether they contradict each other.
 """
 
@@ -29,18 +29,21 @@ def at_the_end(reactor: Any, stop: Callable[[], Coroutine[Deferred[Any], Any, No
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
 
 
-async def coordinator(reactor: Any, folder: str, listen: str, lease: str) -> None:
+async def coordinator(reactor: Any, folder: str, listen: str, lease: str, silence: str) -> None:
     from ampacity.coordinator.credentials import Credentials
     from ampacity.coordinator.driver import Driver
     from ampacity.coordinator.service import CoordinatorService
     from ampacity.coordinator.settings import Settings
     from ampacity.loopwatch import LagMeter
+    from ampacity.protocol import limits
     from ampacity.protocol.access import AccessFolder, StateFolder
     from ampacity.protocol.blobs import BlobFolder
 
     def in_thread(function: Any, *arguments: Any) -> Deferred[Any]:
         return threads.deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
+    if float(silence):  # the same three times of asking, in less time
+        vars(limits).update(PING_INTERVAL=float(silence) / 3, PING_DEADLINE=float(silence))
     lag = LagMeter(reactor)
     lag.start()
     blobs = BlobFolder(Path(folder) / "blobs", in_thread)

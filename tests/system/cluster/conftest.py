@@ -114,10 +114,15 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    async def start(self, listen: str = "tcp:127.0.0.1:0", lease: float = 5.0) -> None:
-        """Start the coordinator, again after it has ended; with a new store then."""
+    async def start(
+        self, listen: str = "tcp:127.0.0.1:0", lease: float = 5.0, silence: float = 0.0
+    ) -> None:
+        """Start the coordinator, again after it has ended; with a new store then.
+
+        It gives up who is silent for ``silence`` seconds, without it as long as it always does.
+        """
         folder = str(self.folder / "c")
-        self.coordinator = self._start("coordinator", folder, listen, str(lease))
+        self.coordinator = self._start("coordinator", folder, listen, str(lease), str(silence))
         self.lines = await self.coordinator.says()
 
     async def worker(

@@ -88,7 +88,7 @@ def slower_at_first(folder: str, seconds: float) -> str:
 async def test_what_a_worker_reports_after_its_lease_is_refused(
     cluster: Any, notes: Path, until: Any
 ) -> None:
-    await cluster.start(lease=0.5)
+    await cluster.start(lease=0.5, silence=4.5)
     stopped = await cluster.worker("one", slots=2)
     pool = cluster.pool()
     # the child of the one ends while its agent is stopped, that of the other never does
