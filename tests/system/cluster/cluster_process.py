@@ -1,7 +1,8 @@
 """One process of a cluster.
 
-``coordinator FOLDER PORT LEASE SILENCE`` or ``agent FOLDER LINE SLOTS GRACE``. It says on stdout, a JSON object a line, what the tests want to know. SIGTERM ends it well; at
-SIGUSR1 the coordinator looks at its records, and says whether they contradict each other.
+``coordinator FOLDER PORT LEASE SILENCE`` or ``agent FOLDER LINE SLOTS GRACE``. It says on stdout,
+a JSON object a line, what the tests want to know. SIGTERM ends it well; at SIGUSR1 the coordinator
+looks at its records, and says whether they contradict each other.
 """
 
 from __future__ import annotations
