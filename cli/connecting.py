@@ -6,8 +6,9 @@ none runs there, a pool of our own in this process.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from .shared import Common
 if TYPE_CHECKING:
     from ..client.remote import Target
     from ..protocol.access import AccessFolder, StateFolder
+    from ..protocol.addresses import Address
     from ..protocol.tokens import Token
     from .connection import Link
 
@@ -30,6 +32,8 @@ Main = Callable[[Any, "Link"], Coroutine[Any, Any, int]]
 
 FIRST_PATIENCE = 5.0
 """Seconds that a coordinator is looked for, unless the user says otherwise."""
+
+_LINE_BYTES = 64 * 1024
 
 QUIET = "critical"
 """The log level of clients, unless one is asked for."""
@@ -160,6 +164,7 @@ def target(settings: Settings) -> Target:
         click.UsageError: the address is none, or a token stands in a flag.
         TokenDamaged: the token is damaged.
         TokenRefused: the token's file cannot be read.
+        InsecureFolder: others can read it.
     """
     from ..client.remote import Target
 
@@ -168,13 +173,22 @@ def target(settings: Settings) -> Target:
         line = line_in(settings)
         assert line is not None
         return Target(address_of(line.partition("#")[0]), token_of(settings))
-    if "#" in found.value and found.source.startswith("--"):
+    refuse_token_in_flag(settings)
+    address = address_of(found.value)
+    token = token_of(settings) or address.token
+    if token is None and address.path is None:
+        token = asked_token(address)
+    return Target(attrs.evolve(address, token=None), token)
+
+
+def refuse_token_in_flag(settings: Settings) -> None:
+    """Raises click.UsageError where a token stands in a flag."""
+    found = settings.resolve("coordinator")
+    if found.source.startswith("--") and "#" in found.value:
         raise click.UsageError(
             "a token in a flag is shown to everybody by ps: put it in a file and give it with "
             "--token-file, or put the whole address in AMPACITY_COORDINATOR"
         )
-    address = address_of(found.value)
-    return Target(attrs.evolve(address, token=None), token_of(settings) or address.token)
 
 
 def address_of(text: str) -> Any:
@@ -202,9 +216,41 @@ def line_in(settings: Settings) -> str | None:
     return text.strip() if text is not None and "#" in text else None
 
 
+def asked_token(address: Address) -> Token | None:
+    """The token that somebody at the terminal gives; None where nobody is there.
+
+    Raises:
+        TokenDamaged: it is none.
+    """
+    from ..protocol.tokens import parse_token
+
+    text = asked(f"the token for {address}")
+    return None if text is None else parse_token(_last(text))
+
+
+def asked(what: str) -> str | None:
+    """What somebody at the terminal gives, and nobody sees; None where nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    text: str = click.prompt(f"{what} (is not shown)", hide_input=True, err=True)
+    return text.strip()
+
+
+@cache
+def _standard_input() -> str:
+    """The first line there, or what is typed, unseen. It is there once."""
+    if sys.stdin.isatty():
+        return asked("the token") or ""
+    return sys.stdin.buffer.readline(_LINE_BYTES).decode(errors="replace")
+
+
 def _read(path: Path) -> str:
+    from ..protocol.privacy import read_token_file
+
+    if str(path) == "-":
+        return _standard_input()
     try:
-        return path.read_text(errors="replace")
+        return read_token_file(path)
     except OSError as e:
         raise TokenRefused(f"the token file {path} cannot be read: {e.strerror}") from None
 

@@ -11,6 +11,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..protocol.steady import make_steady
+from .secrecy import forget_tokens, keep_memory_private
 from .settings import Settings
 from .supervisor import Supervisor
 from .twisting import (
@@ -49,11 +50,12 @@ def makeService(options: usage.Options) -> IService:
     """The coordinator. Lines to join with go to files: what is printed under twist is logged."""
     from twisted.internet import reactor
 
-    from .hosting import Host, forget_tokens
+    from .hosting import Host
 
     settings: Settings = settings_of(options, (*_KEYS, *_FLAGS, "listen"))
     make_steady(reactor)
     forget_tokens()
+    keep_memory_private()
     with told_by_exit():
         host = Host(reactor, settings, settings["slots"] or 0)
     end_well_at_sigterm(reactor)

@@ -9,6 +9,7 @@ import click
 
 from ..protocol import errors
 from ..protocol.outcomes import Ending, Outcome
+from ..protocol.redacting import redacted
 from .rendering import byte_count, harmless, harmless_lines
 
 
@@ -52,6 +53,7 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.NoSuchGroup, Exit.NOT_FOUND),
     (errors.NoSuchWorker, Exit.NOT_FOUND),
     (errors.NoSuchBlob, Exit.NOT_FOUND),
+    (errors.NoSuchToken, Exit.NOT_FOUND),
     (errors.CannotStart, Exit.USAGE),
     (errors.BadOption, Exit.USAGE),
     (errors.NotPackable, Exit.USAGE),
@@ -104,6 +106,7 @@ _NEXT: tuple[tuple[type[Exception], str], ...] = (
     (errors.Damaged, DAMAGED),
     (CoordinatorBroke, DAMAGED),
     (errors.NoSuchWorker, "ampacity workers lists them."),
+    (errors.NoSuchToken, "ampacity token list shows those that are good."),
     (errors.NoSuchJob, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
     (errors.NoSuchGroup, "ampacity jobs lists yours; ended jobs are forgotten after a while."),
 )
@@ -127,7 +130,7 @@ def next_step(error: BaseException) -> str | None:
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
-    print(f"ampacity: {harmless_lines(text)}", file=sys.stderr, flush=True)
+    print(f"ampacity: {harmless_lines(redacted(text))}", file=sys.stderr, flush=True)
 
 
 def tell(error: BaseException) -> None:

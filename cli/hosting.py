@@ -19,10 +19,21 @@ from ..coordinator.credentials import Credentials
 from ..coordinator.service import CoordinatorService
 from ..loopwatch import LagMeter, calm_collector
 from ..protocol.addresses import parse_address, parse_listen
+from ..protocol.privacy import check_way
 from ..protocol.tokens import SIDES
+from ..workers.credentials import KeptCredentials
 from ..workers.load import Load
 from .bounds import bounds_of
-from .connecting import access_folder, address_of, line_in, state_folder, token_of
+from .connecting import (
+    access_folder,
+    address_of,
+    asked,
+    asked_token,
+    line_in,
+    refuse_token_in_flag,
+    state_folder,
+    token_of,
+)
 from .failures import CoordinatorBroke
 from .settings import Settings
 
@@ -37,11 +48,6 @@ if TYPE_CHECKING:
 
 LOAD_SECONDS = 1.0
 """Between two words about the load of this machine."""
-
-
-def forget_tokens() -> None:
-    """What jobs inherit of our environment holds no token."""
-    os.environ.pop("AMPACITY_TOKEN", None)
 
 
 class Host(Service):
@@ -94,6 +100,7 @@ class Host(Service):
             Credentials(state_folder(settings)),
             settings["listen"],
             settings["advertise"],
+            bounds_of(settings),
         )
 
     @property
@@ -123,6 +130,7 @@ class Host(Service):
 
     async def _start(self) -> None:
         # locks and doors first: whoever finds them taken shall not start children for nothing
+        await self.cluster.defer_to_thread(check_way, self.cluster.folder)
         if self.state is not None:
             await self.cluster.defer_to_thread(_take, self.state)
         await self.cluster.open()
@@ -248,21 +256,36 @@ class Destination:
     token: Token | None
 
 
-def destination(settings: Settings, words: str | None) -> Destination:
+def destination(settings: Settings, words: str | None, ask: bool = False) -> Destination:
     """From ``host:8786#TOKEN``, an address, or a token file that holds the whole line.
 
+    ``ask``: who sits at the terminal is asked for what is missing.
+
     Raises:
-        click.UsageError: there is no address, or it is none.
+        click.UsageError: there is no address, or it is none, or a token stands in a flag.
         TokenDamaged, TokenRefused: the token is damaged, or its file cannot be read.
+        InsecureFolder: others can read that file.
     """
+    if words is None:
+        refuse_token_in_flag(settings)
     line = words or settings["coordinator"] or line_in(settings)
+    if line is None and ask:
+        line = asked("the line that the coordinator printed, host:8786#TOKEN")
     if line is None:
         raise click.UsageError(
             "join what? Paste the line that the coordinator printed: "
             "ampacity join 'host:8786#TOKEN'"
         )
     address = address_of(line)
-    return Destination(attrs.evolve(address, token=None), address.token or token_of(settings))
+    to = Destination(attrs.evolve(address, token=None), address.token or token_of(settings))
+    if ask and to.token is None and to.address.path is None and not _kept(settings, to.address):
+        to = attrs.evolve(to, token=asked_token(to.address))
+    return to
+
+
+def _kept(settings: Settings, address: Address) -> bool:
+    """Whether an earlier worker of this machine was given a credential there."""
+    return KeptCredentials(state_folder(settings)).find(address, None) is not None
 
 
 def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent, TemporaryFolder]:
@@ -280,6 +303,7 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         raise click.UsageError("--lifetime: it must be longer than nothing")
     user = None if settings["user"] is None else JobUser.named(settings["user"])
     folder = TemporaryFolder("worker-")
+    check_way(folder.path)
     pool = SlotPool(
         reactor,
         slots or usable_cpus(),

@@ -18,6 +18,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from ..protocol.redacting import redacted
 from .rendering import harmless, harmless_lines, rfc3339
 
 
@@ -32,7 +33,7 @@ class Lines:
     def __call__(self, event: LogEvent) -> None:
         record = _record(event)
         line = json.dumps(record, ensure_ascii=False) if self._as_json else _text(record)
-        self._out.write(line + "\n")
+        self._out.write(redacted(line) + "\n")
         self._out.flush()
 
 

@@ -45,13 +45,20 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def show_coordinator(facts: dict[str, Any]) -> None:
-    """For people: where it is, and the lines to paste elsewhere."""
+    """For people: where it is, and the lines to paste elsewhere. These are printed once, on
+    purpose; where there is another way to them, or stdout is a journal, they are not."""
     slots = facts["slots"]
     what = f"with {slots} slot{'s' if slots > 1 else ''}" if slots else "without slots"
     click.echo(f"the coordinator is ready, {what}: {', '.join(facts['listening'])}")
     if facts["join"] is None:
         if not slots:
             click.echo("no worker of another machine can join it: give --listen tcp:8786 for that")
+        return
+    if (tokens := facts["tokens"]) is not None:
+        click.echo(f"lines to join with are in {tokens}/worker/token and {tokens}/client/token")
+        return
+    if _is_journal():
+        click.echo("lines to join with: ampacity token create --role worker, or --role client")
         return
     click.echo(f"""
 To offer another machine's processors, paste there:
@@ -61,6 +68,15 @@ To submit jobs from another machine, keep the client's token in a file there, on
   (umask 077; echo '{facts["client"]}' > cluster.token)
   ampacity --token-file cluster.token run math:factorial 20
 """)
+
+
+def _is_journal() -> bool:
+    """Whether systemd's journal keeps what is printed, and shows it to others."""
+    place = os.environ.get("JOURNAL_STREAM", "")
+    with contextlib.suppress(OSError, ValueError):
+        about = os.fstat(sys.stdout.fileno())
+        return place == f"{about.st_dev}:{about.st_ino}"
+    return False
 
 
 def detached(log: Path, serve: Callable[[int], int]) -> int:

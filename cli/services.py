@@ -12,7 +12,7 @@ import click
 
 from .failures import Exit, say
 from .readiness import announce, detached, show_coordinator
-from .secrecy import read_token
+from .secrecy import forget_tokens, keep_memory_private, read_token
 from .settings import Settings
 from .shared import Common, command
 
@@ -139,17 +139,18 @@ def _serve_coordinator(
     hurry: list[Callable[[], object]] = []
 
     async def main(reactor: Any) -> int:
-        from .hosting import Host, forget_tokens
+        from .hosting import Host
         from .supervisor import Supervisor
 
         forget_tokens()
+        keep_memory_private()
         supervisor = Supervisor.of_environment(reactor)
         host = Host(reactor, settings, slots)
         hurry.append(host.hurry)
         host.startService()
         try:
             await host.ready
-            facts = host.facts()
+            facts = {**host.facts(), "tokens": None if ready[2] is None else str(ready[2])}
             if ready[2] is not None:
                 await host.hand_out_tokens(ready[2])
             show(facts)
@@ -211,7 +212,7 @@ def join_command(
     settings = common.settings
     if token_fd is not None:
         address = f"{address or ''}#{read_token(token_fd)}"
-    to = destination(settings, address)
+    to = destination(settings, address, ask=True)
     install_reactor(settings["reactor"])
 
     hurry: list[Callable[[], object]] = []
@@ -229,10 +230,11 @@ async def _work(
     ready: tuple[Path | None, int | None],
     hurry: list[Callable[[], object]],
 ) -> int:
-    from .hosting import forget_tokens, make_agent, tell_of_agent
+    from .hosting import make_agent, tell_of_agent
     from .supervisor import Supervisor
 
     forget_tokens()
+    keep_memory_private()
     supervisor = Supervisor.of_environment(reactor)
     agent, folder = make_agent(reactor, settings, to)
     hurry.append(lambda: agent.stopService(0))

@@ -171,6 +171,12 @@ TABLE: tuple[Setting, ...] = (
 BY_KEY = {setting.key: setting for setting in TABLE}
 
 
+def without_secret(value: Any) -> str:
+    """A value as text; of an address with a token, the address."""
+    address, mark, _token = str(value).partition("#")
+    return f"{address}#(hidden)" if mark else address
+
+
 class Resolved(NamedTuple):
     """A setting's value and where it came from."""
 
@@ -184,7 +190,7 @@ class Resolved(NamedTuple):
             return ""
         if self.setting.secret:
             return "(hidden)"
-        return " ".join(self.value) if isinstance(self.value, tuple) else str(self.value)
+        return " ".join(self.value) if isinstance(self.value, tuple) else without_secret(self.value)
 
 
 def user_file(environ: Mapping[str, str]) -> Path:
@@ -264,6 +270,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
     Raises:
         click.UsageError: it cannot be read, is no TOML, or has an unknown key.
+        InsecureFolder: it holds a token, and others can read it.
     """
     try:
         values = tomllib.loads(path.read_text())
@@ -274,6 +281,10 @@ def read_file(path: Path) -> dict[str, Any]:
     for key in values:
         if key not in BY_KEY:
             raise click.UsageError(f"{path}: there is no setting {key!r}{_near(key)}")
+    if "token" in values or "#" in str(values.get("coordinator", "")):
+        from ..protocol.privacy import read_token_file
+
+        read_token_file(path)
     return values
 
 

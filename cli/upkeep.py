@@ -9,6 +9,7 @@ import click
 
 from .failures import Exit
 from .rendering import dumps
+from .settings import without_secret
 from .shared import Common, command
 from .tables import Table
 
@@ -48,8 +49,8 @@ def _record(found: Any) -> dict[str, Any]:
     value = found.value
     if found.setting.secret and value is not None:
         value = "(hidden)"
-    if isinstance(value, Path):
-        value = str(value)
+    if isinstance(value, Path | str):
+        value = without_secret(value)
     return {
         "setting": found.setting.key,
         "value": value,
@@ -71,7 +72,7 @@ def completion_command(common: Common, shell: str) -> int:
     """Print the script that completes ampacity's commands and options in a shell."""
     from click.shell_completion import get_completion_class
 
-    from .entry import tree
+    from .tree import tree
 
     kind = get_completion_class(shell)
     assert kind is not None

@@ -8,6 +8,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..protocol.steady import make_steady
+from .secrecy import forget_tokens, keep_memory_private
 from .supervisor import Supervisor
 from .twisting import (
     SettingsOptions,
@@ -35,13 +36,14 @@ def makeService(options: usage.Options) -> IService:
     """The agent of this machine."""
     from twisted.internet import reactor
 
-    from .hosting import destination, forget_tokens, make_agent, tell_of_agent
+    from .hosting import destination, make_agent, tell_of_agent
 
     settings = settings_of(options, _KEYS)
     with told_by_exit():
         to = destination(settings, None)
         make_steady(reactor)
         forget_tokens()
+        keep_memory_private()
         agent, folder = make_agent(reactor, settings, to)
     end_well_at_sigterm(reactor)
     reactor.addSystemEventTrigger("after", "shutdown", folder.remove)

@@ -27,6 +27,7 @@ from ..protocol.errors import (
     Refused,
     StorageFull,
 )
+from ..protocol.privacy import read_token_file
 from ..protocol.steady import monotonic_of
 from ..protocol.tokens import Token, parse_token
 from .awaiting import error_in
@@ -59,6 +60,7 @@ class Target:
             BadOption: the address is none, or the token comes from two places.
             TokenDamaged: the token is damaged.
             OSError: the token's file cannot be read.
+            InsecureFolder: others can read it.
         """
         if token is not None and token_file is not None:
             raise BadOption("a token is given as a text or by a file, not both")
@@ -71,7 +73,7 @@ class Target:
             raise BadOption(str(e)) from None
         file = token_file or os.environ.get("AMPACITY_TOKEN_FILE")
         if token is None and file is not None and (token_file or parsed.token is None):
-            token = Path(file).expanduser().read_text()
+            token = read_token_file(Path(file).expanduser())
         return cls(parsed, parsed.token if token is None else _token_in(token))
 
 

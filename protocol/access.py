@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,8 +12,16 @@ import platformdirs
 from .errors import InsecureFolder
 from .folderlock import FolderLock
 from .mounts import check_local
+from .privacy import check_owned, check_private, make_private, read_secret, write_secret
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+__all__ = [
+    "AccessFolder",
+    "StateFolder",
+    "check_private",
+    "make_private",
+    "read_secret",
+    "write_secret",
+]
 
 
 class AccessFolder:
@@ -119,7 +125,16 @@ class StateFolder:
         return self.path / "joined" / f"{name.replace('/', '_')}.token"
 
     def create(self) -> None:
+        """Make the folder, readable by its owner only, and check it and what is in it.
+
+        Raises:
+            InsecureFolder: something of it belongs to another user, or is open to others.
+        """
         make_private(self.path)
+        store = self.store
+        for path in (self.joined("").parent, store, store / "values", store / "queue.db"):
+            with contextlib.suppress(FileNotFoundError):
+                check_owned(path, path.stat())
 
     def lock(self) -> None:
         """Be the only coordinator that uses the store, until ``unlock`` or the process ends.
@@ -143,57 +158,3 @@ class StateFolder:
             StoreRefused: the folder is on a network file system.
         """
         check_local(self.store)
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder that only its owner can use; its new parents are like that, too.
-
-    Raises:
-        InsecureFolder: it was there, and is open to others.
-    """
-    for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-    check_private(folder)
-
-
-def check_private(path: Path) -> None:
-    """See that a folder or file belongs to this user and that others can do nothing with it.
-
-    Raises:
-        InsecureFolder: with the line that mends it.
-    """
-    about = path.stat()
-    if about.st_uid != os.geteuid():
-        raise InsecureFolder(
-            f"{path} belongs to another user (uid {about.st_uid}), and ampacity runs as uid "
-            f"{os.geteuid()}; name a folder of your own"
-        )
-    if about.st_mode & _OTHERS:
-        mode = "700" if stat.S_ISDIR(about.st_mode) else "600"
-        raise InsecureFolder(f"others can reach {path}; mend it with: chmod {mode} {path}")
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Blocking: write a file that only its owner can read, whole or not at all."""
-    make_private(path.parent)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:  # mkstemp makes it 0600
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def read_secret(path: Path) -> bytes:
-    """Blocking: read a file that holds a secret.
-
-    Raises:
-        InsecureFolder: others can read it.
-        FileNotFoundError: there is none.
-    """
-    check_private(path)
-    return path.read_bytes()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from .redacting import redacted
 from .tokens import Token, parse_token
 
 DEFAULT_PORT = 8786
@@ -48,7 +49,9 @@ def parse_address(text: str) -> Address:
         return Address(path=Path(where), token=token)
     host, port = _split(where.removeprefix("tcp:"))
     if not host:
-        raise ValueError(f"{where!r} names no host: an address looks like host:{DEFAULT_PORT}")
+        raise ValueError(
+            f"{redacted(where)!r} names no host: an address looks like host:{DEFAULT_PORT}"
+        )
     return Address(host, DEFAULT_PORT if port is None else port, token=token)
 
 
@@ -73,14 +76,16 @@ def parse_listen(text: str) -> Listen:
         return Listen("", _port(rest))
     interface, port = _split(rest)
     if port is None:
-        raise ValueError(f"{text!r} names no port: write it like tcp:{DEFAULT_PORT}")
+        raise ValueError(f"{redacted(text)!r} names no port: write it like tcp:{DEFAULT_PORT}")
     return Listen(interface, port)
 
 
 def _path(text: str) -> Path:
     path = Path(text)
     if not path.is_absolute():
-        raise ValueError(f"the path of a UNIX socket begins with a slash, {text!r} does not")
+        raise ValueError(
+            f"the path of a UNIX socket begins with a slash, {redacted(text)!r} does not"
+        )
     return path
 
 
@@ -89,7 +94,9 @@ def _split(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
-            raise ValueError(f"{text!r} is no address: an IPv6 one looks like [::1]:{DEFAULT_PORT}")
+            raise ValueError(
+                f"{redacted(text)!r} is no address: an IPv6 one looks like [::1]:{DEFAULT_PORT}"
+            )
         return _host(host), _port(rest[1:]) if rest else None
     if text.count(":") > 1:
         return _host(text), None
@@ -99,11 +106,11 @@ def _split(text: str) -> tuple[str, int | None]:
 
 def _host(text: str) -> str:
     if any(c.isspace() or not c.isprintable() or c in "/[]@#" for c in text):
-        raise ValueError(f"{text!r} is no host")
+        raise ValueError(f"{redacted(text)!r} is no host")
     return text
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:6]) > 65535:
-        raise ValueError(f"{text!r} is no port: a port is a number up to 65535")
+        raise ValueError(f"{redacted(text)!r} is no port: a port is a number up to 65535")
     return int(text)

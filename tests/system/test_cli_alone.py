@@ -390,6 +390,7 @@ def test_a_dead_address_is_tried_for_a_while(run: Run) -> None:
 
 
 def test_a_damaged_token(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.token").touch(0o600)
     (tmp_path / "bad.token").write_text("amp1.client.half")
     done = run("--coordinator", "localhost", "--token-file", "bad.token", "jobs")
     assert done.returncode == 4

@@ -452,8 +452,8 @@ def coordinator(run: Run, tmp_path: Path) -> Iterator[dict[str, Any]]:
     done = run(*words, "--ready-file", "ready.json")
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads((tmp_path / "ready.json").read_text())
-    assert facts["join"] in done.stdout
-    assert facts["client"] in done.stdout
+    assert f"{tmp_path}/worker/token" in done.stdout
+    assert "amp1." not in done.stdout
     assert (tmp_path / "ready.json").stat().st_mode & 0o077 == 0
     yield facts
     assert run("down").returncode == 0
@@ -533,6 +533,7 @@ def test_tokens_that_do_not_fit(
     named = ["--coordinator", address, "--token-file", "some.token"]
     head, tail = token[:-9], token[-9:]
     flipped = head[:-1] + ("A" if head[-1] != "A" else "B") + tail
+    (tmp_path / "some.token").touch(0o600)
     (tmp_path / "some.token").write_text(flipped)
     done = run(*named, "jobs")
     assert (done.returncode, "checksum" in done.stderr) == (4, True)

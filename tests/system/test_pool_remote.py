@@ -107,6 +107,7 @@ async def test_jobs_over_tls(running: Running, tmp_path: Path):
     async with Pool.connect(line, reactor=reactor) as pool:
         assert await pool.map(double, range(100)) == [n * 2 for n in range(100)]
     file = tmp_path / "cluster.token"
+    file.touch(0o600)
     file.write_text(token + "\n")
     async with Pool.connect(address, token_file=file, reactor=reactor) as pool:
         assert await pool.submit(double, 4) == 8
