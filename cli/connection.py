@@ -256,6 +256,20 @@ class Link:
         """Replace the children of all workers; fires with the number of workers."""
         return self._ask(lambda coordinator: coordinator.reload_workers())
 
+    def create_token(
+        self, role: str, lifetime: float | None, name: str | None
+    ) -> Deferred[tuple[str, str]]:
+        """Make a token; fires with the line to paste and the id."""
+        return self._ask(lambda coordinator: coordinator.create_token(role, lifetime, name), False)
+
+    def list_tokens(self) -> Deferred[list[dict[str, Any]]]:
+        """Every token that is good."""
+        return self._ask(lambda coordinator: coordinator.list_tokens())
+
+    def revoke_token(self, token: str, joined: bool) -> Deferred[list[str]]:
+        """Take a token back, and with ``joined`` what it was exchanged for; fires with the ids."""
+        return self._ask(lambda coordinator: coordinator.revoke_token(token, joined), False)
+
     def shutdown(self) -> Deferred[None]:
         """Ask the coordinator to stop."""
         return self._ask(lambda coordinator: coordinator.shutdown(), again=False)

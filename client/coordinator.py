@@ -116,6 +116,20 @@ class RemoteCoordinator:
     def backup(self, folder: Path) -> Deferred[dict[str, Any]]:
         return self._ask_newer(commands.Backup, folder=str(folder)).addCallback(_part, "report")
 
+    def create_token(
+        self, role: str, lifetime: float | None, name: str | None
+    ) -> Deferred[tuple[str, str]]:
+        """The line to paste, and the id."""
+        answer = self._ask(commands.CreateToken, role=role, lifetime=lifetime, name=name)
+        return answer.addCallback(lambda made: (made["line"], made["token"]))
+
+    def list_tokens(self) -> Deferred[list[dict[str, Any]]]:
+        return self._ask(commands.ListTokens).addCallback(_part, "tokens")
+
+    def revoke_token(self, token: str, joined: bool) -> Deferred[list[str]]:
+        answer = self._ask(commands.RevokeToken, token=token, joined=joined)
+        return answer.addCallback(_part, "revoked")
+
     def shutdown(self) -> Deferred[None]:
         return self._ask(commands.Shutdown).addCallback(_nothing)
 

@@ -1,13 +1,15 @@
 """Who waits at the door, who is being greeted, and who has to make room: decisions only.
 
 Time is in the calls. A guest comes from an address, waits in the address's own line, and gets a
-place when there is one, the addresses in turn. While others wait and all places are taken, the
-oldest of the address with most places has to go, once it has had its second.
+place when there is one, the addresses in turn. While others wait and all places are taken, of the
+address with most places the one has to go that has not come forward for longest, once it has had
+its second. It may come forward a few times: bytes that trickle in keep no place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import Final, Generic, TypeVar
 
 from .suspects import Suspects
@@ -15,7 +17,13 @@ from .suspects import Suspects
 Guest = TypeVar("Guest", bound=Hashable)
 
 OWN_SECOND: Final = 1.0
-"""Seconds that a guest has a place for in any case."""
+"""Seconds that a guest has for each step, in any case."""
+
+STEPS: Final = 3
+"""Steps that count: the two of a handshake, and the first words."""
+
+_KNOWN_SECONDS: Final = 60.0
+"""Seconds for who has shown his token, and waits for us."""
 
 
 class Antechamber(Generic[Guest]):
@@ -65,11 +73,17 @@ class Antechamber(Generic[Guest]):
         if self.greeted < self._places or self._next(now) is None:
             return None
         busiest = max(self._inside, key=lambda one: len(self._inside[one]))
-        oldest, since = next(iter(self._inside[busiest].items()))
+        oldest, since = min(self._inside[busiest].items(), key=itemgetter(1))
         if now - since < OWN_SECOND:
             return None
         self.leave(oldest, busiest)
         return oldest
+
+    def forward(self, guest: Guest, address: str, now: float, known: bool = False) -> None:
+        """A guest has come a step forward; ``known``: has shown a token that is good."""
+        guests = self._inside.get(address, {})
+        if guest in guests:
+            guests[guest] = now + _KNOWN_SECONDS if known else now
 
     def leave(self, guest: Guest, address: str) -> None:
         """A guest is gone, or has been let in."""

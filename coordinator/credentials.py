@@ -228,7 +228,6 @@ class Credentials:
         given = [own.id for own in self._known.values() if joined and own.origin == first.id]
         revoked = [first.id, *given]
         self._forget(revoked)
-        self.log.info("revoked {revoked}", revoked=", ".join(revoked))
         await self._save()
         return revoked
 

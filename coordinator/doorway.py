@@ -31,7 +31,7 @@ from zope.interface import implementer
 from ..protocol.connection import Connection
 from ..protocol.steady import PAUSE, monotonic_of
 from ..protocol.turns import Turn
-from .antechamber import Antechamber
+from .antechamber import STEPS, Antechamber
 from .suspects import Suspects
 
 LOOK: Final = 0.05
@@ -92,6 +92,10 @@ class Doorway:
         if sent_away is not None:
             sent_away.send_away()
         self.go_on()
+
+    def forward(self, guest: Knock, known: bool = False) -> None:
+        """The guest has come a step forward, or has shown his token."""
+        self._guests.forward(guest, guest.address, self._now(), known)
 
     def passed(self, guest: Knock) -> None:
         """The greeting was good."""
@@ -163,6 +167,7 @@ class Knock(Protocol):
         self._inner: Any = None
         self._connection: Connection | None = None
         self._held = b""
+        self._steps = 0
         self._failed = self._passed = self._over = self._sent_away = False
 
     # -- what the doorway says --------------------------------------------------------------------
@@ -191,6 +196,10 @@ class Knock(Protocol):
             self.transport.protocol = self._inner
         self._doorway.passed(self)
 
+    def shown(self) -> None:
+        """His token is good; something else takes its time."""
+        self._doorway.forward(self, known=True)
+
     def fail(self) -> None:
         """He has shown something wrong, or nothing."""
         self._failed = True
@@ -202,6 +211,9 @@ class Knock(Protocol):
         self._doorway.knocked(self)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._steps < STEPS and not self._over:
+            self._steps += 1
+            self._doorway.forward(self)
         if self._held:
             self._held += data
         elif self._doorway.turn.is_over():

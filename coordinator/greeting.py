@@ -31,6 +31,9 @@ Admit = Callable[[Connection, Role, ClientId], amp.CommandLocator]
 class Visit(Protocol):
     """What the doorway is told of a greeting."""
 
+    def shown(self) -> None:
+        """The token is good, and is being exchanged."""
+
     def pass_in(self) -> None:
         """It was good."""
 
@@ -98,6 +101,8 @@ class Greeting(amp.CommandLocator):
             raise TokenRefused
         client, whole = found.id, None
         if found.use == "join":
+            if self._visit is not None:
+                self._visit.shown()
             own = await credentials.exchange(found)
             client, whole = own.id, own.reveal()
         if self._connection.closing:

@@ -327,7 +327,7 @@ def test_no_bytes_make_the_reader_hold_more_than_it_may(data: list[bytes], most:
 
 @given(data=st.binary(max_size=2000), cut=st.integers(1, 700))
 def test_a_frame_argument_spans_values(data: bytes, cut: int) -> None:
-    original, fields._VALUE = commands._VALUE, cut
+    original, fields._VALUE = fields._VALUE, cut
     try:
         strings: dict[bytes, bytes] = {}
         fields.Frame().toBox(b"jobs", strings, {"jobs": data}, None)

@@ -7,9 +7,11 @@ from typing import Any
 
 import attrs
 import pytest
+from ampacity.coordinator.uploads import Uploads
 from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import NoSuchBlob
-from ampacity.protocol.limits import BOX_BYTES
+from ampacity.protocol.fairness import FairGate
+from ampacity.protocol.limits import BOX_BYTES, Caps
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.task import Clock
@@ -86,8 +88,10 @@ def clock() -> Clock:
 def peer_of(clock: Clock) -> Callable[..., Peer]:
     """A connection of ours with a scripted peer; admitted, unless told otherwise."""
 
-    def make(locator: amp.CommandLocator | None = None, admitted: bool = True) -> Peer:
-        connection = Connection(locator, clock)
+    def make(
+        locator: amp.CommandLocator | None = None, admitted: bool = True, caps: Caps | None = None
+    ) -> Peer:
+        connection = Connection(locator, clock, caps)
         transport = MemoryTransport()
         transport.protocol = connection
         connection.makeConnection(transport)
@@ -153,8 +157,10 @@ class RememberingCore:
 
     store_id = b"store of 16 byte"
     term = 3
+    uploads = Uploads(1 << 30, 1 << 30)
 
     def __init__(self) -> None:
+        self.values = RememberedValues()
         self.events: list[tuple[Any, ...]] = []
         self.answers: dict[str, Any] = {}
         self.ports: list[Any] = []
@@ -195,8 +201,32 @@ class RememberingCore:
         return lambda *arguments: self._call(name, *arguments)
 
 
+class RememberedValues:
+    """``ports.ValueAccess``: who may name what is said by who has sent it, or by ``for_workers``."""
+
+    def __init__(self) -> None:
+        self.known: set[tuple[str, bytes]] = set()
+        self.for_workers: set[bytes] = set()
+        self.asked: list[bytes] = []
+
+    def has_sent(self, client: str, digest: bytes) -> bool:
+        return (client, digest) in self.known
+
+    def sent(self, client: str, digest: bytes) -> None:
+        self.known.add((client, digest))
+
+    def may_read(self, client: str, digest: bytes) -> bool:
+        return (client, digest) in self.known
+
+    def worker_may_read(self, worker: str, digest: bytes) -> bool:
+        self.asked.append(digest)
+        return digest in self.for_workers
+
+
 class RememberedBlobs:
     """A ``BlobFolder`` in memory."""
+
+    turns = FairGate(16, 8)
 
     def __init__(self) -> None:
         self.parts: dict[bytes, bytes] = {}
@@ -205,7 +235,10 @@ class RememberedBlobs:
     def has(self, digest: bytes) -> bool:
         return digest in self.whole
 
-    def write(self, ref: Any, offset: int, data: bytes) -> Deferred[bool]:
+    def drop_uploads(self, sender: Any) -> None:
+        """Who begins a value anew writes over it."""
+
+    def write(self, ref: Any, offset: int, data: bytes, sender: Any = None) -> Deferred[bool]:
         self.parts[ref.digest] = self.parts.get(ref.digest, b"") + data
         if len(self.parts[ref.digest]) == ref.size:
             self.whole[ref.digest] = self.parts.pop(ref.digest)
@@ -225,3 +258,9 @@ def core() -> RememberingCore:
 @pytest.fixture
 def blobs() -> RememberedBlobs:
     return RememberedBlobs()
+
+
+@pytest.fixture
+def memory_transport() -> type[MemoryTransport]:
+    """Makes transports without a protocol yet."""
+    return MemoryTransport

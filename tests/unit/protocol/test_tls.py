@@ -88,10 +88,31 @@ def test_older_versions_of_tls_are_not_spoken() -> None:
         shake_hands(server, SSL.Connection(context, None))
 
 
-def test_a_new_certificate_around_the_key_is_the_same_key(tmp_path: Path) -> None:
-    from ampacity.protocol.tls import _certify
+def test_a_certificate_is_renewed_before_its_end_around_the_same_key(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "key.pem"
+    pair = KeyPair.load_or_make(path)
+    end = pair.certificate.not_valid_after_utc.timestamp()
+    assert pair.renewed() is None
+    assert pair.renewed(end - 31 * 86400) is None
+    assert KeyPair.load_or_make(path, end - 31 * 86400).certificate == pair.certificate
+    renewed = KeyPair.load_or_make(path, end - 29 * 86400)
+    assert renewed.certificate != pair.certificate
+    assert renewed.certificate.not_valid_after_utc > pair.certificate.not_valid_after_utc
+    assert renewed.hash == key_hash(renewed.certificate) == pair.hash
+    assert KeyPair.load_or_make(path, end - 29 * 86400).certificate == renewed.certificate
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
+
+def test_a_server_shows_the_renewed_certificate_to_those_who_come() -> None:
     pair = KeyPair.make()
-    renewed = _certify(pair.key)
-    assert renewed != pair.certificate
-    assert key_hash(renewed) == pair.hash
+    server = ServerTLS(pair)
+    end = pair.certificate.not_valid_after_utc.timestamp()
+    renewed = pair.renewed(end)
+    assert renewed is not None
+    server.show(renewed)
+    client = ClientTLS().clientConnectionForTLS(None)
+    shake_hands(server.serverConnectionForTLS(None), client)
+    shown = client.get_peer_certificate()
+    assert shown is not None
+    assert shown.to_cryptography() == renewed.certificate
+    check_key(Transport(client), pair.hash)
