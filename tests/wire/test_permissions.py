@@ -380,3 +380,22 @@ def test_anothers_session_is_not_taken_over(worked: Hall) -> None:
     answer = seat.box("OpenSession", session=b"%016d" % 1)
     assert answer[b"_error_code"] == b"NOT_ALLOWED"
     assert SECRET not in seat.heard
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_same_table() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "protocol.md").read_text()
+    roles = page.partition("### Roles")[2].partition("## Order of things")[0]
+    told: dict[str, set[str]] = {role: set() for role in ROLES}
+    columns: list[str] = []
+    for line in roles.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith(("| command", "| question")):
+            columns = cells[1:]
+        elif line.startswith("| `"):
+            for role, cell in zip(columns, cells[1:], strict=True):
+                if cell == "yes":
+                    told[role].update(name.strip(" `") for name in cells[0].split(","))
+    assert told == {role: ASKED[role] | QUESTIONED[role] for role in ROLES}
