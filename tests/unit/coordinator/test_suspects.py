@@ -90,4 +90,4 @@ def test_of_too_many_the_one_that_failed_longest_ago_goes(most: int, addresses: 
             suspects.failed(str(number), 0.0)
     assert len(suspects) == min(most, addresses)
     assert suspects.delay(str(addresses - 1), 0.0) == FIRST
-    assert ADDRESSES >= most
+    assert most <= ADDRESSES
