@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
-from ..protocol.errors import Disconnected, Malformed, NoSuchWorker, NotAllowed, StorageFull
+from ..protocol.errors import (
+    Disconnected,
+    Malformed,
+    NoSuchBlob,
+    NoSuchWorker,
+    NotAllowed,
+    StorageFull,
+    TooLarge,
+)
 from ..protocol.ids import JobId, WorkerId
 from ..protocol.jobs import BlobRef, Submission
 from ..protocol.outcomes import JobLog, Report
@@ -128,8 +136,8 @@ class BoundSession:
     ) -> Deferred[Accepted]:
         driver = self._driver
         try:
-            missing = driver.missing_blobs(submissions)
-        except Malformed as error:
+            missing = driver.missing_blobs(self.record.client.id, submissions)
+        except (Malformed, TooLarge) as error:
             return fail(error)
         if missing:
             return succeed(Accepted(missing=missing))
@@ -190,10 +198,14 @@ class BoundSession:
     def put_blob(self, ref: BlobRef, path: Path) -> Deferred[None]:
         if full := self._driver.no_room():
             return fail(StorageFull(full))
-        return self._driver.blobs.adopt(ref, path, move=False)
+        client, values = self.record.client.id, self._driver.values
+        stored = self._driver.blobs.adopt(ref, path, move=False)
+        return stored.addCallback(lambda _: values.sent(client, ref.digest))
 
     @_asks(b"GetChunk")
     def get_blob(self, ref: BlobRef) -> Deferred[Path]:
+        if not self._driver.values.may_read(self.record.client.id, ref.digest):
+            return fail(NoSuchBlob())
         return maybeDeferred(self._driver.blobs.path, ref)
 
     @_asks(b"ReloadWorkers")

@@ -6,16 +6,34 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..protocol.blobs import BlobFolder
-from ..protocol.jobs import BlobRef, Submission
+from ..protocol.errors import TooLarge
+from ..protocol.ids import ClientId
+from ..protocol.jobs import BlobRef, Submission, check_spec
+from ..protocol.limits import FRAME_VALUES
+from .ownership import Ownership
 from .records import SpecRecord
+from .settings import Settings
+from .uploads import Uploads
 
 
 class BlobReferences:
     """Counts references to blobs; one that has had none for a while is removed."""
 
-    def __init__(self, blobs: BlobFolder, keep: float) -> None:
+    def __init__(
+        self,
+        blobs: BlobFolder,
+        settings: Settings,
+        spec: Callable[[bytes], SpecRecord],
+        values: Ownership,
+        uploads: Uploads,
+    ) -> None:
+        """``spec``: unpacks one, and raises ``Malformed``."""
         self._blobs = blobs
-        self._keep = keep
+        self._spec = spec
+        self._values = values
+        self._uploads = uploads
+        self._keep = settings.blob_keep
+        self._name_length = settings.name_length
         self._counts: Counter[bytes] = Counter()
         self._idle: dict[bytes, float] = {}
         """Since when, by the monotonic clock, something was seen to be referred to by nothing."""
@@ -26,6 +44,8 @@ class BlobReferences:
 
     def hold(self, digests: Iterable[bytes]) -> None:
         """Each mention is a reference."""
+        digests = list(digests)
+        self._uploads.settle(digests)
         self._counts.update(digests)
 
     def release(self, digests: Iterable[bytes]) -> None:
@@ -35,22 +55,36 @@ class BlobReferences:
             if self._counts[digest] <= 0:
                 del self._counts[digest]
 
-    def missing(
-        self, submissions: Sequence[Submission], spec: Callable[[bytes], SpecRecord]
-    ) -> tuple[bytes, ...]:
-        """The blobs that these jobs refer to and that are not here."""
-        has = self._blobs.has
+    def missing(self, client: ClientId, submissions: Sequence[Submission]) -> tuple[bytes, ...]:
+        """The blobs that these jobs refer to and that are not here, or that their client has not
+        sent: the two look the same to him.
+
+        Raises:
+            Malformed: a spec is none.
+            TooLarge: there is too much in it, or there are too many blobs.
+        """
+        here, has_sent = self._blobs.has, self._values.has_sent
         missing: dict[bytes, None] = {}
         last = None
         for packed, payload, _key, _place in submissions:
             if packed is not last:
                 last = packed
-                for ref in spec(packed).blobs:
-                    if not has(ref.digest):
+                for ref in self._checked(packed).blobs:
+                    if not (has_sent(client, ref.digest) and here(ref.digest)):
                         missing[ref.digest] = None
-            if isinstance(payload, BlobRef) and not has(payload.digest):
+            if type(payload) is not BlobRef:
+                continue
+            if not (has_sent(client, payload.digest) and here(payload.digest)):
                 missing[payload.digest] = None
+        if len(missing) > FRAME_VALUES:
+            raise TooLarge(f"the jobs of one frame may refer to {FRAME_VALUES} values")
         return tuple(missing)
+
+    def _checked(self, packed: bytes) -> SpecRecord:
+        record = self._spec(packed)
+        if not record.jobs:  # others have it, if there are some
+            check_spec(record.spec, self._name_length)
+        return record
 
     def sweep(self, now: float) -> None:
         """Remove what has been idle for long enough; call it now and then."""
@@ -64,3 +98,4 @@ class BlobReferences:
             self._blobs.remove(digest)
         self._idle = idle
         self._blobs.drop_stale_uploads()
+        self._uploads.settle_gone(self._blobs.has, self._blobs.half_sent())

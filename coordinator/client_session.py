@@ -14,17 +14,23 @@ from ..protocol.connection import Connection
 from ..protocol.errors import Malformed, NotAllowed, QueueFull, StorageFull, TooLarge
 from ..protocol.frames import batches
 from ..protocol.ids import ClientId, JobId, SessionId
-from ..protocol.jobs import Submission, unpack_submissions
-from ..protocol.limits import FRAME_JOBS, INLINE_LIMIT, MAX_NUMBER, NAME_LENGTH, SPEC_BYTES
+from ..protocol.jobs import BlobRef, Submission, unpack_submissions
+from ..protocol.limits import (
+    FRAME_JOBS,
+    INLINE_LIMIT,
+    JOBS_A_QUESTION,
+    MAX_NUMBER,
+    NAME_LENGTH,
+    SPEC_BYTES,
+)
 from ..protocol.outcomes import Delivery, pack_deliveries, pack_log
 from ..protocol.ports import Accepted, Coordinator, CoordinatorCore
 from ..protocol.tokens import Role
 from ..protocol.transfers import BlobResponder
+from .journal import Journal
 
 if TYPE_CHECKING:
     from ..protocol.blobs import BlobFolder
-
-_JOBS_A_QUESTION = 100_000
 
 
 class ClientSession(BlobResponder):
@@ -39,13 +45,17 @@ class ClientSession(BlobResponder):
         role: Role = "client",
     ) -> None:
         self.blobs = blobs
+        self.owner = connection.owner
         self._core = core
         self._connection = connection
         self._client = client
         self._role = role
         self._session: SessionId | None = None
         self._coordinator: Coordinator | None = None
+        self._journal = Journal(connection.clock, client, connection.peer)
+        connection.on_lost(lambda _: self._journal.end())
         connection.on_lost(lambda _: self._leave(goodbye=False))
+        connection.on_lost(lambda _: self.drop_uploads())
 
     # -- the session ------------------------------------------------------------------------------
 
@@ -86,7 +96,8 @@ class ClientSession(BlobResponder):
     @commands.Submit.responder
     async def submit(self, sequence: int, group: int | None, jobs: bytes) -> dict[str, Any]:
         _check_numbers(sequence, group or 0)
-        submissions = _checked(unpack_submissions(jobs))
+        submissions = _checked(unpack_submissions(jobs), self._connection.caps.name_length)
+        self._journal.count("submitted", len(submissions))
         try:
             return _answer(await self._opened.submit(sequence, submissions, group))
         except StorageFull as e:
@@ -102,15 +113,18 @@ class ClientSession(BlobResponder):
 
     @commands.Cancel.responder
     async def cancel(self, jobs: Any, queued_only: bool) -> dict[str, Any]:
-        return {"states": await self._opened.cancel(_ids(jobs), queued_only)}
+        self._journal.count("asked to cancel", len(named := _ids(jobs)))
+        return {"states": await self._opened.cancel(named, queued_only)}
 
     @commands.Retry.responder
     async def retry(self, jobs: Any) -> dict[str, Any]:
-        return {"ids": await self._opened.retry(_ids(jobs))}
+        self._journal.count("asked to retry", len(named := _ids(jobs)))
+        return {"ids": await self._opened.retry(named)}
 
     @commands.Forget.responder
     async def forget(self, jobs: Any) -> dict[str, Any]:
-        return {"states": await self._opened.forget(_ids(jobs))}
+        self._journal.count("asked to forget", len(named := _ids(jobs)))
+        return {"states": await self._opened.forget(named)}
 
     @commands.Watch.responder
     async def watch(self, jobs: Any) -> dict[str, Any]:
@@ -135,10 +149,12 @@ class ClientSession(BlobResponder):
 
     @commands.ReloadWorkers.responder
     async def reload_workers(self) -> dict[str, Any]:
+        self._journal.note("has the workers' children replaced")
         return {"workers": await self._opened.reload_workers()}
 
     @commands.DrainWorker.responder
     async def drain_worker(self, worker: str) -> dict[str, Any]:
+        self._journal.note(f"drains the worker {worker[:NAME_LENGTH]!r}")
         await self._opened.drain_worker(worker)
         return {}
 
@@ -146,10 +162,12 @@ class ClientSession(BlobResponder):
     async def backup(self, folder: str) -> dict[str, Any]:
         if not Path(folder).is_absolute():
             raise Malformed("a backup's folder is named by its whole path")
+        self._journal.note(f"asks for a backup in {folder!r:.200}")
         return {"report": await self._opened.backup(Path(folder))}
 
     @commands.Shutdown.responder
     async def shutdown(self) -> dict[str, Any]:
+        self._journal.note("stops the coordinator")
         await self._opened.shutdown()
         return {}
 
@@ -169,12 +187,21 @@ class ClientSession(BlobResponder):
         )
         return answer.addCallback(lambda taken: bool(taken["wanted"]))
 
+    def check_upload(self, ref: BlobRef) -> None:
+        self._core.uploads.check(self.owner, ref)
+
     def no_room(self) -> str:
         return self._core.no_room()
 
     def may_get(self, digest: bytes) -> bool:
-        """Whoever knows the hash of a value may read it: hashes are not handed to others."""
-        return self._coordinator is not None
+        return self._coordinator is not None and self._core.values.may_read(self._client, digest)
+
+    def has_sent(self, digest: bytes) -> bool:
+        """Raises NotAllowed: there is no session."""
+        return self._opened is not None and self._core.values.has_sent(self._client, digest)
+
+    def sent(self, digest: bytes) -> None:
+        self._core.values.sent(self._client, digest)
 
 
 def _answer(accepted: Accepted) -> dict[str, Any]:
@@ -186,7 +213,7 @@ def _answer(accepted: Accepted) -> dict[str, Any]:
     }
 
 
-def _checked(submissions: list[Submission]) -> list[Submission]:
+def _checked(submissions: list[Submission], name_length: int) -> list[Submission]:
     """What would not fit on its way to a worker is refused here.
 
     Raises:
@@ -199,8 +226,8 @@ def _checked(submissions: list[Submission]) -> list[Submission]:
             raise TooLarge(f"a payload over {INLINE_LIMIT} bytes travels as a blob")
         if len(spec) > SPEC_BYTES:
             raise TooLarge(f"what jobs have in common may take {SPEC_BYTES} bytes")
-        if key is not None and len(key) > NAME_LENGTH:
-            raise TooLarge(f"a key has at most {NAME_LENGTH} characters")
+        if key is not None and len(key) > name_length:
+            raise TooLarge(f"a key has at most {name_length} characters")
     return submissions
 
 
@@ -213,8 +240,8 @@ def _ids(jobs: Any) -> list[JobId]:
     if type(jobs) is not list or not all(type(job) is int for job in jobs):
         raise Malformed("jobs are named by a list of numbers")
     _check_numbers(*jobs)
-    if len(jobs) > _JOBS_A_QUESTION:
-        raise TooLarge(f"one question may name {_JOBS_A_QUESTION} jobs")
+    if len(jobs) > JOBS_A_QUESTION:
+        raise TooLarge(f"one question may name {JOBS_A_QUESTION} jobs")
     return jobs
 
 

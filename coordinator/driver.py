@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from ..protocol.blobs import BlobFolder
 from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
-from ..protocol.jobs import Assignment, Submission
+from ..protocol.jobs import Assignment
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
 from ..protocol.tokens import Role
 from . import effects
@@ -45,6 +45,7 @@ from .kept import Found, Stored
 from .listeners import Listeners
 from .loads import Loads
 from .outbox import Outbox, Recent
+from .ownership import Ownership
 from .questions import Questions
 from .records import WorkerRecord
 from .scheduler import Scheduler
@@ -52,6 +53,7 @@ from .settings import Settings
 from .store import DurableStore, MemoryStore, Store
 from .timekeeping import Timekeeping
 from .transitions import ending_of
+from .uploads import Uploads
 
 if TYPE_CHECKING:
     from ..loopwatch import LagMeter
@@ -76,7 +78,7 @@ class Driver:
         store: Store | None = None,
     ) -> None:
         self.blobs = blobs
-        settings = settings or Settings()
+        self.settings = settings = settings or Settings()
         self.store: Store = store or MemoryStore()
         self.durable = cast(DurableStore, self.store) if self.store.durable else None
         """The store, where it is on disk."""
@@ -97,7 +99,12 @@ class Driver:
         self._commits = Commits(reactor, self.store, self._end_turn, self._tell, self._broken)
         self._recent = Recent()
         self._loads = Loads(self.store, self._commits, self._loaded)
-        self._references = BlobReferences(blobs, settings.blob_keep)
+        self.uploads = Uploads(settings.client_uploads, settings.value_bytes)
+        self.values = Ownership(self.scheduler.state.jobs, self.scheduler.state.workers)
+        self._references = BlobReferences(
+            blobs, settings, self.scheduler.state.spec, self.values, self.uploads
+        )
+        self.missing_blobs = self._references.missing
         self._sweep = LoopingCall(lambda: self._references.sweep(self.moment().now))
         self._sweep.clock = reactor
         self._asks = Asks()
@@ -274,6 +281,7 @@ class Driver:
     def _deliver(self, effect: effects.Deliver) -> None:
         bound = self.sessions.get(effect.session.id)
         if bound is not None and bound.opening == effect.opening:
+            self.values.show_ends(effect.session.client, effect.jobs)
             bound.outbox.add(effect.jobs)
 
     def _flush(self, session: SessionId) -> None:
@@ -308,6 +316,7 @@ class Driver:
             record.foreign,
         )
         bound = self.sessions[session] = BoundSession(self, record, port, outbox, role)
+        self.values.opened(client)
         if self.listeners:
             self._reactor.callLater(0, self.listeners.session_back, session)
         return bound, record.next_sequence
@@ -326,6 +335,7 @@ class Driver:
         if bound is not None:
             bound.port = None
             bound.outbox.close()
+            self.values.left(bound.record.client.id)
 
     def _acknowledge(self, session: SessionId, jobs: Sequence[JobId]) -> None:
         self._acknowledged.setdefault(session, []).extend(jobs)
@@ -373,16 +383,6 @@ class Driver:
         """Somebody asks for the end of the coordinator: its owner decides."""
         if self.on_shutdown is not None:
             self._reactor.callLater(0, self.on_shutdown)
-
-    # -- values -----------------------------------------------------------------------------------
-
-    def missing_blobs(self, submissions: Sequence[Submission]) -> tuple[bytes, ...]:
-        """The blobs that these jobs refer to and that are not here.
-
-        Raises:
-            Malformed: a spec is none.
-        """
-        return self._references.missing(submissions, self.scheduler.state.spec)
 
     def outcome(self, job: JobId) -> Deferred[Stored | None]:
         """What is stored of a job's end, once everything up to now is committed."""

@@ -20,9 +20,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from ..protocol.errors import Damaged, Malformed, NoSuchGroup, NoSuchJob, NotAllowed
+from ..protocol.fairness import FairGate
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import JobSpec, unpack_spec
 from ..protocol.outcomes import without_value
+from .descriptions import describe, redacted
 from .details import Details, at_most, is_id, number_or_none, text_or_none
 from .events import Read
 from .kept import KeptJob, Listing
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
 JOBS_LIMIT = 500
 SELECT_LIMIT = 10_000
 GROUPS_LIMIT = 1000
+
+LONG_AT_ONCE = 6
+LONG_OF_ONE = 2
+"""Questions that may look at every job, at once, and those of one client: all take their turns."""
+
+_LONG = frozenset({"jobs", "select"})
 
 BAD = frozenset({FAILED, TIMED_OUT, CRASHED})
 """How a job ends that may be worth another run."""
@@ -58,6 +66,7 @@ class Questions:
         self._started = driver.moment().wall
         self._samples: list[tuple[float, int]] = []
         self._running: set[Deferred[Any]] = set()
+        self._turns = FairGate(LONG_AT_ONCE, LONG_OF_ONE)
         self._pages = driver.durable or Sightings(self._state, self._pause)
         self._questions: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "status": self._status,
@@ -80,7 +89,12 @@ class Questions:
             check_question(asker.role, question)
         except NotAllowed as refusal:
             return fail(refusal)
-        asked = Deferred.fromCoroutine(answer(asker, details))
+        if question in _LONG:
+            asked = self._turns.run(
+                asker.client, lambda: Deferred.fromCoroutine(answer(asker, details))
+            )
+        else:
+            asked = Deferred.fromCoroutine(answer(asker, details))
         if not asked.called:
             self._running.add(asked)
             asked.addBoth(self._answered, asked)
@@ -211,8 +225,7 @@ class Questions:
         return [found[number] for number in ids if number in found]
 
     def seen_by(self, asker: Asker, number: JobId) -> Deferred[KeptJob]:
-        """One job. Fails with NoSuchJob, also where it is not to be seen by who asks; with Damaged
-        where it is not known any more whose it is."""
+        """One job that may be seen by who asks. Fails with NoSuchJob, or Damaged."""
         return Deferred.fromCoroutine(self._seen(asker, number))
 
     async def _seen(self, asker: Asker, number: Any) -> KeptJob:
@@ -228,7 +241,7 @@ class Questions:
 
     def _summary(self, asker: Asker, job: KeptJob) -> Details:
         summary = self._summarized(job)
-        return _redacted(summary) if asker.role == "viewer" else summary
+        return redacted(summary) if asker.role == "viewer" else summary
 
     def _summarized(self, job: KeptJob) -> Details:
         spec = unpack_spec(job.spec) if not job.damage else JobSpec(kind="import", target="?")
@@ -312,7 +325,10 @@ class Questions:
         stored = await self._driver.outcome(job.id)
         if stored is None:
             raise NoSuchJob
-        return stored.body if job.client == asker.client else without_value(stored.body)
+        if job.client != asker.client:
+            return without_value(stored.body)
+        self._driver.values.show(asker.client, job.blobs)
+        return stored.body
 
     # -- groups -----------------------------------------------------------------------------------
 
@@ -332,13 +348,13 @@ class Questions:
         return record.groups if record is not None else {}
 
     async def _group(self, asker: Asker, details: Details) -> Details:
-        return _describe(self._seen_group(asker, details))
+        return describe(self._seen_group(asker, details))
 
     async def _groups(self, asker: Asker, details: Details) -> list[Details]:
         """The newest first."""
         limit = at_most(details, "limit", GROUPS_LIMIT, GROUPS_LIMIT)
         newest = islice(reversed(self._groups_of(asker, details).values()), limit)
-        return [_describe(group) for group in newest]
+        return [describe(group) for group in newest]
 
     # -- selections -------------------------------------------------------------------------------
 
@@ -380,25 +396,5 @@ class Questions:
                 raise Malformed(f"there is no selection {what!r:.40}")
 
 
-def _redacted(summary: Details) -> Details:
-    """A job as it is shown to who may see states only."""
-    words = summary["kind"] == "command"  # the target holds the job's own arguments
-    return summary | {"target": "a command" if words else summary["target"], "key": None}
-
-
 def _of_group(listing: Listing, group: GroupRecord) -> Listing:
     return listing._replace(client=group.client.id, group=group.id, by_place=True)
-
-
-def _describe(group: GroupRecord) -> Details:
-    return {
-        "id": group.id,
-        "client": group.client.id,
-        "name": group.name,
-        "size": group.size,
-        "closed": group.size is not None,
-        "states": {name: n for name, n in zip(STATE_NAMES, group.counts, strict=True) if n},
-        "submitted": group.submitted,
-        "first": group.first,
-        "last": group.last,
-    }

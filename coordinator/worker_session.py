@@ -16,7 +16,7 @@ from ..protocol.connection import Connection
 from ..protocol.errors import Disconnected, Malformed, NotAllowed, TooLarge
 from ..protocol.frames import batches
 from ..protocol.ids import Attempt, JobId, WorkerId
-from ..protocol.jobs import Assignment, pack_assignments
+from ..protocol.jobs import Assignment, BlobRef, pack_assignments
 from ..protocol.limits import (
     BODY_BYTES,
     FRAME_JOBS,
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from ..protocol.blobs import BlobFolder
 
 _MOST_SLOTS = 65_536
+
+_READABLE = 1024
+"""Values of which it is remembered that a worker may read them."""
 _LATEST = 2.0**37
 """UNIX time that nobody lives to see."""
 
@@ -58,13 +61,16 @@ class WorkerSession(BlobResponder):
 
     def __init__(self, core: CoordinatorCore, blobs: BlobFolder, connection: Connection) -> None:
         self.blobs = blobs
+        self.owner = connection.owner
         self._core = core
         self._connection = connection
         self._worker: WorkerId | None = None
         self._incarnation = b""
         self._events: WorkerEvents | None = None
+        self._readable: dict[bytes, None] = {}
         self.on_joined: Callable[[WorkerId], object] | None = None
         connection.on_lost(lambda _: self._leave(goodbye=False))
+        connection.on_lost(lambda _: self.drop_uploads())
 
     # -- joining and leaving ----------------------------------------------------------------------
 
@@ -134,9 +140,21 @@ class WorkerSession(BlobResponder):
         self._joined.state(state)
         return {}
 
+    def check_upload(self, ref: BlobRef) -> None:
+        self._core.uploads.check(self.owner, ref, worker=True)
+
     def may_get(self, digest: bytes) -> bool:
-        """Workers fetch what the jobs that they run refer to."""
-        return self._events is not None
+        """Workers fetch what the jobs that they hold need; what is begun may be ended."""
+        if self._events is None or self._worker is None:
+            return False
+        readable = self._readable
+        if digest not in readable:
+            if not self._core.values.worker_may_read(self._worker, digest):
+                return False
+            if len(readable) >= _READABLE:
+                del readable[next(iter(readable))]
+            readable[digest] = None
+        return True
 
     # -- to the worker ----------------------------------------------------------------------------
 

@@ -21,6 +21,9 @@ FRAME_JOBS: Final = 64
 FRAME_BYTES: Final = 512 * 1024
 """Bytes after which a frame is closed; one more record may exceed it by its own size."""
 
+FRAME_VALUES: Final = 8192
+"""Values that may have to be sent before one frame of jobs that refer to them."""
+
 FRAMES_IN_FLIGHT: Final = 16
 """Frames that a peer may send before the first of them is answered."""
 
@@ -118,6 +121,7 @@ class Caps:
     asks: int = ASKS_OUTSTANDING
     ask_bytes: int = ASK_BYTES
     greeting_bytes: int = GREETING_BYTES
+    name_length: int = NAME_LENGTH
 
 
 CLIENT_BOX_BYTES: Final = 2 * 1024 * 1024

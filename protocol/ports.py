@@ -7,7 +7,7 @@ except by a Deferred.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -206,11 +206,40 @@ class Coordinator(Protocol):
     def shutdown(self) -> Deferred[None]: ...
 
 
+class UploadBounds(Protocol):
+    """What peers may send before anything refers to it."""
+
+    def check(self, owner: Hashable, ref: BlobRef, worker: bool = False) -> None:
+        """Raises what a chunk of this value is refused with."""
+
+
+class ValueAccess(Protocol):
+    """Which values a peer may name."""
+
+    def has_sent(self, client: ClientId, digest: bytes) -> bool:
+        """Whether a client's jobs may refer to a value, which may be gone by now."""
+
+    def sent(self, client: ClientId, digest: bytes) -> None:
+        """A client has sent every byte of a value."""
+
+    def may_read(self, client: ClientId, digest: bytes) -> bool:
+        """Whether a client has sent it, or was told of an outcome of its own that refers to it."""
+
+    def worker_may_read(self, worker: WorkerId, digest: bytes) -> bool:
+        """Whether an attempt that the worker holds needs it."""
+
+
 class CoordinatorCore(Protocol):
     """What sessions and the local composition use of the coordinator: its driver."""
 
     store_id: bytes
     term: int
+
+    @property
+    def uploads(self) -> UploadBounds: ...
+
+    @property
+    def values(self) -> ValueAccess: ...
 
     def no_room(self) -> str:
         """Why nothing new can be stored now, in a sentence; or nothing."""

@@ -10,7 +10,7 @@ damaged looks at it again, and drops it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -157,6 +157,8 @@ class BlobResponder(amp.CommandLocator):
     """Answers ``PutChunk`` and ``GetChunk`` from a folder; a mixin for a connection's locator."""
 
     blobs: BlobFolder
+    owner: Hashable = None
+    """Who is on the other side: the chunks of different owners take turns."""
 
     def may_get(self, digest: bytes) -> bool:
         """Whether the other side may read a blob. For subclasses."""
@@ -174,22 +176,28 @@ class BlobResponder(amp.CommandLocator):
         self, digest: bytes, size: int, offset: int, data: bytes
     ) -> dict[str, bool]:
         ref = blob_ref([digest, size])
-        if self.blobs.has(digest) and self.has_sent(digest):
+        if self.has_sent(digest) and self.blobs.has(digest):
             return {"have": True}
         # from here on nothing tells whether it is here: who has not sent it learns nothing of it
         fits = offset % CHUNK_SIZE == 0 and 0 <= offset < max(size, 1)
         if not fits or len(data) != _length(ref, offset):
             raise Malformed(f"a chunk of {len(data)} bytes at {offset} of {size}")
+        self.check_upload(ref)
         if offset == 0 and (full := self.no_room()):
             raise StorageFull(full)
         try:
-            have = await self.blobs.write(ref, offset, data, self)
+            have = await self.blobs.turns.run(
+                self.owner, lambda: self.blobs.write(ref, offset, data, self)
+            )
         except SyncFailed as e:
             # this side has to end: to be sent again, when it is back
             raise Disconnected(str(e)) from None
         if have:
             self.sent(digest)
         return {"have": have}
+
+    def check_upload(self, ref: BlobRef) -> None:
+        """Raises what a chunk of this value is refused with. For subclasses."""
 
     def no_room(self) -> str:
         """Why no new value is taken, in a sentence; or nothing."""
@@ -207,7 +215,10 @@ class BlobResponder(amp.CommandLocator):
             raise NoSuchBlob
         if again:
             self.blobs.doubt(digest)
-        return {"data": await self.blobs.read(digest, offset, CHUNK_SIZE)}
+        read = self.blobs.turns.run(
+            self.owner, lambda: self.blobs.read(digest, offset, CHUNK_SIZE)
+        )
+        return {"data": await read}
 
 
 # -- one transfer, many who wait for it -----------------------------------------------------------
