@@ -96,9 +96,9 @@ class Intake:
     def _check(self, session: SessionRecord, event: Submitted) -> None:
         if event.sequence < session.next_sequence or event.sequence in session.seen:
             raise Refused(f"the frame {event.sequence} was accepted long ago")
-        if len(session.watched) + len(event.submissions) > WATCHED_RUNS:
+        if len(session.watched) > WATCHED_RUNS:
             raise QueueFull("this session waits for as many jobs of others as it may")
-        if len(session.outbox) + len(event.submissions) > 2 * OUTBOX:
+        if len(session.outbox) > 2 * OUTBOX:
             raise QueueFull("this session has outcomes on their way that it does not take")
         self._check_room(session.client, len(event.submissions))
 

@@ -102,6 +102,10 @@ class Lines:
         """All lines of a session, by job."""
         return list(self._by_session.get(session, {}).items())
 
+    def count(self, session: SessionId) -> int:
+        """How many lines a session has."""
+        return len(self._by_session.get(session, ()))
+
     def waits(self, session: SessionId, job: JobId) -> bool:
         """Whether pieces wait for the session."""
         line = self._by_session.get(session, {}).get(job)

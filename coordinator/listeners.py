@@ -6,6 +6,7 @@ waits in its writes; a session that stays away for its grace listens no more.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred,
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..protocol.errors import Disconnected, NoSuchJob
+from ..protocol.errors import Disconnected, Malformed, NoSuchJob, TooMany
 from ..protocol.ids import Attempt, JobId, SessionId
 from ..protocol.jobs import Assignment
 from ..protocol.outcomes import JobLog, unpack_log
@@ -25,6 +26,9 @@ from .records import JobRecord, SessionRecord, WorkerRecord
 from .transitions import DELAYED, ENDED, QUEUED
 
 Attached = tuple[JobLog, bool]
+
+LISTENED = 1000
+"""Jobs that one session may listen to, or wait for to be able to, before it may ask for more."""
 
 
 class _Waiting(NamedTuple):
@@ -59,6 +63,8 @@ class Listeners:
         self._taken = taken
         self._followers: dict[JobId, dict[SessionId, None]] = {}
         self._waiting: dict[JobId, list[_Waiting]] = {}
+        self._waits: Counter[SessionId] = Counter()
+        """How many of those a session has."""
         self._detached: dict[JobId, set[SessionId]] = {}
         self._lines = Lines()
 
@@ -139,6 +145,11 @@ class Listeners:
 
     def attach(self, session: SessionId, job: JobRecord, follow: bool) -> Deferred[Attached]:
         """What a job printed, and whether more will come."""
+        if follow and self._lines.count(session) + self._waits[session] >= LISTENED:
+            return fail(TooMany(f"this session listens to {LISTENED} jobs, as many as it may"))
+        return self._attach(session, job, follow)
+
+    def _attach(self, session: SessionId, job: JobRecord, follow: bool) -> Deferred[Attached]:
         if job.state >= ENDED:
             return self._outcome(job.id).addCallback(_stored_log)
         if job.state in (QUEUED, DELAYED) and not follow:
@@ -171,7 +182,7 @@ class Listeners:
         if job.id not in self._jobs:
             return fail(NoSuchJob())
         if job.state >= ENDED or not follow:
-            return self.attach(session, job, follow) if job.state >= ENDED else _nothing()
+            return self._attach(session, job, follow) if job.state >= ENDED else _nothing()
         return self._wait(session, job.id)
 
     def attach_cold(
@@ -180,12 +191,34 @@ class Listeners:
         """The same for a job that is not in memory."""
         if ended:
             return self._outcome(job).addCallback(_stored_log)
+        if self._waits[session] >= LISTENED:
+            return fail(TooMany(f"this session waits for {LISTENED} jobs, as many as it may"))
         return self._wait(session, job) if follow else _nothing()
 
     def _wait(self, session: SessionId, job: JobId) -> Deferred[Attached]:
         answer: Deferred[Attached] = Deferred()
         self._waiting.setdefault(job, []).append(_Waiting(session, answer))
+        self._waits[session] += 1
         return answer
+
+    def _take_waiting(self, job: JobId) -> list[_Waiting]:
+        waiting = self._waiting.pop(job, [])
+        for session, _ in waiting:
+            self._waits[session] -= 1
+            if not self._waits[session]:
+                del self._waits[session]
+        return waiting
+
+    def _wait_no_more(self, session: SessionId) -> None:
+        """The connection is gone that those answers were for."""
+        if not self._waits.pop(session, 0):
+            return
+        for job, waiting in list(self._waiting.items()):
+            left = [one for one in waiting if one.session != session]
+            if left:
+                self._waiting[job] = left
+            else:
+                del self._waiting[job]
 
     def detach(self, session: SessionId, job: JobId) -> None:
         """The session does not listen to the job any more."""
@@ -210,11 +243,11 @@ class Listeners:
             job = self._jobs.get(number)
             if job is None:
                 continue
-            for session, answer in self._waiting.pop(number, ()):
-                self.attach(session, job, True).chainDeferred(answer)
+            for session, answer in self._take_waiting(number):
+                self._attach(session, job, True).chainDeferred(answer)
             for session in list(self._followers.get(number, ())):
                 if not job.spec.spec.attach:
-                    self.attach(session, job, True).addCallbacks(
+                    self._attach(session, job, True).addCallbacks(
                         self._catch_up, lambda _: None, callbackArgs=(session, number)
                     )
 
@@ -228,14 +261,14 @@ class Listeners:
     def worker_back(self, worker: WorkerRecord) -> None:
         """A worker can be asked again about the jobs that it holds."""
         for number in [number for number in self._waiting if number in worker.held]:
-            for session, answer in self._waiting.pop(number):
-                self.attach(session, worker.held[number], True).chainDeferred(answer)
+            for session, answer in self._take_waiting(number):
+                self._attach(session, worker.held[number], True).chainDeferred(answer)
 
     def ended(self, outcomes: Sequence[Outcome]) -> None:
         """These jobs will print no more."""
         for job, _body, log in outcomes:
-            for waiting in self._waiting.pop(job.id, ()):
-                waiting.answer.callback((unpack_log(log), False))
+            for waiting in self._take_waiting(job.id):
+                waiting.answer.callback((_readable(log), False))
             self._followers.pop(job.id, None)
             self._detached.pop(job.id, None)
             self._lines.job_ended(job.id)
@@ -244,12 +277,18 @@ class Listeners:
 
     def session_back(self, session: SessionId) -> None:
         """A session has a new connection: what it has not taken is sent again."""
+        self._wait_no_more(session)
         for job, line in self._lines.of_session(session):
             for piece in list(line.pieces):
                 self._send(session, job, line, piece)
 
     def session_gone(self, session: SessionId) -> None:
         """A session has been away for too long, or has left: it listens no more."""
+        self._wait_no_more(session)
+        for job, sessions in list(self._detached.items()):
+            sessions.discard(session)
+            if not sessions:
+                del self._detached[job]
         jobs = {job for job, sessions in self._followers.items() if session in sessions}
         jobs.update(job for job, _ in self._lines.of_session(session))
         for job in jobs:
@@ -259,7 +298,15 @@ class Listeners:
 def _stored_log(stored: Stored | None) -> Attached:
     if stored is None:
         raise NoSuchJob
-    return unpack_log(stored.log), False
+    return _readable(stored.log), False
+
+
+def _readable(log: bytes) -> JobLog:
+    """What a worker has sent as a log; one that is none is empty."""
+    try:
+        return unpack_log(log)
+    except Malformed:
+        return JobLog()
 
 
 def _nothing() -> Deferred[Attached]:

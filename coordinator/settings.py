@@ -141,6 +141,7 @@ class Settings:
             asks=self.asks_outstanding,
             ask_bytes=self.ask_bytes,
             greeting_bytes=self.greeting_bytes,
+            name_length=self.name_length,
         )
 
 

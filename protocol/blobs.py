@@ -29,8 +29,8 @@ _Sending = tuple[bytes, Hashable]
 """A digest, and who sends its bytes."""
 
 
-CHUNKS_AT_ONCE = 8
-CHUNKS_OF_ONE = 4
+CHUNKS_AT_ONCE = 16
+CHUNKS_OF_ONE = 8
 """Chunks that are read or written at once, and those of one peer: the threads have other work."""
 
 
@@ -68,9 +68,9 @@ class BlobFolder:
         """Whether a blob is here, whole."""
         return digest in self._sizes
 
-    def arriving(self, digest: bytes) -> bool:
-        """Whether a blob is here, or some of it."""
-        return digest in self._sizes or digest in self._uploads
+    def half_sent(self) -> set[bytes]:
+        """Every blob of which somebody has sent some."""
+        return {digest for digest, _ in self._uploads}
 
     def digests(self) -> Iterable[bytes]:
         """Every blob that is here."""

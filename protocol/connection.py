@@ -62,7 +62,7 @@ class Connection(amp.AMP):
         super().__init__(locator=locator or amp.CommandLocator())  # type: ignore[no-untyped-call]
         self.clock = clock
         self.caps = caps or limits.Caps()
-        """What it takes."""
+        """What it takes; may be changed until it is admitted."""
         self.owner: Hashable = self
         """Whose turn it is when this is read: all connections of one owner share them."""
         self.peer = "a peer"
@@ -88,7 +88,8 @@ class Connection(amp.AMP):
         """The greeting is done: wide caps from here on, these responders, and pings."""
         self.locator = locator
         self.admitted = True
-        self._boxes.most_bytes = self.caps.box_bytes
+        self._asks.caps = caps = self.caps
+        self._boxes.most_bytes, self._boxes.most_keys = caps.box_bytes, caps.box_keys
         self.liveness.begin()
 
     def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:

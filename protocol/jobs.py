@@ -144,8 +144,6 @@ def unpack_spec(data: bytes) -> JobSpec:
     for name, choices in _CHOICES.items():
         if given[name] not in choices:
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
-    if given["name"] is not None and len(given["name"]) > NAME_LENGTH:
-        raise Malformed(f"a job's name has at most {NAME_LENGTH} characters")
     if given["function"] is not None:
         given["function"] = blob_ref(given["function"])
     given["ships"] = tuple(blob_ref(ship) for ship in _list(given["ships"]))
@@ -264,6 +262,8 @@ def unpack_submissions(frame: bytes) -> list[Submission]:
     specs, records = _two_lists(frame)
     if not all(type(spec) is bytes for spec in specs):
         raise Malformed("a packed spec is bytes")
+    if len(specs) > len(records):
+        raise Malformed("a spec that no job of the frame has")
     try:
         return [
             Submission(specs[number], payload_of(payload), _text(key), _count(place))

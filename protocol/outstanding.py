@@ -34,10 +34,10 @@ def cost(name: bytes, size: int) -> int:
 class Outstanding:
     """Counts them; at a bound the peer is *slowed*, until half of them are answered."""
 
-    __slots__ = ("_bytes", "_caps", "_number", "slowed")
+    __slots__ = ("_bytes", "_number", "caps", "slowed")
 
     def __init__(self, caps: Caps) -> None:
-        self._caps = caps
+        self.caps = caps
         self._number = self._bytes = 0
         self.slowed = False
 
@@ -45,7 +45,7 @@ class Outstanding:
         """One more; whether the peer is slowed because of it."""
         self._number += 1
         self._bytes += size
-        if self.slowed or (self._number <= self._caps.asks and self._bytes <= self._caps.ask_bytes):
+        if self.slowed or (self._number <= self.caps.asks and self._bytes <= self.caps.ask_bytes):
             return False
         self.slowed = True
         return True
@@ -54,7 +54,7 @@ class Outstanding:
         """One less; whether the peer is slowed no more because of it."""
         self._number -= 1
         self._bytes -= size
-        few = self._number <= self._caps.asks // 2 and self._bytes <= self._caps.ask_bytes // 2
+        few = self._number <= self.caps.asks // 2 and self._bytes <= self.caps.ask_bytes // 2
         if not (self.slowed and few):
             return False
         self.slowed = False

@@ -296,12 +296,9 @@ def test_a_box_that_never_ends(peer_of: Any) -> None:
     assert peer.aborted
 
 
-def test_a_peer_that_asks_too_much_is_read_more_slowly(
-    peer_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "ASKS_OUTSTANDING", 4)
+def test_a_peer_that_asks_too_much_is_read_more_slowly(peer_of: Any) -> None:
     answers = Answers()
-    peer = peer_of(answers)
+    peer = peer_of(answers, caps=limits.Caps(asks=4))
     for _ in range(5):
         peer.ask(b"Query", question=b"wait", details=b"\x80")
     assert peer.transport.producerState == "paused"
@@ -312,19 +309,70 @@ def test_a_peer_that_asks_too_much_is_read_more_slowly(
     assert peer.transport.producerState == "producing"
 
 
-def test_open_questions_are_bounded_by_bytes_too(
-    peer_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "ASK_BYTES", 1000)
+def test_open_questions_are_bounded_by_the_bytes_of_their_answers_too(peer_of: Any) -> None:
     answers = Answers()
-    peer = peer_of(answers)
-    peer.ask(b"Query", question=b"wait", details=b"\xc4\xff" + b"x" * 255)
-    assert peer.transport.producerState == "producing"
-    peer.ask(b"Query", question=b"wait", details=b"\xc5\x03\xe8" + b"x" * 1000)
+    peer = peer_of(answers, caps=limits.Caps(ask_bytes=2 * limits.ANSWER_BYTES + 500))
+    for place in range(3):
+        assert peer.transport.producerState == "producing", place
+        peer.ask(b"Query", question=b"wait", details=b"\x80")
     assert peer.transport.producerState == "paused"
     for waiting in answers.waiting:
         waiting.errback(NoSuchJob())
     assert peer.transport.producerState == "producing"
+
+
+def boxes(number: int, question: bytes = b"wait") -> bytes:
+    return b"".join(
+        amp.AmpBox(
+            {b"_command": b"Query", b"_ask": b"%d" % n, b"question": question, b"details": b"\x80"}
+        ).serialize()
+        for n in range(number)
+    )
+
+
+def test_what_came_with_the_question_too_many_is_not_begun(peer_of: Any, clock: Clock) -> None:
+    answers = Answers()
+    peer = peer_of(answers, caps=limits.Caps(asks=4))
+    peer.connection.dataReceived(boxes(100))
+    assert len(answers.waiting) == 5
+    for waiting in list(answers.waiting):
+        waiting.callback({"answer": 1})
+    clock.advance(0)
+    assert len(answers.waiting) == 10
+
+
+def test_nothing_is_begun_for_a_peer_that_takes_no_answers(peer_of: Any, clock: Clock) -> None:
+    answers = Answers()
+    answers.answer = {"answer": "x" * 100_000}
+    peer = peer_of(answers)
+    peer.connection.throttle()
+    begun = []
+    write = peer.transport.write
+
+    def full(data: bytes) -> None:
+        begun.append(len(data))
+        write(data)
+        peer.connection.pauseProducing()  # as a transport does whose buffer is full
+
+    peer.transport.write = full
+    peer.connection.dataReceived(boxes(100, b"status"))
+    assert len(begun) == 1
+    peer.transport.write = write
+    peer.connection.resumeProducing()
+    clock.advance(0)
+    assert len(peer.heard()) == 100
+
+
+def test_too_many_bytes_of_details_are_refused(peer_of: Any) -> None:
+    peer = peer_of(Answers())
+    data = b"\xc5\xff\xff" + bytes(0xFFFF)
+    (answer,) = peer.ask(b"Query", question=b"q", details=data[:0xFFFF])
+    assert answer[b"_error_code"] == b"MALFORMED"
+    box = {b"question": b"q", b"details": data[:0xFFFF], b"details.1": data[0xFFFF:]}
+    peer.send({b"_command": b"Query", b"_ask": b"9", **box})
+    (answer,) = peer.heard()
+    assert answer[b"_error_code"] == b"TOO_LARGE"
+    assert not peer.aborted
 
 
 # -- who is there ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ampacity.protocol.errors import (
     NoSuchBlob,
     NotAllowed,
     StorageFull,
+    TooLarge,
 )
 from ampacity.protocol.ids import Attempt, ClientId, JobId, SessionId
 from ampacity.protocol.jobs import BlobRef, Submission
@@ -282,7 +283,7 @@ def test_damaged_submissions_are_refused(house: Any) -> None:
 
 def test_a_name_that_is_too_long_is_refused(house: Any) -> None:
     client = house.client()
-    with pytest.raises(Malformed, match="at most 200 characters"):
+    with pytest.raises(TooLarge, match="at most 200 characters"):
         house.now(house.submit(client, name="n" * 201))
     house.submit(client, name="n" * 200)
     house.turn()
