@@ -166,6 +166,27 @@ TABLE: tuple[Setting, ...] = (
     Setting("retain-bytes", "SIZE", size, 4 << 30, "As much of ended jobs is kept.", flag=False),
     Setting("queue-jobs", "N", count, 10_000_000, "As many jobs may wait.", flag=False),
     Setting("queue-bytes", "SIZE", size, 4 << 30, "As much may their arguments take.", flag=False),
+    *(
+        Setting(name, metavar, parse, default, text, flag=False)
+        for name, metavar, parse, default, text in (
+            ("client-jobs", "N", count, None, "Of one client's; default: half."),
+            ("client-bytes", "SIZE", size, None, "Of one client's; default: half."),
+            ("client-retain-jobs", "N", count, None, "Unfetched ones of one client's; half."),
+            ("client-retain-bytes", "SIZE", size, None, "Unfetched ones of one client's; half."),
+            ("client-connections", "N", count, 256, "Connections with one credential."),
+            ("client-sessions", "N", count, 1000, "Sessions of one client."),
+            ("client-uploads", "SIZE", size, 16 << 30, "Values sent that no job refers to."),
+            ("value-bytes", "SIZE", size, 64 << 30, "The largest value."),
+            ("waiting-connections", "N", count, 64, "Connections that may be in their greeting."),
+            ("greeting-seconds", "TIME", duration, 5.0, "How long a greeting may take."),
+            ("greeting-bytes", "SIZE", size, 8 << 10, "What may come before it is done."),
+            ("box-bytes", "SIZE", size, 8 << 20, "What one message of a client may take."),
+            ("box-keys", "N", count, 256, "Fields of one message."),
+            ("asks-outstanding", "N", count, 4096, "Unanswered questions of one connection."),
+            ("ask-bytes", "SIZE", size, 64 << 20, "The same, in bytes."),
+            ("name-length", "N", count, 200, "Characters in a job's name or key."),
+        )
+    ),
 )
 
 BY_KEY = {setting.key: setting for setting in TABLE}

@@ -83,7 +83,7 @@ MAX_NUMBER: Final = 1 << 62
 """The highest id, place, sequence number or number of a group: what a store can keep."""
 
 MAX_SECONDS: Final = 3652 * 86400.0
-"""The longest time-out, deadline or back-off, and the longest that a job may have run: ten years."""
+"""The longest time-out, deadline, back-off and run of a job: ten years."""
 
 NAME_LENGTH: Final = 200
 """Characters in a job's name or key, and in what a worker says of itself."""

@@ -58,6 +58,7 @@ class Core:
     store_id = b"store of 16 byte"
     term = 1
     blobs: Any = None
+    uploads: Any = None
 
     def __init__(self) -> None:
         self.listening: list[str] = []

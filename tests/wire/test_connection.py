@@ -16,6 +16,7 @@ from ampacity.protocol.errors import (
     TooLarge,
 )
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 

@@ -38,3 +38,17 @@ def test_ages_numbers_and_sizes(tmp_path: Path) -> None:
 def test_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError, match="a size is written like"):
         bounds_of(settings(tmp_path, 'queue_bytes = "much"\n'))
+
+
+def test_below_what_peers_rely_on_there_is_no_bound(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="box_bytes is 2097152 or more"):
+        bounds_of(settings(tmp_path, 'box_bytes = "1MiB"\n'))
+    with pytest.raises(click.UsageError, match="name_length is 200 at most"):
+        bounds_of(settings(tmp_path, "name_length = 300\n"))
+
+
+def test_every_setting_of_the_coordinator_that_bounds_peers_can_be_set() -> None:
+    patience = {"lease", "recall", "session_grace", "session_keep", "recovery", "blob_keep"}
+    jobs_own = {"max_losses", "max_backoff"}
+    names = {field.name for field in attrs.fields(Bounds)} - patience - jobs_own
+    assert set(FIELDS.values()) == names

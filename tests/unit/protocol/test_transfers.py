@@ -11,6 +11,7 @@ from ampacity.protocol.blobfiles import WrongBytes
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.commands import GetChunk, PutChunk
 from ampacity.protocol.connection import Connection
+from ampacity.protocol.fairness import FairGate
 from ampacity.protocol.errors import Damaged, Disconnected, Malformed, NoSuchBlob
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
@@ -41,6 +42,8 @@ class Asked(Connection):
 
 
 class Folder(BlobFolder):
+    turns = FairGate(16, 8)
+
     """A folder of blobs in memory that wants the bytes of each in order."""
 
     def __init__(self) -> None:
