@@ -70,7 +70,7 @@ def cluster(tmp_path: Path, slots: int = 2) -> LocalCluster:
 
 
 async def asked(of: LocalCluster, question: str, **details: Any) -> Any:
-    coordinator, _ = of.driver.open_session(LOCAL_CLIENT, SessionId(b"q" * 16), Client())
+    coordinator, _ = of.driver.open_session(LOCAL_CLIENT, SessionId(b"q" * 16), Client(), "operator")
     return await coordinator.query(question, details)
 
 
@@ -83,7 +83,7 @@ async def test_what_runs_when_it_is_ended_runs_again_after_it_without_a_loss(
     for number in range(times + 1):
         here = cluster(tmp_path)
         await here.start()
-        coordinator, sequence = here.driver.open_session(LOCAL_CLIENT, SESSION, client)
+        coordinator, sequence = here.driver.open_session(LOCAL_CLIENT, SESSION, client, "operator")
         if number == 0:
             jobs = [
                 submission(notes, "long", times, 300.0, max_losses=0),
@@ -111,7 +111,7 @@ async def test_what_ends_within_the_grace_is_recorded(tmp_path: Path, notes: Pat
     client = Client()
     here = cluster(tmp_path)
     await here.start()
-    coordinator, sequence = here.driver.open_session(LOCAL_CLIENT, SESSION, client)
+    coordinator, sequence = here.driver.open_session(LOCAL_CLIENT, SESSION, client, "operator")
     jobs = [submission(notes, "long", 1, 1.0)]
     jobs += [submission(notes, "other", 9, 300.0), submission(notes, "waits", 0, 0.0)]
     await coordinator.submit(sequence, jobs, None)
@@ -131,7 +131,7 @@ async def test_its_slots_can_be_drained_while_it_goes_on(tmp_path: Path, notes: 
     client = Client()
     here = cluster(tmp_path)
     await here.start()
-    coordinator, sequence = here.driver.open_session(LOCAL_CLIENT, SESSION, client)
+    coordinator, sequence = here.driver.open_session(LOCAL_CLIENT, SESSION, client, "operator")
     await coordinator.submit(sequence, [submission(notes, "long", 1, 0.5)], None)
     await soon(lambda: _began(notes))
     (worker,) = await coordinator.query("workers", {})
