@@ -6,9 +6,10 @@ from collections import Counter
 
 from ..protocol.ids import JobId
 from .placement import Placement
-from .records import ClientRecord, JobRecord, WorkerRecord, tell_story
+from .records import ClientRecord, JobRecord, WorkerRecord
 from .retention import Retention
 from .state import State
+from .stories import tell_story
 from .tallies import Tally
 from .transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
 

@@ -29,9 +29,10 @@ from .details import Details, at_most, is_id, number_or_none, text_or_none
 from .events import Read
 from .kept import KeptJob, Listing
 from .permissions import Asker, check_question
-from .records import GroupRecord, kept_of, story_of
+from .records import GroupRecord
 from .runs import add_run
 from .sightings import Sightings, states_named
+from .stories import kept_of, story_of
 from .transitions import CRASHED, ENDED, FAILED, QUEUED, STATE_NAMES, TIMED_OUT, ending_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
 from ..protocol.jobs import BlobRef, JobSpec, Payload
 from ..protocol.ports import Accepted, WorkerInfo
-from .kept import KeptJob, StoryEvent
+from .kept import StoryEvent
 from .tallies import Tally
 from .transitions import QUEUED, STATE_NAMES
 
@@ -353,58 +353,3 @@ class JobRecord:
     def note(self, event: StoryEvent) -> None:
         """Add an event to the story, and drop the oldest of a long one."""
         self.story = (*self.story[-STORY_LENGTH + 1 :], event)
-
-
-def kept_of(job: JobRecord) -> KeptJob:
-    """A record as a store keeps it."""
-    deadline = job.spec.spec.deadline
-    return KeptJob(
-        job.id,
-        job.client.id,
-        job.owner,
-        job.spec.packed,
-        job.payload,
-        job.key,
-        None if job.group is None else job.group.id,
-        job.place,
-        job.submitted,
-        job.state,
-        job.attempt,
-        None if job.worker is None else job.worker.name,
-        job.losses,
-        job.failures,
-        job.why,
-        None if deadline is None else job.submitted + deadline,
-        job.resume,
-        job.began,
-        job.ended,
-        job.seconds,
-        job.taken,
-        job.blobs,
-        job.kept,
-        job.retried,
-        job.retry_of,
-        job.story,
-    )
-
-
-def story_of(job: KeptJob) -> list[StoryEvent]:
-    """All that is known of a job's life, in its order."""
-    story: list[StoryEvent] = [(job.submitted, "submitted", ""), *job.story]
-    if job.began is not None:
-        story.append((job.began, "began", job.worker or ""))
-    if job.ended is not None:
-        story.append((job.ended, STATE_NAMES[job.state], ""))
-    return sorted(story, key=lambda event: event[0])
-
-
-def tell_story(job: JobRecord) -> str:
-    """A job's story on one line, for an internal error."""
-    lines = [
-        f"{time:.3f} {what} {detail}".rstrip() for time, what, detail in story_of(kept_of(job))
-    ]
-    attempt = job.attempt
-    return (
-        f"job {job.id}, {STATE_NAMES[job.state]}, attempt {attempt and tuple(attempt)}, "
-        f"{job.losses} losses, {job.failures} failures: " + "; ".join(lines)
-    )

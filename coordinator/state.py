@@ -41,10 +41,10 @@ from .records import (
     SessionRecord,
     SpecRecord,
     WorkerRecord,
-    tell_story,
 )
 from .runs import add_run
 from .settings import Settings
+from .stories import tell_story
 from .transitions import ENDED, ILLEGAL, MOVE_NAMES, QUEUED, STATE_NAMES, TABLE
 from .wheel import SLOTS_PER_SECOND, Wheel
 

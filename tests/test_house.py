@@ -9,6 +9,8 @@ from pathlib import Path
 
 import ampacity
 import pytest
+from ampacity.cli.bounds import FIELDS
+from ampacity.coordinator.settings import Settings
 from ampacity.protocol import commands, errors, limits, outcomes
 from twisted.protocols import amp
 
@@ -35,6 +37,7 @@ ERRORS = [
     if isinstance(error, type) and issubclass(error, errors.AmpacityError)
 ]
 LIMITS = {name: value for name, value in vars(limits).items() if name.isupper()}
+BOUNDS = {key: field for key, field in FIELDS.items() if "_age" not in key and "_un" not in key}
 QUESTIONS = ["status", "workers", "jobs", "job", "result", "group", "groups", "select"]
 
 
@@ -65,6 +68,15 @@ def test_every_limit_is_listed_with_its_value(name: str) -> None:
     row = re.search(rf"^\| `{name}` \| ([^|]+) \|", PROTOCOL_PAGE, re.M)
     assert row, f"docs/protocol.md does not list {name}"
     assert amount(row.group(1)) == LIMITS[name]
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_every_bound_of_a_coordinator_is_listed_with_its_default(name: str) -> None:
+    text = section("What a coordinator sets")
+    row = re.search(rf"^\| `{name}` \| ([^|]+) \|", text, re.M)
+    assert row, f"docs/protocol.md does not list {name}"
+    default = getattr(Settings(), BOUNDS[name])
+    assert (amount(row.group(1)) if default is not None else row.group(1)) == (default or "half")
 
 
 def amount(text: str) -> float:

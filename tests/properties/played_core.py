@@ -24,10 +24,10 @@ from ampacity.coordinator import (
     state,
 )
 from ampacity.coordinator.kept import Found
-from ampacity.coordinator.records import kept_of
 from ampacity.coordinator.scheduler import Scheduler
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.store import MemoryStore
+from ampacity.coordinator.stories import kept_of
 from ampacity.coordinator.transitions import QUEUED
 from ampacity.tests.virtual.row_store import Disk, RowStore
 

@@ -226,9 +226,8 @@ class RememberedValues:
 class RememberedBlobs:
     """A ``BlobFolder`` in memory."""
 
-    turns = FairGate(16, 8)
-
     def __init__(self) -> None:
+        self.turns = FairGate(16, 8)
         self.parts: dict[bytes, bytes] = {}
         self.whole: dict[bytes, bytes] = {}
 

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 from ampacity.coordinator import effects, events
 from ampacity.coordinator.kept import KeptJob
-from ampacity.coordinator.records import kept_of
 from ampacity.coordinator.scheduler import Scheduler
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.store import MemoryStore
+from ampacity.coordinator.stories import kept_of
 from ampacity.coordinator.transitions import STATE_NAMES
 from ampacity.protocol.ids import Attempt, ClientId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, Submission, pack_spec

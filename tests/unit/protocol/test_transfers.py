@@ -11,8 +11,8 @@ from ampacity.protocol.blobfiles import WrongBytes
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.commands import GetChunk, PutChunk
 from ampacity.protocol.connection import Connection
-from ampacity.protocol.fairness import FairGate
 from ampacity.protocol.errors import Damaged, Disconnected, Malformed, NoSuchBlob
+from ampacity.protocol.fairness import FairGate
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 from ampacity.protocol.transfers import BlobResponder, download, upload
@@ -42,11 +42,10 @@ class Asked(Connection):
 
 
 class Folder(BlobFolder):
-    turns = FairGate(16, 8)
-
     """A folder of blobs in memory that wants the bytes of each in order."""
 
     def __init__(self) -> None:
+        self.turns = FairGate(16, 8)
         self.parts: dict[bytes, bytes] = {}
         self.whole: dict[bytes, bytes] = {}
         self.writes: list[int] = []
@@ -54,7 +53,9 @@ class Folder(BlobFolder):
     def has(self, digest: bytes) -> bool:
         return digest in self.whole
 
-    def write(self, ref: BlobRef, offset: int, data: bytes) -> Deferred[bool]:
+    def write(
+        self, ref: BlobRef, offset: int, data: bytes, sender: Any = None
+    ) -> Deferred[bool]:
         self.writes.append(offset)
         before = b"" if offset == 0 else self.parts[ref.digest]
         assert len(before) == offset
