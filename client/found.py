@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 _EXPECTED_AT_ONCE = 512
 
 
-async def jobs(session: Session, **wanted: Any) -> list[Job[Any]]:
-    """Every job of this client that fits, oldest first."""
+async def jobs(session: Session, plain: bool = False, **wanted: Any) -> list[Job[Any]]:
+    """Every job of this client that fits, oldest first; ``plain``: nothing is unpickled."""
     found: list[Job[Any]] = []
     after = None
     while True:
         page = await ask(session, "jobs", after=after, limit=PAGE, newest=False, **wanted)
-        found.extend(_job(session, one) for one in page["jobs"])
+        found.extend(_job(session, one, plain) for one in page["jobs"])
         after = page["next"]
         if after is None:
             return found
 
 
-def _job(session: Session, known: dict[str, Any]) -> Job[Any]:
-    return Job(session, known["name"] or known["target"], JobId(known["id"]))
+def _job(session: Session, known: dict[str, Any], plain: bool) -> Job[Any]:
+    return Job(session, known["name"] or known["target"], JobId(known["id"]), plain)
 
 
-def group(session: Session, number: GroupId, name: str = "") -> Group[Any]:
+def group(session: Session, number: GroupId, name: str = "", plain: bool = False) -> Group[Any]:
     """A group by its id; its jobs are found when it is read."""
     from .group import Group
 
-    found: Group[Any] = Group(session, name, errors="raise")
+    found: Group[Any] = Group(session, name, errors="raise", plain=plain)
     found.tally.id, found.tally.whole = number, True
     found.when_read = lambda: Deferred.fromCoroutine(fill(session, found, number, session.reactor))
     return found

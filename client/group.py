@@ -68,9 +68,16 @@ class Group(Eventual[list[T]]):
     """
 
     def __init__(
-        self, session: Session, name: str, errors: Errors = "raise", in_flight: int = IN_FLIGHT
+        self,
+        session: Session,
+        name: str,
+        errors: Errors = "raise",
+        in_flight: int = IN_FLIGHT,
+        plain: bool = False,
     ) -> None:
+        """``plain``: nothing that arrives is unpickled."""
         self.name = name
+        self._plain = plain
         self._session = session
         self._errors = errors
         self._in_flight = in_flight
@@ -185,7 +192,7 @@ class Group(Eventual[list[T]]):
     async def _retry_failed(self) -> Group[T]:
         number = parse_group(await self.accepted())
         await afterwards.retry(self._session, show_group(number))
-        return found.group(self._session, number, self.name)
+        return found.group(self._session, number, self.name, self._plain)
 
     def forget(self) -> Deferred[int]:
         """Have the coordinator give up those of its jobs that have ended; fires with how many."""
@@ -318,7 +325,7 @@ class Group(Eventual[list[T]]):
         if isinstance(end, Exception):
             raise end
         job, ending, body = end
-        return read(self._session, job, self.name, ending, body)
+        return read(self._session, job, self.name, ending, body, self._plain)
 
     @property
     def returns_errors(self) -> bool:

@@ -37,6 +37,7 @@ class Job(Eventual[T_co]):
         "_body",
         "_ending",
         "_error",
+        "_plain",
         "_session",
         "_value",
         "_waiting",
@@ -46,8 +47,12 @@ class Job(Eventual[T_co]):
         "name",
     )
 
-    def __init__(self, session: Session, name: str, job: JobId | None = None) -> None:
+    def __init__(
+        self, session: Session, name: str, job: JobId | None = None, plain: bool = False
+    ) -> None:
+        """``plain``: nothing that arrives is unpickled."""
         self._session = session
+        self._plain = plain
         self.name = name
         self.id = job
         """None until ``accepted()`` fires."""
@@ -119,7 +124,7 @@ class Job(Eventual[T_co]):
 
     async def _retry(self) -> Job[T_co]:
         (number,) = await afterwards.retry(self._session, self)
-        return Job(self._session, self.name, number)
+        return Job(self._session, self.name, number, self._plain)
 
     def forget(self) -> Deferred[str]:
         """Have the coordinator give it up, with all that is kept of it, if it has ended.
@@ -196,7 +201,7 @@ class Job(Eventual[T_co]):
             return
         assert self._ending is not None
         try:
-            value = read(self._session, self.id, self.name, self._ending, self._body)
+            value = read(self._session, self.id, self.name, self._ending, self._body, self._plain)
         except Exception:  # noqa: BLE001  # every exception of a job goes to who asked
             waiter.errback(Failure())
             return

@@ -107,6 +107,12 @@ def _keep_or_cancel(name: str, value: Any) -> str:
     return str(value)
 
 
+def _pickle_or_data(name: str, value: Any) -> str:
+    if value not in ("pickle", "data"):
+        raise BadOption(f'{name} is "pickle" or "data", not {value!r:.80}')
+    return str(value)
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "timeout": _seconds,
     "deadline": _seconds,
@@ -119,6 +125,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "retry_on": _error_names,
     "backoff": _pause,
     "max_losses": _times_or_default,
+    "results": _pickle_or_data,
 }
 
 
@@ -137,6 +144,12 @@ class Options:
     retry_on: tuple[str, ...] | None = None
     backoff: float = 1.0
     max_losses: int | None = None
+    results: Literal["pickle", "data"] = "pickle"
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing that arrives may be unpickled."""
+        return self.results == "data"
 
     def with_(self, changes: Mapping[str, Any]) -> Options:
         """These options with some changed.

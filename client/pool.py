@@ -120,7 +120,9 @@ class Pool(Service):
         ``retries`` (attempts more after one that failed or timed out), ``retry_on`` (the errors
         that are worth one), ``backoff`` (seconds before the first, then twice as long each time),
         ``max_losses`` (deaths of its process or worker that it survives; 0: it never runs twice),
-        ``name``, ``key``, ``cwd``, ``env``, ``orphans="cancel"``.
+        ``name``, ``key``, ``cwd``, ``env``, ``orphans="cancel"``, and ``results="data"``: nothing
+        that comes from a worker is unpickled, results are plain data (None, bool, int, float, str,
+        bytes, lists and dicts of them), and exceptions arrive as ``JobFailed``, a text.
 
         Raises:
             BadOption: there is no such option, or its value does not fit.
@@ -170,7 +172,7 @@ class Pool(Service):
         payload, by_value = pack_arguments(way, args, kwargs)
         spec = self._spec(way, by_value)
         options = self._options
-        job: Job[T] = Job(session, options.name or way.target)
+        job: Job[T] = Job(session, options.name or way.target, plain=options.plain)
         submit = session.submit if len(payload) <= INLINE_LIMIT else session.submit_large
         return job, partial(submit, job, spec, payload, self._blobs(way), options.key)
 
@@ -195,7 +197,9 @@ class Pool(Service):
         _check_map(iterables, errors, in_flight)
         session = self._engine.session()
         way = travelling(function)
-        group: Group[T] = Group(session, self._options.name or way.target, errors, in_flight)
+        options = self._options
+        name = options.name or way.target
+        group: Group[T] = Group(session, name, errors, in_flight, options.plain)
         self._engine.groups.add(group)
         submit = self._submit_item(group, way)
         Deferred.fromCoroutine(feed(group, iterables, submit, self._engine.reactor))
@@ -263,6 +267,7 @@ class Pool(Service):
                 retry_on=options.retry_on,
                 backoff=options.backoff,
                 max_losses=options.max_losses,
+                results=options.results,
             )
         )
 
@@ -281,12 +286,12 @@ class Pool(Service):
 
     def job(self, number: int | str) -> Job[Any]:
         """A job by its id, whoever submitted it with this credential."""
-        return Job(self._engine.session(), "", JobId(int(number)))
+        return Job(self._engine.session(), "", JobId(int(number)), self._options.plain)
 
     def group(self, name: str | int) -> Group[Any]:
         """A group by its id, ``g3``: its results can be read as those of a ``map``."""
         number = parse_group(name) if isinstance(name, str) else GroupId(name)
-        return found.group(self._engine.session(), number)
+        return found.group(self._engine.session(), number, plain=self._options.plain)
 
     def jobs(
         self, *, name: str | None = None, state: str | None = None, group: str | int | None = None
@@ -295,7 +300,8 @@ class Pool(Service):
         number = parse_group(group) if isinstance(group, str) else group
         wanted = {"name": name, "state": state, "group": number}
         session = self._engine.session()
-        return answer(Deferred.fromCoroutine(found.jobs(session, **wanted)))
+        finding = found.jobs(session, self._options.plain, **wanted)
+        return answer(Deferred.fromCoroutine(finding))
 
     # -- what has ended ---------------------------------------------------------------------------
 
@@ -308,7 +314,8 @@ class Pool(Service):
         session = self._engine.session()
 
         async def retry() -> list[Job[Any]]:
-            return [Job(session, "", number) for number in await afterwards.retry(session, which)]
+            again = await afterwards.retry(session, which)
+            return [Job(session, "", number, self._options.plain) for number in again]
 
         return answer(Deferred.fromCoroutine(retry()))
 

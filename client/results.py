@@ -15,12 +15,17 @@ from ..protocol.errors import (
     JobError,
     JobFailed,
     JobTimedOut,
+    Malformed,
+    NotPlainData,
 )
 from ..protocol.ids import JobId
 from ..protocol.outcomes import Ending, ErrorText, Evidence, Outcome
+from ..protocol.plain import unpack_plain
 
 _NOT_REBUILT = (StopIteration, StopAsyncIteration)
 """They mean something to whoever awaits, and no coroutine lets them through."""
+
+_NOT_PLAIN_DATA = f"{NotPlainData.__module__}.{NotPlainData.__qualname__}"
 
 _MIB = 1024 * 1024
 
@@ -46,11 +51,29 @@ def load(source: bytes | Path) -> Any:
         return pickle.load(file)  # noqa: S301  # the same
 
 
+def load_plain(source: bytes | Path) -> Any:
+    """Unpack plain data. Raises Malformed: it is none."""
+    return unpack_plain(source if isinstance(source, bytes) else source.read_bytes())
+
+
+def refusal(job: JobId | None, shown: str, outcome: Outcome, what: str) -> NotPlainData:
+    """Why a value, or an exception, is not read that is not the plain data it should be."""
+    failed = NotPlainData(
+        f"plain data was to come from {_named(job, shown)}, and {what} came, which was not read: "
+        "its worker is too old to know the option results, or is not to be trusted"
+    )
+    if outcome.error is not None:
+        failed.type_name, failed.traceback = outcome.error.type_name, outcome.error.traceback
+        failed.add_note(f"as text, what came is {outcome.error.type_name}: {outcome.error.message}")
+    return _told(failed, job, outcome)
+
+
 def value_of(job: JobId | None, shown: str, outcome: Outcome, source: bytes | Path | None) -> Any:
     """The value of a job that succeeded.
 
     Raises:
         JobFailed: it cannot be unpickled here.
+        NotPlainData: it should be plain data, and is none.
         ForeignResult: it is another client's.
     """
     if outcome.withheld:
@@ -59,6 +82,11 @@ def value_of(job: JobId | None, shown: str, outcome: Outcome, source: bytes | Pa
         raise _told(ForeignResult(f"{_named(job, shown)} {text}{shown_by}"), job, outcome)
     if source is None:
         return None
+    if outcome.data:
+        try:
+            return load_plain(source)
+        except Malformed as e:
+            raise refusal(job, shown, outcome, f"something else ({e})") from None
     try:
         return load(source)
     except Exception as e:
@@ -92,7 +120,7 @@ def _failure(
     error = outcome.error
     if error is None:
         return _command_failed(job, shown, outcome)
-    original = _rebuilt(source)
+    original = None if outcome.data else _rebuilt(source)
     if original is None:
         original = _job_failed(job, shown, outcome, error)
     _attach_traceback(original, _named(job, shown), error.traceback)
@@ -109,9 +137,14 @@ def _command_failed(job: JobId | None, shown: str, outcome: Outcome) -> CommandF
 
 
 def _job_failed(job: JobId | None, shown: str, outcome: Outcome, error: ErrorText) -> JobFailed:
-    failed = JobFailed(
-        f"{_named(job, shown)} raised {error.type_name}: {error.message}{_last_output(outcome)}"
-    )
+    if error.type_name == _NOT_PLAIN_DATA:
+        failed: JobFailed = NotPlainData(
+            f"{_named(job, shown)} did not give plain data: {error.message}"
+        )
+    else:
+        failed = JobFailed(
+            f"{_named(job, shown)} raised {error.type_name}: {error.message}{_last_output(outcome)}"
+        )
     failed.type_name, failed.traceback = error.type_name, error.traceback
     return _told(failed, job, outcome)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 
+from ..protocol.errors import NoSuchBlob, NoSuchJob
+from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.transfers import DeferToThread
 from .requests import Requests
@@ -33,11 +35,13 @@ class Values:
         self._opening = DeferredLock()
         self._folder: BlobFolder | None = None
 
-    def read(self, ref: BlobRef, load: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """Fires with ``load(path, *arguments)``, which is called in a thread."""
+    def read(
+        self, ref: BlobRef, job: JobId | None, load: Callable[..., T], *arguments: object
+    ) -> Deferred[T]:
+        """Fires with ``load(path, *arguments)``, which is called in a thread. ``job``: whose."""
 
         async def fetch_and_load() -> T:
-            path: Path = await self._requests.call(lambda coordinator: coordinator.get_blob(ref))
+            path = await self._fetch(ref, job)
             try:
                 value: T = await self._defer_to_thread(load, path, *arguments)
                 return value
@@ -45,6 +49,20 @@ class Values:
                 self._requests.done_with(ref)
 
         return self._readers.run(lambda: Deferred.fromCoroutine(fetch_and_load()))
+
+    async def _fetch(self, ref: BlobRef, job: JobId | None) -> Path:
+        try:
+            return await self._requests.call(lambda coordinator: coordinator.get_blob(ref))
+        except NoSuchBlob as missing:
+            if job is None:
+                raise
+            # a coordinator that was started since then does not know that we were told of it
+            details = {"job": job}
+            try:
+                await self._requests.call(lambda asked: asked.query("result", details))
+            except NoSuchJob:
+                raise missing from None
+        return await self._requests.call(lambda coordinator: coordinator.get_blob(ref))
 
     def folder(self) -> Deferred[BlobFolder]:
         """Where values are put that come over a connection."""

@@ -61,7 +61,7 @@ class Ownership:
         """A session of this client has begun, or has come back."""
         self._sessions[client] += 1
         if client not in self._here:
-            self._here[client] = self._away.pop(client, None) or _Owned()
+            self._here[client] = self._away.pop(client) if client in self._away else _Owned()
 
     def left(self, client: ClientId) -> None:
         """One of those is gone, perhaps for a moment."""

@@ -57,6 +57,14 @@ class JobFailed(JobError):
     traceback: str = ""
 
 
+class NotPlainData(JobFailed):
+    """The job's result is not the plain data that was asked for with ``results="data"``.
+
+    Its function gave something else (``type_name`` and ``traceback`` tell); or something else
+    arrived, from a worker that does not know the option or is not what it seems, and was not read.
+    """
+
+
 class CommandFailed(JobError):
     """The command ended with an exit code other than 0."""
 

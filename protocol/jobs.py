@@ -80,6 +80,8 @@ class JobSpec:
     """Seconds before the first retry; each further one waits twice as long, with jitter."""
     max_losses: int | None = None
     """Losses that the job survives; None: as many as the coordinator allows."""
+    results: Literal["pickle", "data"] = "pickle"
+    """How the result travels: ``data`` is packed plain data, and exceptions as text only."""
 
     def blobs(self) -> tuple[BlobRef, ...]:
         """Everything stored apart that a job of this spec needs, besides its payload."""
@@ -108,12 +110,14 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "retries": (int,),
     "backoff": (int, float),
     "max_losses": (int, type(None)),
+    "results": (str,),
 }
 _CHOICES: dict[str, frozenset[str]] = {
     "kind": frozenset({"import", "value", "command"}),
     "arguments": frozenset({"pickle", "json"}),
     "orphans": frozenset({"keep", "cancel"}),
     "show": frozenset({"short", "full"}),
+    "results": frozenset({"pickle", "data"}),
 }
 
 
@@ -142,7 +146,7 @@ def unpack_spec(data: bytes) -> JobSpec:
         if given.get(name) is not None and not _is_count(given[name]):
             raise Malformed(f"the field {name} of a job spec is no number of times")
     for name, choices in _CHOICES.items():
-        if given[name] not in choices:
+        if name in given and given[name] not in choices:
             raise Malformed(f"the field {name} of a job spec cannot be {given[name]!r:.60}")
     if given["function"] is not None:
         given["function"] = blob_ref(given["function"])

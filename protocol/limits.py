@@ -94,6 +94,9 @@ TEXT_LENGTH: Final = 8 * 1024
 SPEC_ITEMS: Final = 4096
 """Variables, folders, shipped modules or errors in what jobs have in common, of each."""
 
+DATA_DEPTH: Final = 256
+"""Lists and maps inside each other, in a result that is plain data."""
+
 SHOWN_SHORT: Final = 1024
 SHOWN_FULL: Final = 1024 * 1024
 """Characters of a result as text: for a Python client, and for the command line."""

@@ -75,7 +75,7 @@ class Outcome:
     """The body of a report: what the child, or the agent in its place, says of the end."""
 
     value: Payload | None = None
-    """The pickled result, or the pickled exception where it could be pickled."""
+    """The pickled result, or the pickled exception where it could be pickled; or ``data``."""
     shown: Shown | None = None
     error: ErrorText | None = None
     exit_code: int | None = None
@@ -85,14 +85,16 @@ class Outcome:
     """The last bytes that the job printed, for an ending other than ``SUCCEEDED``."""
     withheld: bool = False
     """Whether there was a ``value``, which only the job's own client is given."""
+    data: bool = False
+    """Whether the value is packed plain data, and no pickle."""
 
 
 _EMPTY = Outcome()
 
 
 def pack_outcome(outcome: Outcome) -> bytes:
-    """``[value, shown, error, exit code, evidence, tail]``, as bytes; ``withheld`` follows where
-    it is true."""
+    """``[value, shown, error, exit code, evidence, tail]``, as bytes; ``withheld`` and ``data``
+    follow where one of them is true."""
     fields = (
         outcome.value,
         outcome.shown,
@@ -101,7 +103,8 @@ def pack_outcome(outcome: Outcome) -> bytes:
         outcome.evidence,
         outcome.tail,
     )
-    return pack((*fields, True) if outcome.withheld else fields)
+    marks = (outcome.withheld, outcome.data)
+    return pack((*fields, *marks) if any(marks) else fields)
 
 
 def without_value(body: bytes) -> bytes:
@@ -136,6 +139,7 @@ def unpack_outcome(body: bytes) -> Outcome:
             evidence=None if evidence is None else Evidence(*_fields(evidence, _EVIDENCE)),
             tail=_checked(tail, (bytes,)),
             withheld=bool(later) and _checked(later[0], (bool,)),
+            data=len(later) > 1 and _checked(later[1], (bool,)),
         )
     except (TypeError, ValueError) as e:
         raise Malformed(f"an outcome is damaged: {e}") from None

@@ -109,9 +109,14 @@ def _extended(code: int, data: bytes) -> int:
     return int.from_bytes(data, "big", signed=True)
 
 
-_argument_packer = msgpack.Packer(
-    use_bin_type=True, default=_beyond_64_bits, unicode_errors="surrogateescape"
-)
+def new_argument_packer() -> msgpack.Packer:
+    """What packs for ``unpack_arguments``. It keeps as much memory as it has ever needed."""
+    return msgpack.Packer(
+        use_bin_type=True, default=_beyond_64_bits, unicode_errors="surrogateescape"
+    )
+
+
+_argument_packer = new_argument_packer()
 
 
 def pack_arguments(value: Any) -> bytes:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..protocol.errors import Malformed
+from ..protocol.errors import Malformed, NotPlainData
 from ..protocol.jobs import JobSpec, unpack_spec
 from ..protocol.outcomes import Ending, Outcome, Shown, pack_outcome
 from ..protocol.packing import pack, unpack_arguments
+from ..protocol.plain import pack_plain
 from .results import Sink, describe, pickle_error, pickle_into, plain, show
 from .retrying import worth_retrying
 
@@ -118,35 +119,44 @@ class Calls:
         return self._failed(error, spec, False)
 
     def _failed(self, error: BaseException, spec: JobSpec, by_value: bool) -> Ended:
-        """The ending for an exception, which travels pickled where that works, always as text."""
-        value = pickle_error(error, by_value, self._place.files)
+        """The ending for an exception, which travels always as text, and pickled where that works
+        and nothing speaks against it."""
+        plain_text = spec.results == "data"
+        value = None if plain_text else pickle_error(error, by_value, self._place.files)
         body = pack_outcome(Outcome(value=value, error=describe(error)))
         return Ended(Ending.FAILED, body, [], worth_retrying(type(error), spec.retry_on))
 
     def _succeeded(self, spec: JobSpec, value: Any) -> Ended:
-        if value is None:
-            return _NONE
-        quick = plain(value)
-        if quick is not None:
-            return Ended(Ending.SUCCEEDED, pack((*quick, None, None, None, b"")), [])
+        data = spec.results == "data"
+        if not data:
+            if value is None:
+                return _NONE
+            quick = plain(value)
+            if quick is not None:
+                return Ended(Ending.SUCCEEDED, pack((*quick, None, None, None, b"")), [])
         self._results += 1
         sink = Sink(self._place.files / f"result-{self._results}")
         try:
-            pickle_into(sink, value, spec.kind == "value")
+            if data:
+                sink.write(pack_plain(value))
+            else:
+                pickle_into(sink, value, spec.kind == "value")
             shown = show(value, spec.show == "full")
         except Interrupted:
             sink.discard()
             raise
+        except NotPlainData as e:
+            return self._failed(e.with_traceback(None), spec, False)
         except Exception as e:  # noqa: BLE001  # pickling runs code of the user's
             sink.discard()
             return self._unpicklable(spec, value, e)
-        pickled, path = sink.close()
+        packed, path = sink.close()
+        body = pack_outcome(Outcome(value=packed, shown=shown, data=data))
         if path is None:
-            return Ended(Ending.SUCCEEDED, pack((pickled, shown, None, None, None, b"")), [])
+            return Ended(Ending.SUCCEEDED, body, [])
         kept = self._place.results / f"{self._place.files.name}-{self._results}"
         Path(path).rename(kept)
-        body = pack((pickled, shown, None, None, None, b""))
-        return Ended(Ending.SUCCEEDED, body, [[*pickled, str(kept)]])
+        return Ended(Ending.SUCCEEDED, body, [[*packed, str(kept)]])
 
     def _unpicklable(self, spec: JobSpec, value: Any, cause: Exception) -> Ended:
         kind = type(value)

@@ -277,7 +277,7 @@ def test_a_later_version_may_append_fields() -> None:
     fields = unpack(pack_outcome(outcome))
     fields[1].append("later")
     fields[4].append("later")
-    assert unpack_outcome(pack([*fields, "later"])) == outcome
+    assert unpack_outcome(pack([*fields, False, False, "later"])) == outcome
     frames = (
         (pack_deliveries, unpack_deliveries, Delivery(JobId(1), Ending.FAILED, b"")),
         (pack_reports, unpack_reports, Report(JobId(1), Attempt(1, 1), Ending.LOST, None, 0, b"")),
