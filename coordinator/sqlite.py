@@ -15,6 +15,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy import select
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
@@ -37,9 +38,10 @@ from .migrating import migrate, version_of
 from .reading import Reader, Slices
 from .remembering import META_ROW, Remembering, spans
 from .rows import Row, Rows
-from .schema import VERSION
+from .schema import FORGOTTEN, JOBS, SESSIONS, VERSION, WORKERS
 from .specs import Specs
 from .sqlite_file import (
+    DIALECT,
     RESTORE,
     SqliteFile,
     Synchronous,
@@ -47,6 +49,7 @@ from .sqlite_file import (
     refused_when_opened,
 )
 from .sqlite_log import damage
+from .statements import Statement
 from .store import StoreBroken
 from .writing import Writer, write_meta
 
@@ -129,7 +132,8 @@ class _Opened:
     def _reign(self, rows: Rows, path: Path, new: bool) -> Row:
         """Begin a term: the row of ``meta``, committed."""
         found = self.file.rows(META_ROW)
-        if new:
+        # a power cut between a store's first two commits leaves its tables, and nothing in them
+        if new or not (found or any(self.file.rows(question) for question in _USED)):
             meta = rows.sealed(1, token_bytes(16), 1, 1, 1)
         elif len(found) == 1 and rows.fits(found[0]):
             number, store, term, next_job, next_group, _ = found[0]
@@ -141,6 +145,13 @@ class _Opened:
         with self.file.transaction():
             write_meta(self.file, meta)
         return meta
+
+
+_USED = [
+    Statement(select(*table.primary_key).limit(1), DIALECT)
+    for table in (JOBS, FORGOTTEN, SESSIONS, WORKERS)
+]
+"""What has rows where anything was ever accepted."""
 
 
 def _damaged(path: Path, what: str) -> StoreRefused:

@@ -236,6 +236,23 @@ def test_a_long_list_is_told_in_short() -> None:
     assert in_short([str(n) for n in range(30)]) == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; ..."
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_power_cut_while_a_store_is_made_leaves_a_new_one(
+    folder: Any, records: Any
+) -> None:
+    store = await folder.open()
+    await folder.close()
+    folder.execute("DELETE FROM meta")
+    store = await folder.open()
+    assert store.term == 1
+    await store.commit([JobsAdded([records.job(1)])])
+    await store.commit([JobsForgotten(ids(1))])
+    await folder.close()
+    folder.execute("DELETE FROM meta")
+    with pytest.raises(StoreRefused, match="in its first record"):
+        await folder.open()
+
+
 # -- while it is used -----------------------------------------------------------------------------
 
 
