@@ -22,9 +22,6 @@ OWN_SECOND: Final = 1.0
 STEPS: Final = 3
 """Steps that count: the two of a handshake, and the first words."""
 
-_KNOWN_SECONDS: Final = 60.0
-"""Seconds for who has shown his token, and waits for us."""
-
 
 class Antechamber(Generic[Guest]):
     """``places`` guests at most are greeted at once, ``line`` at most wait."""
@@ -79,11 +76,11 @@ class Antechamber(Generic[Guest]):
         self.leave(oldest, busiest)
         return oldest
 
-    def forward(self, guest: Guest, address: str, now: float, known: bool = False) -> None:
-        """A guest has come a step forward; ``known``: has shown a token that is good."""
+    def forward(self, guest: Guest, address: str, now: float) -> None:
+        """A guest has come a step forward."""
         guests = self._inside.get(address, {})
         if guest in guests:
-            guests[guest] = now + _KNOWN_SECONDS if known else now
+            guests[guest] = now
 
     def leave(self, guest: Guest, address: str) -> None:
         """A guest is gone, or has been let in."""

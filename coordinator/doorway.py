@@ -93,9 +93,9 @@ class Doorway:
             sent_away.send_away()
         self.go_on()
 
-    def forward(self, guest: Knock, known: bool = False) -> None:
-        """The guest has come a step forward, or has shown his token."""
-        self._guests.forward(guest, guest.address, self._now(), known)
+    def forward(self, guest: Knock) -> None:
+        """The guest has come a step forward."""
+        self._guests.forward(guest, guest.address, self._now())
 
     def passed(self, guest: Knock) -> None:
         """The greeting was good."""
@@ -195,10 +195,6 @@ class Knock(Protocol):
         if not self._held:
             self.transport.protocol = self._inner
         self._doorway.passed(self)
-
-    def shown(self) -> None:
-        """His token is good; something else takes its time."""
-        self._doorway.forward(self, known=True)
 
     def fail(self) -> None:
         """He has shown something wrong, or nothing."""

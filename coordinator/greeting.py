@@ -31,11 +31,8 @@ Admit = Callable[[Connection, Role, ClientId], amp.CommandLocator]
 class Visit(Protocol):
     """What the doorway is told of a greeting."""
 
-    def shown(self) -> None:
-        """The token is good, and is being exchanged."""
-
     def pass_in(self) -> None:
-        """It was good."""
+        """It is known who that is: no stranger any more."""
 
     def fail(self) -> None:
         """Something wrong was shown, or nothing in time."""
@@ -89,7 +86,7 @@ class Greeting(amp.CommandLocator):
         self._shown = True
         try:
             return await self._prove(self._credentials, self._role, token, secret)
-        except TokenRefused:
+        except BaseException:
             self._refuse(token)
             raise
 
@@ -99,10 +96,9 @@ class Greeting(amp.CommandLocator):
         found = credentials.verify(token, secret)
         if found.role != role:
             raise TokenRefused
+        self._is_known()
         client, whole = found.id, None
         if found.use == "join":
-            if self._visit is not None:
-                self._visit.shown()
             own = await credentials.exchange(found)
             client, whole = own.id, own.reveal()
         if self._connection.closing:
@@ -123,8 +119,12 @@ class Greeting(amp.CommandLocator):
 
     def _let_in(self, role: Role, client: ClientId) -> None:
         locator = self._admit(self._connection, role, client)
-        self._over()
+        self._is_known()
         self._connection.admit(locator)
+
+    def _is_known(self) -> None:
+        """The place at the door is free for another; what takes time now is our own."""
+        self._over()
         if self._visit is not None:
             self._visit.pass_in()
 
@@ -136,6 +136,8 @@ class Greeting(amp.CommandLocator):
             "refused the token {token!r} of {peer}", token=token[:24], peer=self._connection.peer
         )
         self._clock.callLater(0, self._connection.close)
+        if not self._limit.active() and self._connection.lost is None:
+            self._wait()  # for a peer that does not let go
 
     def _too_late(self) -> None:
         if self._now() > self._due + PAUSE:  # this process was stopped, and heard nothing

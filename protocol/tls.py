@@ -7,6 +7,7 @@ SubjectPublicKeyInfo, so that the certificate around the key can be renewed.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import hmac
 from pathlib import Path
@@ -158,12 +159,16 @@ class ServerTLS:
 class ClientTLS:
     """The joining side of TLS. It accepts any certificate: ``check_key`` comes before any word."""
 
-    def __init__(self) -> None:
-        self._context = _context()
-        self._context.set_verify(SSL.VERIFY_NONE, _accept)
-
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        return SSL.Connection(self._context, None)
+        return SSL.Connection(_client_context(), None)
+
+
+@functools.cache
+def _client_context() -> SSL.Context:
+    """One for all connections, of which it knows nothing; to make one takes milliseconds."""
+    context = _context()
+    context.set_verify(SSL.VERIFY_NONE, _accept)
+    return context
 
 
 def _accept(*_: object) -> bool:

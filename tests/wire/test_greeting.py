@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ from ampacity.coordinator.credentials import Credentials
 from ampacity.coordinator.greeting import Greeting
 from ampacity.protocol import commands, limits
 from ampacity.protocol.access import StateFolder
-from ampacity.protocol.errors import Malformed, NotAllowed, TokenRefused, VersionMismatch
-from ampacity.protocol.tokens import Token, parse_token
-from twisted.internet.defer import Deferred, maybeDeferred
+from ampacity.protocol.errors import (
+    AmpacityError,
+    Malformed,
+    NotAllowed,
+    TokenRefused,
+    VersionMismatch,
+)
+from ampacity.protocol.tokens import ROLES, Token, parse_token
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.protocols import amp
 
 
@@ -98,6 +105,37 @@ def test_a_worker_exchanges_its_join_token(door: Door, credentials: Credentials)
     assert own.id == answer["client"] != token.id
     assert credentials.verify(own.id, own.secret).origin == token.id
     assert own.key_hash == credentials.key.hash
+
+
+@pytest.mark.parametrize("role", ["client", "operator", "viewer"])
+def test_every_role_comes_in_as_what_its_token_says(
+    door: Door, credentials: Credentials, role: str
+) -> None:
+    token = issue(credentials, role)
+    door.hello(role)
+    door.show(token)
+    assert door.admitted == [(role, token.id)]
+
+
+@pytest.mark.parametrize(("token", "said"), list(itertools.permutations(ROLES, 2)))
+def test_a_token_is_good_for_its_own_role_only(
+    door: Door, credentials: Credentials, token: str, said: str
+) -> None:
+    shown = issue(credentials, token)
+    door.hello(said)
+    with pytest.raises(TokenRefused):
+        door.show(shown)
+    assert door.admitted == []
+
+
+@pytest.mark.parametrize(
+    ("said", "role"), [("client", "operator"), ("viewer", "viewer"), ("worker", "worker")]
+)
+def test_over_the_unix_socket_a_client_is_an_operator(
+    open_door: Door, said: str, role: str
+) -> None:
+    open_door.hello(said)
+    assert open_door.admitted == [(role, "local")]
 
 
 @pytest.mark.parametrize("role", ["worker", "client"])
@@ -190,9 +228,11 @@ def test_a_peer_that_leaves_leaves_no_clock_behind(door: Door, clock: Any) -> No
     assert clock.getDelayedCalls() == []
 
 
-def test_whoever_goes_while_his_credential_is_written_is_not_let_in(
-    door: Door, credentials: Credentials, clock: Any
+@pytest.mark.parametrize("goes", [True, False])
+def test_while_a_credential_is_written(
+    door: Door, credentials: Credentials, clock: Any, goes: bool
 ) -> None:
+    """Time that we take is our own; who has gone meanwhile is not let in, and leaves nothing."""
     token = issue(credentials, "worker", "join")
     written: Deferred[None] = Deferred()
     credentials._defer_to_thread = lambda *_: written
@@ -200,5 +240,40 @@ def test_whoever_goes_while_his_credential_is_written_is_not_let_in(
     with pytest.raises(AssertionError, match="no result yet"):
         door.show(token)
     clock.advance(limits.GREETING_SECONDS)
+    assert not door.pair.there.aborted
+    if goes:
+        door.pair.there.transport.loseConnection()
     written.callback(None)
+    assert len(door.admitted) == (0 if goes else 1)
+    assert len(credentials.list()) == (1 if goes else 2)
+
+
+def test_one_token_a_connection_also_while_it_is_looked_at(
+    door: Door, credentials: Credentials
+) -> None:
+    token = issue(credentials, "worker", "join")
+    written: Deferred[None] = Deferred()
+    credentials._defer_to_thread = lambda *_: written
+    door.hello("worker")
+    with pytest.raises(AssertionError, match="no result yet"):
+        door.show(token)
+    with pytest.raises(NotAllowed):
+        door.show(token)
+    written.callback(None)
+    assert len(door.admitted) == 1
+
+
+def test_a_credential_that_cannot_be_written_lets_nobody_in(
+    door: Door, credentials: Credentials, clock: Any, logged_errors: Any
+) -> None:
+    token = issue(credentials, "worker", "join")
+    full: Any = OSError("no space")
+    credentials._defer_to_thread = lambda *_: fail(full)
+    door.hello("worker")
+    with pytest.raises(AmpacityError, match="Authenticate failed"):
+        door.show(token)
+    door.pair.pump()
     assert door.admitted == []
+    assert not door.pair.there.transport.connected
+    assert clock.getDelayedCalls() == []
+    logged_errors(OSError)

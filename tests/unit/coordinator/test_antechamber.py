@@ -84,20 +84,6 @@ def test_who_comes_forward_has_his_second_again(room: Antechamber[str]) -> None:
     assert room.make_room(1.5) == "a1"
 
 
-def test_who_has_shown_a_good_token_keeps_his_place(room: Antechamber[str]) -> None:
-    come(room, "a1", "a2")
-    admitted(room)
-    room.forward("a1", "a", 0.0, known=True)
-    come(room, "b1")
-    assert room.make_room(5.0) == "a2"
-    admitted(room, 5.0)
-    come(room, "b2", now=5.0)
-    room.leave("b1", "b")
-    assert admitted(room, 5.0) == ["b2"]
-    come(room, "b3", now=5.0)
-    assert room.make_room(5.5) is None
-
-
 def test_an_address_that_failed_waits_and_the_others_pass_it(
     room: Antechamber[str], suspects: Suspects
 ) -> None:
