@@ -1,4 +1,4 @@
-"""Mistakes, put into the real code on purpose, are found within a few seeds.
+"""Mistakes, put into the real code on purpose, are found within some hundreds of seeds.
 
 A virtual cluster that finds nothing is worth something only if it can find something.
 """
@@ -24,6 +24,9 @@ from ampacity.workers.uplink import Uplink
 from twisted.internet.defer import succeed
 
 SEEDS = 400
+
+SEEN = (301, 379, 137, 245)
+"""Seeds that have found the mistakes that are rarely felt; the others are looked at after them."""
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -132,7 +135,7 @@ def test_a_mistake_is_found(
     logged_errors: Callable[..., object],
 ) -> None:
     mistake(monkeypatch)
-    for seed in range(1, SEEDS):
+    for seed in (*SEEN, *range(1, SEEDS)):
         if wrong := run_seed(seed, tmp_path).wrong:
             print(f"seed {seed}: {wrong[0]}")
             break
