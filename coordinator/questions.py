@@ -90,12 +90,11 @@ class Questions:
             check_question(asker.role, question)
         except NotAllowed as refusal:
             return fail(refusal)
-        if question in _LONG:
-            asked = self._turns.run(
-                asker.client, lambda: Deferred.fromCoroutine(answer(asker, details))
-            )
-        else:
-            asked = Deferred.fromCoroutine(answer(asker, details))
+
+        def begin() -> Deferred[Any]:
+            return Deferred.fromCoroutine(answer(asker, details))
+
+        asked = self._turns.run(asker.client, begin) if question in _LONG else begin()
         if not asked.called:
             self._running.add(asked)
             asked.addBoth(self._answered, asked)

@@ -44,7 +44,7 @@ def small_bounds() -> Iterator[None]:
         patch.setattr(deliveries, "OUTBOX", 6)
         patch.setattr(deliveries, "PAGE", 3)
         patch.setattr(retention, "FORGET_AT_ONCE", 3)
-        for module in (state, cancelling, leases, deliveries):
+        for module in (state, cancelling, leases):
             patch.setattr(module, "SLICE", 3)
         yield
 
