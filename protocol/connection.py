@@ -155,7 +155,10 @@ class Connection(amp.AMP):
         self.transport = None
         callbacks, self._on_lost = self._on_lost, []
         for callback in callbacks:
-            callback(reason)
+            try:
+                callback(reason)
+            except Exception:  # noqa: BLE001 -- one that fails does not keep the others from it
+                self.log.failure("the end of the connection of {peer}", peer=self.peer)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """No command carries one: it is closed, not kept."""
