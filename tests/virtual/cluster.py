@@ -14,7 +14,7 @@ from unittest import mock
 from weakref import WeakKeyDictionary
 
 import attrs
-from ampacity.coordinator import cancelling, deliveries, greeting, leases, queues
+from ampacity.coordinator import cancelling, deliveries, greeting, leases, queues, state
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.transitions import ENDED, STATE_NAMES
 from ampacity.protocol import dialing, limits, turns
@@ -314,7 +314,7 @@ _SMALL: list[tuple[Any, str, float]] = [
     (queues, "BLOCK", 4),
     (deliveries, "OUTBOX", 4),
     (deliveries, "PAGE", 3),
-    (deliveries, "SLICE", 3),
+    (state, "SLICE", 3),
     (cancelling, "SLICE", 3),
     (leases, "SLICE", 3),
 ]

@@ -12,11 +12,11 @@ from itertools import groupby
 
 import attrs
 from ampacity.coordinator.kept import (
-    Holdings,
     Backlog,
     ByIds,
     ByKeys,
     Found,
+    Holdings,
     KeptGroup,
     KeptJob,
     KeptSession,
