@@ -147,6 +147,8 @@ def _unit(settings: Settings, role: Role, system: bool, user: str | None) -> Uni
         raise click.UsageError(
             "join what? Give --coordinator host:8786, and the token in a file by --token-file"
         )
+    if str(settings["token_file"]) == "-":
+        raise click.UsageError("a service has nobody to type its token: name a file")
     if settings.resolve("coordinator").value and "#" in str(settings["coordinator"]):
         raise click.UsageError("a unit can be read by everybody: give the token by --token-file")
     try:

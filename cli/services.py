@@ -259,7 +259,8 @@ async def _joined(agent: Any) -> str:
     """The worker's name, when it has joined; raises what keeps it from that."""
     from twisted.internet.defer import DeferredList, FirstError
 
-    first = DeferredList([agent.ready, agent.done], fireOnOneCallback=True, fireOnOneErrback=True)
+    both = [agent.ready, agent.done]
+    first = DeferredList(both, fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True)
     try:
         name, _which = await first
     except FirstError as e:

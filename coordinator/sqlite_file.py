@@ -8,6 +8,7 @@ damage a file that two connections write to, and a reader of the file would be t
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,6 +70,9 @@ class SqliteFile:
         """
         self.path = path
         with refused_when_opened(path):
+            # its log gets the mode of the file: from the first moment, nobody else reads them
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
             self.connection = sqlite3.connect(
                 path,
                 timeout=0.0,
@@ -82,7 +86,6 @@ class SqliteFile:
             except BaseException:
                 self.connection.close()
                 raise
-        path.chmod(0o600)
 
     def _set_up(self, synchronous: Synchronous) -> None:
         for setting in (
