@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 from ..protocol.errors import Malformed
+from ..protocol.limits import MAX_NUMBER
 
 Details = dict[str, Any]
 
@@ -15,15 +16,15 @@ def is_id(number: object) -> TypeGuard[int]:
 
 
 def number_or_none(details: Details, name: str) -> int | None:
-    """A number that may be left out.
+    """A number that may be left out; none is larger than a store can look for.
 
     Raises:
         Malformed: it is something else.
     """
     value = details.get(name)
-    if value is None or type(value) is int:
+    if value is None or (type(value) is int and 0 <= value <= MAX_NUMBER):
         return value
-    raise Malformed(f"{name} is a number, not {value!r:.40}")
+    raise Malformed(f"{name} is a number from 0 to 2**62, not {value!r:.40}")
 
 
 def at_most(details: Details, name: str, default: int, most: int) -> int:

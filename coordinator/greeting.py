@@ -175,4 +175,4 @@ def _common_version(theirs: list[int], their_software: str) -> int:
 
 
 def _show(versions: Any) -> str:
-    return "version " + ", ".join(str(version) for version in list(versions)[:8])
+    return "version " + ", ".join(f"{version!s:.20}" for version in list(versions)[:8])

@@ -7,7 +7,15 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
-from ..protocol.errors import Disconnected, Malformed, NoSuchGroup, QueueFull, Refused, StorageFull
+from ..protocol.errors import (
+    Disconnected,
+    Malformed,
+    NoSuchGroup,
+    NotAllowed,
+    QueueFull,
+    Refused,
+    StorageFull,
+)
 from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import BlobRef, Payload, Submission
 from ..protocol.ports import Accepted
@@ -95,7 +103,7 @@ class Intake:
 
     def _check(self, session: SessionRecord, event: Submitted) -> None:
         if event.sequence < session.next_sequence or event.sequence in session.seen:
-            raise Refused(f"the frame {event.sequence} was accepted long ago")
+            raise NotAllowed(f"the frame {event.sequence} was accepted long ago")
         if len(session.watched) > WATCHED_RUNS:
             raise QueueFull("this session waits for as many jobs of others as it may")
         if len(session.outbox) > 2 * OUTBOX:

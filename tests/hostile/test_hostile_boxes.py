@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,7 @@ BROKEN = {
     "a box that never ends": (never_ending(), "bytes in one box"),
     "a box of endless keys": (b"\0\1a\0\1b" * 300, "keys in one box"),
     "an unknown command that wants no answer": (serialize({b"_command": b"\x1b[2J"}), "command"),
-    "arguments, and no answer wanted": (serialize({b"_command": b"Query"}), "Query"),
+    "arguments, and no answer wanted": (serialize({b"_command": b"PutChunk"}), "PutChunk"),
 }
 
 
@@ -51,16 +52,15 @@ def test_boxes_that_cannot_be_answered(ground: Ground, make: Make) -> None:
         assert words in endured.logged
 
 
-@as_role
-def test_commands_that_do_not_exist(ground: Ground, make: Make) -> None:
-    with make(ground) as peer:
+def test_commands_that_do_not_exist(ground: Ground) -> None:
+    def attack() -> None:
+        for make in ROLES.values():
+            with make(ground) as peer:
+                for name in ("Eval", "query", "", "\x1b[2J\n\0", "é" * 100, "_ask", "Query "):
+                    assert peer.refusal(name).code in ("UNHANDLED", "NOT_ALLOWED"), name
+                peer.ask("Ping")
 
-        def attack() -> None:
-            for name in ("Eval", "query", "", "\x1b[2J\n\0", "é" * 100, "_ask", "Query "):
-                assert peer.refusal(name).code == "UNHANDLED"
-
-        ground.endures(attack, 0.3)
-        peer.ask("Ping")
+    ground.endures(attack)
 
 
 NOT_FOR = {
@@ -143,24 +143,28 @@ PLACES: dict[str, tuple[Make, Callable[[Peer, bytes], Any]]] = {
 FINE = {("Query", "a map"), ("WorkerState", "a map")}
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_frames_that_lie_or_go_too_deep(ground: Ground, place: str) -> None:
-    make, ask = PLACES[place]
-    with make(ground) as peer:
+def test_frames_that_lie_or_go_too_deep(ground: Ground) -> None:
+    with contextlib.ExitStack() as stack:
+        made = {place: stack.enter_context(make(ground)) for place, (make, _) in PLACES.items()}
+
+        codes = ("MALFORMED", "TOO_LARGE")
 
         def attack() -> None:
-            for name, data in FRAMES.items():
-                if (place, name) not in FINE:
-                    refused(lambda data=data: ask(peer, data), "MALFORMED")
+            for place, (_, ask) in PLACES.items():
+                for name, data in FRAMES.items():
+                    if (place, name) not in FINE:
+                        refused(lambda a=ask, p=made[place], d=data: a(p, d), *codes)
 
-        ground.endures(attack, 0.3)
-        peer.ask("Ping")
+        ground.endures(attack)
+        for peer in made.values():
+            peer.ask("Ping")
 
 
 BIG = 2**64 - 1
 MALFORMED: list[tuple[str, dict[str, Any]]] = [
     ("Submit", {}),
     ("Submit", {"sequence": -1, "jobs": frame()}),
+    ("Submit", {"sequence": 0, "jobs": frame((spec(), b""))}),
     ("Submit", {"sequence": 2**63, "jobs": frame()}),
     ("Submit", {"sequence": b"1" * 6000, "jobs": frame()}),
     ("Submit", {"sequence": b"0x1", "jobs": frame()}),
@@ -231,8 +235,6 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
         ("Query", {"question": "jobs", "details": {"limit": 10, **bad}})
         for bad in (
             {"limit": -1},
-            {"limit": 0},
-            {"limit": 501},
             {"limit": "10"},
             {"limit": 1e300},
             {"after": "x"},
@@ -243,7 +245,6 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
             {"state": 5},
             {"name": 5},
             {"name": b"x"},
-            {"newest": "yes"},
         )
     ),
     *(
@@ -261,7 +262,6 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
             {"what": "range", "first": BIG, "last": BIG},
             {"what": "range", "first": "a", "last": "z"},
             {"what": "group", "group": BIG},
-            {"what": "all", "limit": 10_001},
             {"what": "all", "limit": -1},
             {"what": "all", "after": BIG},
         )
@@ -278,7 +278,7 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_malformed_arguments(ground: Ground) -> None:
-    """Each is answered in words; a fault of the coordinator's own would be a traceback in its log."""
+    """Each is answered in words; a fault of the coordinator would be a traceback in its log."""
     codes = ("MALFORMED", "TOO_LARGE", "NO_SUCH_JOB", "NO_SUCH_GROUP", "NOT_ALLOWED")
     with peers.client(ground) as peer:
 

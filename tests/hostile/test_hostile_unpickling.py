@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgpack
@@ -24,25 +25,18 @@ HOOK = Path(__file__).with_name("hook")
 DAY = Path(__file__).with_name("day.py")
 
 COMMANDS = [
-    ["jobs"],
     ["jobs", "--json"],
     ["job", "1"],
-    ["job", "1", "--json"],
+    ["job", "2", "--json"],
     ["result", "1"],
     ["result", "1", "2", "3", "--json"],
     ["result", "g1"],
     ["logs", "1"],
     ["wait", "1"],
-    ["workers"],
     ["workers", "--json"],
-    ["doctor"],
-    ["config"],
     ["run", "math:factorial", "5"],
-    ["run", "--", "echo", "hello"],
-    ["submit", "math:factorial", "6"],
     ["map", "math:factorial", ":::", "5", "6"],
     ["retry", "1"],
-    ["cancel", "1"],
     ["forget", "2"],
 ]
 
@@ -118,8 +112,9 @@ def live_a_day(ground: Ground, name: str) -> str:
 def _command_lines(watched: Watched, commands: list[list[str]]) -> None:
     """Every process of them is one that must not."""
     before = set(watched.evidence.iterdir())
-    for words in commands:
-        watched.ground.cli(*words)
+    with ThreadPoolExecutor(2) as pool:
+        for done in pool.map(lambda words: watched.ground.cli(*words), commands):
+            assert done.returncode != 1 or done.stdout, done.stderr
     for path in set(watched.evidence.iterdir()) - before:
         text = path.read_text()
         assert path.suffix == ".watched" or "bootstrap" in text, (path.name, text)

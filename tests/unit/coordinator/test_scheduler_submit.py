@@ -40,7 +40,7 @@ def test_a_frame_of_long_ago_is_refused(stage: Any) -> None:
         stage.submit(1)
     stage.ignore()
     stage.submit(1, sequence=1)
-    stage.expect("refuse 131: Refused")
+    stage.expect("refuse 131: NotAllowed")
 
 
 def test_a_frame_for_a_session_that_is_not_open_is_refused(stage: Any) -> None:
