@@ -127,14 +127,21 @@ class Intake:
             QueueFull, StorageFull: naming whose bound it is.
         """
         state, settings = self._state, self._state.settings
+        if client is not None:
+            self._check_share(client, jobs)
         waiting = sum(state.counts[:ENDED])
         if waiting and waiting + jobs > settings.queue_jobs:
             raise QueueFull(f"the queue is full: it takes {settings.queue_jobs} jobs in all")
         if state.pending_bytes > settings.queue_bytes:
             raise QueueFull(f"the queue is full: it takes {settings.queue_bytes} bytes in all")
-        if client is None:
-            return
-        share = settings.share(client.id)
+        if jobs and (fill := self._retention.unfetched_fill(client)):
+            raise StorageFull(
+                f"results that nobody has fetched {fill}: fetch them, or give them up with "
+                "ampacity forget"
+            )
+
+    def _check_share(self, client: ClientRecord, jobs: int) -> None:
+        share = self._state.settings.share(client.id)
         if client.unfinished and client.unfinished + jobs > share.queue_jobs:
             raise QueueFull(
                 f"this client's share of the queue is full: it takes {share.queue_jobs} jobs of one"
@@ -143,11 +150,6 @@ class Intake:
             raise QueueFull(
                 f"this client's share of the queue is full: it takes {share.queue_bytes} bytes of "
                 "one"
-            )
-        if jobs and (fill := self._retention.unfetched_fill(client)):
-            raise StorageFull(
-                f"results that nobody has fetched {fill}: fetch them, or give them up with "
-                "ampacity forget"
             )
 
     def _accept(

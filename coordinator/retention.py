@@ -61,12 +61,14 @@ class Retention:
         self.untaken.add(job)
         job.client.untaken.add(job)
 
-    def unfetched_fill(self, client: ClientRecord) -> str:
-        """Whose jobs that nobody has fetched fill a bound alone, in words; or nothing."""
+    def unfetched_fill(self, client: ClientRecord | None) -> str:
+        """Which bound the jobs that nobody has fetched fill alone, in words; or nothing."""
         settings, untaken = self._state.settings, self.untaken
         jobs, size = max(1, settings.retain_jobs), max(1, settings.retain_bytes)
         if untaken.jobs >= jobs or untaken.bytes >= size:
             return f"fill the coordinator's store ({untaken.jobs} jobs of all clients)"
+        if client is None:
+            return ""
         share, own = settings.share(client.id), client.untaken
         if own.jobs >= max(1, share.retain_jobs) or own.bytes >= max(1, share.retain_bytes):
             return f"fill this client's share of the store ({own.jobs} jobs)"

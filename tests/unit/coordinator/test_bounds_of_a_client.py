@@ -1,0 +1,308 @@
+"""One client's share of the whole: it is refused beyond it, by name, and others are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from ampacity.coordinator import deliveries, intake
+from ampacity.coordinator.settings import Settings
+from ampacity.protocol.ids import LOCAL_CLIENT, ClientId
+from ampacity.protocol.limits import BOX_BYTES
+
+
+class Told:
+    """A stage whose refusals are kept in their words."""
+
+    def __init__(self, stage: Any) -> None:
+        self.stage = stage
+        self.refusals: list[Exception] = []
+        handle = stage.scheduler.handle
+
+        def told(event: Any) -> Any:
+            done = handle(event)
+            self.refusals += [effect.error for effect in done if hasattr(effect, "error")]
+            return done
+
+        stage.scheduler.handle = told
+
+    def why(self, kind: str) -> str:
+        """In which words the last question was refused."""
+        self.stage.ignore()
+        error = self.refusals.pop()
+        assert type(error).__name__ == kind
+        self.refusals.clear()
+        return str(error)
+
+    def fine(self) -> None:
+        self.stage.ignore()
+        assert not self.refusals
+
+
+@pytest.fixture
+def told(either: Any) -> Any:
+    def make(**settings: Any) -> Told:
+        stage = either(**settings)
+        stage.open("c", client="c")
+        stage.open("d", client="d")
+        stage.ignore()
+        return Told(stage)
+
+    return make
+
+
+def settle(stage: Any) -> None:
+    stage.go_on()
+    stage.ignore()
+
+
+def submit(told: Told, count: int, session: str = "c", **more: Any) -> None:
+    told.stage.submit(count, session=session, sequence=told.stage.asks + 1, **more)
+
+
+def test_jobs_of_one_client(told: Any) -> None:
+    house = told(queue_jobs=20)
+    submit(house, 10)
+    house.fine()
+    submit(house, 1)
+    assert house.why("QueueFull") == (
+        "this client's share of the queue is full: it takes 10 jobs of one"
+    )
+    submit(house, 10, "d")
+    house.fine()
+    submit(house, 1, "d")
+    assert "in all" not in house.why("QueueFull")
+    submit(house, 1, "s")
+    assert house.why("QueueFull") == "the queue is full: it takes 20 jobs in all"
+
+
+def test_this_machines_user_may_have_all(told: Any) -> None:
+    house = told(queue_jobs=20)
+    submit(house, 20, "s")
+    house.fine()
+
+
+def test_jobs_that_end_make_room(told: Any) -> None:
+    house = told(client_jobs=3)
+    submit(house, 3)
+    house.stage.cancel(2, client="c")
+    submit(house, 1)
+    house.fine()
+    submit(house, 1)
+    house.why("QueueFull")
+
+
+def test_bytes_of_one_client(told: Any) -> None:
+    house = told(client_bytes=100)
+    submit(house, 1, payload=bytes(101))
+    house.fine()
+    submit(house, 1)
+    assert "100 bytes of one" in house.why("QueueFull")
+    submit(house, 1, "d", payload=bytes(100))
+    house.fine()
+    house.stage.cancel(1, client="c")
+    submit(house, 1)
+    house.fine()
+
+
+def test_unfetched_results_of_one_client(told: Any) -> None:
+    house = told(client_retain_jobs=2)
+    submit(house, 2)
+    house.stage.cancel(1, 2, client="c")
+    house.fine()
+    submit(house, 1)
+    assert "fill this client's share of the store (2 jobs)" in house.why("StorageFull")
+    submit(house, 1, "d")
+    house.fine()
+    house.stage.acknowledge(1, session="c")
+    submit(house, 1)
+    house.fine()
+
+
+def test_bytes_of_unfetched_results_of_one_client(told: Any) -> None:
+    house = told(client_retain_bytes=1000)
+    submit(house, 1, payload=bytes(1000))
+    house.stage.cancel(1, client="c")
+    house.fine()
+    submit(house, 1)
+    assert "this client's share" in house.why("StorageFull")
+    house.stage.forget(1, client="c")
+    submit(house, 1)
+    house.fine()
+
+
+def test_a_retry_is_counted_as_well(told: Any) -> None:
+    house = told(client_jobs=2)
+    submit(house, 2)
+    house.stage.cancel(1, client="c")
+    house.stage.retry(1, client="c")
+    house.fine()
+    house.stage.cancel(2, client="c")
+    submit(house, 1)
+    house.fine()
+    house.stage.retry(2, client="c")
+    house.why("QueueFull")
+
+
+def test_a_restart_forgets_no_share(stages: Any) -> None:
+    from ampacity.tests.virtual.row_store import Disk
+
+    stage = stages(disk=Disk(), client_jobs=3, client_retain_jobs=2)
+    stage.open("c", client="c")
+    stage.open("d", client="d")
+    stage.submit(3, session="c")
+    stage.submit(2, session="d")
+    stage.cancel(4, 5, client="d")
+    stage.ignore()
+    stage.restart()
+    stage.open("c", client="c")
+    stage.open("d", client="d")
+    stage.ignore()
+    stage.submit(1, session="c")
+    stage.expect(f"refuse {stage.asks}: QueueFull")
+    stage.submit(1, session="d")
+    stage.expect(f"refuse {stage.asks}: StorageFull")
+    stage.cancel(1, client="c")
+    stage.ignore()
+    stage.submit(1, session="c", sequence=2)
+    assert stage.only("write: added")
+    stage.ignore()
+
+
+def test_groups_that_are_not_closed(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "OPEN_GROUPS", 3)
+    house = told()
+    for number in (1, 2, 3):
+        submit(house, 1, group=number)
+    house.fine()
+    submit(house, 1, group=4)
+    assert "3 groups that are not closed" in house.why("QueueFull")
+    submit(house, 1, group=3)
+    house.fine()
+    house.stage.close_group(1, 1, session="c")
+    submit(house, 1, group=4)
+    house.fine()
+
+
+def test_versions_of_python(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "PYTHONS", 3)
+    house = told()
+    for number in (1, 2, 3):
+        submit(house, 1, python=f"3.{number}")
+    house.fine()
+    submit(house, 1, python="3.4")
+    assert "more than 3 versions" in house.why("QueueFull")
+    submit(house, 1, python="3.3")
+    house.fine()
+    house.stage.cancel(1, client="c")
+    submit(house, 1, python="3.4")
+    house.fine()
+
+
+def test_sessions_of_one_client(told: Any) -> None:
+    house = told(client_sessions=2, session_grace=1.0)
+    house.stage.open("c2", client="c")
+    house.fine()
+    with pytest.raises(Exception, match="2 sessions, as many as it may"):
+        house.stage.open("c3", client="c")
+    house.stage.leave("c")
+    with pytest.raises(Exception, match="as many as it may"):
+        house.stage.open("c3", client="c")  # it may come back any moment
+    house.stage.later(2.0)
+    house.stage.ignore()
+    house.stage.open("c3", client="c")
+    house.stage.ignore()
+    assert {session.decode() for session in house.stage.scheduler.state.sessions} == {
+        "s", "d", "c2", "c3",
+    }  # fmt: skip
+    house.stage.open("d2", client="d")
+    house.fine()
+
+
+def test_a_watch_goes_on_when_what_it_brings_is_taken(
+    told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "OUTBOX", 4)
+    monkeypatch.setattr("ampacity.coordinator.state.SLICE", 2)
+    house = told()
+    stage = house.stage
+    submit(house, 20, "s")
+    stage.cancel(*range(1, 21))
+    stage.acknowledge(*range(1, 21))
+    settle(stage)
+    stage.open("t")
+    stage.leave("s", goodbye=True)
+    settle(stage)
+    stage.watch(*range(1, 21), 99, session="t")
+    taken: list[int] = []
+    outbox = stage.scheduler.state.sessions[b"t"].outbox
+    for _ in range(50):
+        stage.go_on()
+        outbox = stage.scheduler.state.sessions[b"t"].outbox
+        assert len(outbox) <= 6
+        now = list(outbox)
+        taken += now
+        stage.acknowledge(*now, session="t")
+    assert taken == list(range(1, 21))
+    answer = [line for line in stage.lines if line.startswith("answer")]
+    assert answer[-1].endswith("[99]")
+    settle(stage)
+
+
+def test_a_watch_of_a_session_that_leaves_ends(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "OUTBOX", 2)
+    monkeypatch.setattr("ampacity.coordinator.state.SLICE", 2)
+    house = told()
+    stage = house.stage
+    submit(house, 9, "s")
+    stage.cancel(*range(1, 10))
+    settle(stage)
+    stage.open("t")
+    stage.watch(*range(1, 10), session="t")
+    stage.watch(1, 2, session="t")
+    stage.leave("t")
+    stage.go_on()
+    session = stage.scheduler.state.sessions[b"t"]
+    assert (session.parked, list(session.watches), session.watch_ids) == (None, [], 0)
+    assert not session.outbox
+    settle(stage)
+
+
+def test_watches_without_an_answer(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "WATCHES", 5)
+    monkeypatch.setattr(deliveries, "OUTBOX", 1)
+    house = told()
+    submit(house, 2, "s")
+    house.stage.cancel(1, 2)
+    settle(house.stage)
+    house.stage.watch(1, 2, 3, 4, 5, session="s")
+    house.stage.watch(1, session="s")
+    house.why("TooMany")
+
+
+def test_runs_that_are_watched(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "WATCHED_RUNS", 2)
+    house = told()
+    submit(house, 9, "s")
+    house.stage.open("t")
+    house.stage.watch(1, 3, 5, session="t")
+    house.fine()
+    house.stage.watch(7, session="t")
+    assert "waits for as many" in house.why("TooMany")
+
+
+# -- the settings ---------------------------------------------------------------------------------
+
+
+def test_shares() -> None:
+    settings = Settings(queue_jobs=100, client_bytes=7)
+    assert settings.share(LOCAL_CLIENT)[:2] == (100, 7)
+    assert settings.share(ClientId("c"))[:2] == (50, 7)
+    assert attrs.evolve(settings, client_jobs=500).share(ClientId("c")).queue_jobs == 100
+
+
+def test_what_peers_rely_on_is_never_cut() -> None:
+    settings = Settings(box_bytes=3 << 20)
+    assert settings.caps(worker=False).box_bytes == 3 << 20
+    assert settings.caps(worker=True).box_bytes == BOX_BYTES
