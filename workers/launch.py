@@ -62,7 +62,8 @@ def interpreter(python: str | None) -> str:
 
 def make_folders(options: ChildOptions) -> None:
     """Blocking: make what the children of a pool share, for nobody else."""
-    options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (options.folder.parent, options.folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if options.user is None:
         options.results().mkdir(mode=0o700, exist_ok=True)
         return

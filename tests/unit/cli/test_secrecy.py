@@ -37,7 +37,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "left"),
     [
         (["join", f"host:8786#{TOKEN}"], ["join", "--token-fd", TOKEN, "host:8786"]),
-        (["join", "host", "--slots", "1", TOKEN], [*"join host --slots 1 --token-fd".split(), TOKEN]),
+        (["join", "h", "--slots", "1", TOKEN], ["join", "h", "--slots", "1", "--token-fd", TOKEN]),
         (["join", TOKEN], ["join", "--token-fd", TOKEN]),
         (["join", f"#{TOKEN}"], ["join", "--token-fd", TOKEN]),
         (["join", "host#damaged"], ["join", "--token-fd", "damaged", "host"]),
