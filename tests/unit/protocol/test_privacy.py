@@ -67,7 +67,7 @@ class TestTheWay:
 
         def group_is(name: str, *members: str) -> None:
             found = grp.struct_group((name, "x", 7, list(members)))
-            monkeypatch.setattr(privacy.grp, "getgrgid", lambda gid: found)
+            monkeypatch.setattr(grp, "getgrgid", lambda gid: found)
 
         monkeypatch.setattr(privacy, "_nobody_elses_group", of_any_number(privacy))
         group_is(own, own)
@@ -82,7 +82,7 @@ class TestTheWay:
         def unknown(gid: int) -> Any:
             raise KeyError(gid)
 
-        monkeypatch.setattr(privacy.grp, "getgrgid", unknown)
+        monkeypatch.setattr(grp, "getgrgid", unknown)
         check_way(private)  # a number that a container was started with
 
     @root_only
