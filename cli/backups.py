@@ -10,7 +10,7 @@ import click
 from ..protocol.errors import StoreRefused
 from .failures import Exit, say
 from .rendering import byte_count, dumps, span
-from .shared import Common, command
+from .shared import Common, command, echo_path
 
 
 @command(
@@ -39,7 +39,7 @@ def backup_command(common: Common, folder: Path) -> int:
         if common.as_json:
             click.echo(dumps({"folder": str(place), **report}))
             return Exit.DONE
-        click.echo(str(place))
+        echo_path(place)
         facts = f"{report['jobs']} jobs, {report['values']} large values"
         took = f"{byte_count(report['bytes'])} in {span(report['seconds'])}"
         say(f"the backup holds {facts}: {took}")

@@ -77,7 +77,7 @@ def chaos_command(
     from .chaos_engine import Wish, run
     from .chaos_report import lines, record
     from .reacting import react
-    from .rendering import dumps
+    from .rendering import dumps, harmless
 
     wish = Wish(
         seed=secrets.randbelow(_SEEDS) if seed is None else seed,
@@ -95,7 +95,7 @@ def chaos_command(
         if common.as_json:
             click.echo(dumps(record(result)))
         else:
-            click.echo("\n".join(lines(result)))
+            click.echo("\n".join(map(harmless, lines(result))))
         return Exit.DONE if result.proved else Exit.JOB_FAILED
 
     return react(main, "critical", "text")

@@ -17,6 +17,7 @@ import click
 
 from ..protocol.errors import TokenDamaged, TokenRefused
 from .failures import say
+from .rendering import harmless
 from .settings import Settings
 from .shared import Common
 
@@ -232,7 +233,7 @@ def asked(what: str) -> str | None:
     """What somebody at the terminal gives, and nobody sees; None where nobody is there."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    text: str = click.prompt(f"{what} (is not shown)", hide_input=True, err=True)
+    text: str = click.prompt(f"{harmless(what)} (is not shown)", hide_input=True, err=True)
     return text.strip()
 
 

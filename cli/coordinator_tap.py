@@ -18,6 +18,7 @@ from .twisting import (
     SettingsOptions,
     end_well_at_sigterm,
     end_with,
+    log_harmlessly,
     settings_of,
     stop_with,
     told_by_exit,
@@ -53,6 +54,7 @@ def makeService(options: usage.Options) -> IService:
     from .hosting import Host
 
     settings: Settings = settings_of(options, (*_KEYS, *_FLAGS, "listen"))
+    log_harmlessly(options)
     make_steady(reactor)
     forget_tokens()
     keep_memory_private()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from .failures import Exit, next_step
-from .rendering import byte_count, dumps, span
+from .rendering import byte_count, dumps, harmless, span
 from .shared import Common, command
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def doctor_command(common: Common) -> int:
             click.echo(dumps({**fields, "next": check.todo}))
         else:
             mark = {True: "ok", False: "BAD", None: "-"}[check.good]
-            click.echo(f"{mark:<4} {check.name:<12} {check.text}")
+            click.echo(f"{mark:<4} {check.name:<12} {harmless(check.text)}")
             if check.todo:
-                click.echo(f"     {'':<12} -> {check.todo}")
+                click.echo(f"     {'':<12} -> {harmless(check.todo)}")
     return Exit.JOB_FAILED if bad else Exit.DONE
 
 

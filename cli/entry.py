@@ -76,8 +76,9 @@ def _unforeseen() -> int:
 
     from ..protocol.redacting import redacted
     from .failures import Exit, say
+    from .rendering import harmless_lines
 
-    print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+    print(harmless_lines(redacted(traceback.format_exc())), end="", file=sys.stderr)
     say("this is a mistake in ampacity itself; please report it with the lines above")
     return Exit.OURSELVES
 

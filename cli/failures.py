@@ -47,6 +47,7 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.CoordinatorLost, Exit.NO_COORDINATOR),
     (errors.Disconnected, Exit.NO_COORDINATOR),
     (errors.Refused, Exit.REFUSED),
+    (errors.ForeignResult, Exit.REFUSED),
     (errors.TooLarge, Exit.REFUSED),
     (errors.Damaged, Exit.REFUSED),
     (errors.NoSuchJob, Exit.NOT_FOUND),
@@ -129,8 +130,9 @@ def next_step(error: BaseException) -> str | None:
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
-    print(f"ampacity: {harmless_lines(redacted(text))}", file=sys.stderr, flush=True)
+    """A line for people, on stderr; further lines of it are indented."""
+    shown = harmless_lines(redacted(text)).replace("\n", "\n  ")
+    print(f"ampacity: {shown}", file=sys.stderr, flush=True)
 
 
 def tell(error: BaseException) -> None:
@@ -154,7 +156,7 @@ def ending_text(ending: Ending, outcome: Outcome) -> str:
     """Why a job ended other than well, on one line."""
     if outcome.error is not None:
         message = harmless(outcome.error.message)
-        name = outcome.error.type_name.removeprefix("builtins.")
+        name = harmless(outcome.error.type_name.removeprefix("builtins."))
         return f"{name}: {message}" if message else name
     if outcome.exit_code is not None and ending is Ending.FAILED:
         return f"exit code {outcome.exit_code}"
@@ -170,7 +172,7 @@ def _evidence_text(outcome: Outcome) -> str:
         return ""
     facts = [harmless(evidence.reason)] if evidence.reason else []
     if evidence.signal and evidence.signal not in evidence.reason:
-        facts.append(f"signal {evidence.signal}")
+        facts.append(f"signal {harmless(evidence.signal)}")
     if evidence.exit_code is not None and str(evidence.exit_code) not in evidence.reason:
         facts.append(f"exit code {evidence.exit_code}")
     if evidence.peak_memory:

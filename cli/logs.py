@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
+from textwrap import indent
 from typing import Any, TextIO
 
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
+    formatEventAsClassicLogText,
     globalLogBeginner,
 )
 from zope.interface import implementer
 
 from ..protocol.redacting import redacted
-from .rendering import harmless, harmless_lines, rfc3339
+from .rendering import dumps, harmless, harmless_lines, rfc3339
 
 
 @implementer(ILogObserver)
@@ -32,7 +34,7 @@ class Lines:
 
     def __call__(self, event: LogEvent) -> None:
         record = _record(event)
-        line = json.dumps(record, ensure_ascii=False) if self._as_json else _text(record)
+        line = dumps(record) if self._as_json else _text(record)
         self._out.write(redacted(line) + "\n")
         self._out.flush()
 
@@ -52,7 +54,20 @@ def _record(event: LogEvent) -> dict[str, Any]:
 def _text(record: dict[str, Any]) -> str:
     line = f"{record['time']} {record['level']:<5} {record['logger']}: {record['message']}"
     trace = record.get("traceback")
-    return f"{line}\n{harmless_lines(trace).rstrip()}" if trace else line
+    if not trace:
+        return line
+    # nothing that an exception says can begin a line as a record does
+    return f"{line}\n{indent(harmless_lines(trace).rstrip(), '  ', lambda _: True)}"
+
+
+def harmless_text_log(out: TextIO) -> ILogObserver:
+    """Twisted's own text format; what values hold is shown, not obeyed."""
+    return FileLogObserver(out, _twisted_text)
+
+
+def _twisted_text(event: LogEvent) -> str | None:
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else harmless_lines(redacted(text))
 
 
 def begin_logging(level: str, form: str) -> None:

@@ -9,7 +9,7 @@ from ..protocol.outcomes import Delivery, Ending, Outcome, StreamLog, unpack_out
 from .connection import Link
 from .failures import ending_text, say
 from .records import delivery_record
-from .rendering import dumps, harmless_lines, value_line, value_text
+from .rendering import dumps, harmless, harmless_lines, value_line, value_text
 from .shared import on_terminal
 from .streams import Writer
 
@@ -101,5 +101,5 @@ def _item_text(item: dict[str, Any]) -> str:
     if "item" not in item:
         return f"item {item['index']}, " if "index" in item else ""
     given = item["item"]
-    text = given if isinstance(given, str) else dumps(given)
+    text = harmless(given) if isinstance(given, str) else dumps(given)
     return f"item {item['index']} ({text if len(text) <= 60 else text[:60] + '…'}), "

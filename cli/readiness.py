@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from .failures import Exit, exit_code, say, tell
+from .rendering import harmless
 
 LAST_LINES = 15
 """Lines of the log that are shown when a detached service does not start."""
@@ -49,13 +50,14 @@ def show_coordinator(facts: dict[str, Any]) -> None:
     purpose; where there is another way to them, or stdout is a journal, they are not."""
     slots = facts["slots"]
     what = f"with {slots} slot{'s' if slots > 1 else ''}" if slots else "without slots"
-    click.echo(f"the coordinator is ready, {what}: {', '.join(facts['listening'])}")
+    click.echo(harmless(f"the coordinator is ready, {what}: {', '.join(facts['listening'])}"))
     if facts["join"] is None:
         if not slots:
             click.echo("no worker of another machine can join it: give --listen tcp:8786 for that")
         return
     if (tokens := facts["tokens"]) is not None:
-        click.echo(f"lines to join with are in {tokens}/worker/token and {tokens}/client/token")
+        where = harmless(str(tokens))
+        click.echo(f"lines to join with are in {where}/worker/token and {where}/client/token")
         return
     if _is_journal():
         click.echo("lines to join with: ampacity token create --role worker, or --role client")
@@ -126,10 +128,11 @@ def _tell_readiness(reading: int, log: Path) -> int:
     facts: dict[str, Any] = json.loads(line) if line else ended
     if "error" in facts:
         say(f"the service did not start: {facts['error']}")
-        click.echo(f"  Its log: {log}", err=True)
+        click.echo(f"  Its log: {harmless(str(log))}", err=True)
         return int(facts["code"])
     show_coordinator(facts)
+    where = harmless(str(log))
     click.echo(
-        f"it runs detached, as process {facts['pid']}; its log: {log}; to stop it: ampacity down"
+        f"it runs detached, as process {facts['pid']}; its log: {where}; to stop it: ampacity down"
     )
     return Exit.DONE

@@ -14,7 +14,7 @@ import click
 from .failures import Exit, say
 from .rendering import dumps
 from .settings import Settings
-from .shared import Common, command
+from .shared import Common, command, echo_path
 from .units import Role, Unit
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
@@ -95,7 +95,7 @@ def install_command(
     if common.as_json:
         click.echo(dumps({"unit": str(path), "commands": after}))
         return Exit.DONE
-    click.echo(str(path))
+    echo_path(path)
     say("to start it, now and whenever the machine starts:")
     for line in after:
         click.echo(f"  {line}", err=True)
@@ -125,7 +125,7 @@ def uninstall_command(common: Common, role: Role, system: bool | None) -> int:
     if common.as_json:
         click.echo(dumps({"unit": str(path), "commands": after}))
         return Exit.DONE
-    click.echo(str(path))
+    echo_path(path)
     say("the unit is removed; if it runs, end it with:")
     for line in after:
         click.echo(f"  {line}", err=True)

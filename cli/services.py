@@ -12,6 +12,7 @@ import click
 
 from .failures import Exit, say
 from .readiness import announce, detached, show_coordinator
+from .rendering import harmless
 from .secrecy import forget_tokens, keep_memory_private, read_token
 from .settings import Settings
 from .shared import Common, command
@@ -242,7 +243,7 @@ async def _work(
     agent.startService()
     try:
         name = await _joined(agent)
-        click.echo(f"joined {to.address} as {name}")
+        click.echo(harmless(f"joined {to.address} as {name}"))
         facts = {"ready": True, "pid": os.getpid(), "name": name, "address": str(to.address)}
         announce(facts, *ready)
         await agent.done

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from .arguments import Words, split
+from .rendering import harmless
 from .selectors import FORMS
 from .settings import Settings, options
 
@@ -129,6 +132,11 @@ def words() -> Words:
     """The words of the command that runs."""
     taken: Words = click.get_current_context().meta["words"]
     return taken
+
+
+def echo_path(path: Path) -> None:
+    """A path as data on stdout: byte by byte, but on a terminal, where it is made harmless."""
+    click.echo(harmless(str(path)) if on_terminal(1) else os.fsencode(path))
 
 
 def on_terminal(stream: int) -> bool:

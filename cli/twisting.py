@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 
 import click
 from twisted.internet.error import ReactorNotRunning
+from twisted.logger import textFileLogObserver
 from twisted.python import usage
 from twisted.python.failure import Failure
 
 from ..protocol.errors import AmpacityError
 from .failures import exit_code
+from .logs import harmless_text_log
 from .settings import BY_KEY, Settings, twist_parameters
 
 
@@ -59,6 +61,16 @@ def told_by_exit() -> Iterator[None]:
         yield
     except (AmpacityError, click.UsageError) as e:
         raise SystemExit(f"ampacity: {getattr(e, 'message', e)}") from None
+
+
+def log_harmlessly(options: usage.Options) -> None:
+    """Have twist's log show what values hold, where it would write that as it is: as text.
+
+    Call this before twist begins to log, when it makes the service.
+    """
+    given = getattr(options, "parent", None) or {}
+    if given.get("fileLogObserverFactory") is textFileLogObserver:
+        given["fileLogObserverFactory"] = harmless_text_log
 
 
 def stop_with(reactor: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import attrs
 
+from .rendering import harmless
+
 Role = Literal["coordinator", "worker"]
 
 STOP_SECONDS = 60
@@ -139,8 +141,10 @@ def quoted(word: str) -> str:
     Raises:
         ValueError: a unit cannot hold it.
     """
-    if "\0" in word or "\n" in word:
-        raise ValueError("a unit's words are of one line")
+    if harmless(word) != word:  # for systemd, \r ends a line, too
+        raise ValueError(
+            f"a unit's words are of one line and hold no control characters: {harmless(word)}"
+        )
     text = word.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     plain = word and not any(character.isspace() or character in "\"'\\;" for character in word)
     return text if plain else f'"{text}"'

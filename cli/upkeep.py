@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .failures import Exit
-from .rendering import dumps
+from .rendering import dumps, harmless
 from .settings import without_secret
 from .shared import Common, command
 from .tables import Table
@@ -41,7 +41,7 @@ def config_command(common: Common) -> int:
     if not common.as_json:
         table.show(empty="")
         files = f"{user_file(os.environ)}, {SYSTEM_FILE}"
-        click.echo(f"files: {files}", err=True)
+        click.echo(f"files: {harmless(files)}", err=True)
     return Exit.DONE
 
 

@@ -15,6 +15,7 @@ from .twisting import (
     end_in_order,
     end_well_at_sigterm,
     end_with,
+    log_harmlessly,
     settings_of,
     told_by_exit,
 )
@@ -39,6 +40,7 @@ def makeService(options: usage.Options) -> IService:
     from .hosting import destination, make_agent, tell_of_agent
 
     settings = settings_of(options, _KEYS)
+    log_harmlessly(options)
     with told_by_exit():
         to = destination(settings, None)
         make_steady(reactor)

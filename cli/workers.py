@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from .failures import Exit, say
-from .rendering import byte_count, dumps, local_time, span
+from .rendering import byte_count, dumps, harmless, local_time, span
 from .shared import Common, command
 from .specs import DURATION
 from .tables import Table
@@ -89,7 +90,7 @@ def drain_command(common: Common, names: Sequence[str], wait: bool, timeout: flo
             except NoSuchWorker:
                 raise NoSuchWorker(f"there is no worker {name!r:.80}") from None
             if not common.as_json:
-                click.echo(f"{name} finishes what runs, and leaves")
+                click.echo(f"{harmless(name)} finishes what runs, and leaves")
         left = await _left(reactor, link, names, timeout) if wait else []
         if common.as_json:
             for name in names:
@@ -142,9 +143,8 @@ def show_workers(workers: Sequence[dict[str, Any]], as_json: bool) -> int:
 
 def worker_row(worker: dict[str, Any]) -> list[str]:
     """One line of the table of workers."""
-    load = worker.get("load") or {}
-    lag = (load.get("lag") or {}).get("p99")
-    cpu = load.get("cpu")
+    load = worker.get("load")
+    cpu = _number(load, "cpu")
     return [
         str(worker["name"]),
         str(worker["state"]),
@@ -152,7 +152,15 @@ def worker_row(worker: dict[str, Any]) -> list[str]:
         *(str(worker.get(key, "")) for key in ("finished", "failed", "lost")),
         str(worker.get("python") or ""),
         "" if cpu is None else f"{cpu:.0f}%",
-        byte_count(load.get("memory")),
-        span(lag),
+        byte_count(_number(load, "memory")),
+        span(_number(load, "lag", "p99")),
         local_time(worker.get("since"), time.time()),
     ]
+
+
+def _number(load: Any, *path: str) -> float | None:
+    """A number somewhere in what a worker says of its load, which may be anything."""
+    for key in path:
+        load = load.get(key) if isinstance(load, dict) else None
+    good = isinstance(load, int | float) and math.isfinite(load)
+    return float(load) if good else None

@@ -38,6 +38,8 @@ def test_what_why_and_what_next(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     tell(Unusable("line 3 is not \x1b[1mJSON"))
     assert capsys.readouterr().err == "ampacity: line 3 is not \\x1b[1mJSON\n"
+    tell(Unusable("no\nampacity: all is well\r"))
+    assert capsys.readouterr().err == "ampacity: no\n  ampacity: all is well\\r\n"
 
 
 def test_endings_in_words() -> None:
@@ -45,6 +47,10 @@ def test_endings_in_words() -> None:
     assert ending_text(Ending.FAILED, raised) == "ValueError: no\\nway"
     assert ending_text(Ending.FAILED, Outcome(exit_code=3)) == "exit code 3"
     assert ending_text(Ending.CANCELLED, Outcome()) == "cancelled"
+    named = Outcome(error=ErrorText("m.\x1b[2J\n", "", ""))
+    assert ending_text(Ending.FAILED, named) == "m.\\x1b[2J\\n"
+    signalled = Outcome(evidence=Evidence(signal="\x07"))
+    assert ending_text(Ending.CRASHED, signalled) == "crashed: signal \\x07"
     died = Outcome(evidence=Evidence(worker="w1", signal="SIGKILL", peak_memory=1 << 20))
     assert ending_text(Ending.CRASHED, died) == (
         "crashed: signal SIGKILL, peak memory 1.0 MiB, on w1"

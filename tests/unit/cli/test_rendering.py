@@ -6,6 +6,7 @@ import datetime
 import json
 import pickle
 
+import pytest
 from ampacity.cli.rendering import (
     byte_count,
     call_text,
@@ -70,6 +71,51 @@ def test_json() -> None:
     )
 
 
+UNSEEN = "\x1b[2J\x07\x7f\x85\x9b\xad\u061c\u200b\u200f\u2028\u202e\u2066\ufeff\U000e0041"
+
+
+def test_json_says_the_same_and_acts_on_no_terminal() -> None:
+    written = dumps({UNSEEN: [UNSEEN, "grün 漢字 \u200d"]})
+    assert json.loads(written) == {UNSEEN: [UNSEEN, "grün 漢字 \u200d"]}
+    assert harmless(written) == written
+    assert "grün 漢字 \u200d" in written
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_comes_back_from_json(text: str) -> None:
+    written = dumps([text])
+    assert json.loads(written) == [text]
+    assert harmless(written) == written
+
+
+def test_json_that_is_nested_too_deep_for_a_reader() -> None:
+    nested: list[object] = []
+    for _ in range(5000):
+        nested = [nested]
+    assert dumps(nested).count("[") == 256
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 5000, "[" * 400 + "]" * 400, "1" * 5000, "\x1b[2J"])
+def test_a_worker_may_call_json_what_is_none(text: str) -> None:
+    shown = Shown(True, "str", text)
+    assert value_json(shown) == {"repr": text, "type": "str"}
+    assert value_text(shown) == text
+    assert harmless(value_line(shown)) == value_line(shown)
+
+
+def test_json_of_a_worker_is_harmless() -> None:
+    shown = Shown(True, "list", '["\u202e\x9b",\n 1]')
+    assert value_text(shown) == '["\\u202e\\u009b",\n 1]'
+    assert value_line(shown) == '["\\u202e\\u009b", 1]'
+    assert value_json(shown) == {"value": ["\u202e\x9b", 1]}
+
+
+@pytest.mark.parametrize("moment", [1e300, -1e300, 1e18])
+def test_moments_that_no_calendar_has(moment: float) -> None:
+    assert str(rfc3339(moment))[:4] in ("1970", "9987")
+    assert local_time(moment)
+
+
 def test_times_in_records_are_utc() -> None:
     assert rfc3339(1_700_000_000.5) == "2023-11-14T22:13:20.500Z"
     assert rfc3339(None) is None
@@ -123,3 +169,6 @@ def test_a_damaged_call() -> None:
     spec = JobSpec(kind="import", target="m:f", arguments="json")
     assert call_text(spec, b"\xc1", 1) == "m:f(…damaged, 1 B)"
     assert call_text(spec, pack_arguments(5), 1) == "m:f(…damaged, 1 B)"
+    assert call_text(spec, pack_arguments([[], 5]), 1) == "m:f(…damaged, 1 B)"
+    nested = b"\x92\x91" + b"\x91" * 1000 + b"\x90\x80"
+    assert call_text(spec, nested, 1) == "m:f(…damaged, 1 B)"

@@ -62,7 +62,9 @@ def test_a_unit_of_a_user_has_its_folders() -> None:
     assert found["WantedBy"] == "default.target"
 
 
-@pytest.mark.parametrize("word", ["two\nlines", "nu\0l"])
+@pytest.mark.parametrize(
+    "word", ["two\nlines", "nu\0l", "a\rUser=root", "\x1b[2J", "\u202e", "\udc80"]
+)
 def test_what_a_unit_cannot_hold(word: str) -> None:
     with pytest.raises(ValueError, match="of one line"):
         quoted(word)
