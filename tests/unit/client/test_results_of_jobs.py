@@ -9,6 +9,7 @@ import pytest
 from ampacity.client.results import raise_error, value_of
 from ampacity.protocol.errors import (
     CommandFailed,
+    ForeignResult,
     JobCancelled,
     JobCrashed,
     JobFailed,
@@ -91,3 +92,14 @@ def test_values():
     assert value_of(1, "f", Outcome(), None) is None
     with pytest.raises(JobFailed, match=r"the result of job 1 \(f\) cannot be unpickled here"):
         value_of(1, "f", Outcome(), b"damaged")
+
+
+def test_a_value_that_was_withheld_is_named():
+    with pytest.raises(ForeignResult, match="ampacity result 17 shows it") as raised:
+        value_of(JobId(17), "render", Outcome(withheld=True), None)
+    assert raised.value.job == 17
+
+
+def test_a_failure_whose_exception_was_withheld_is_told_as_text():
+    error = _error(Ending.FAILED, Outcome(error=_TEXT, withheld=True))
+    assert (type(error), error.type_name) == (JobFailed, _TEXT.type_name)
