@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from ..protocol.access import AccessFolder
 from ..protocol.addresses import Address, parse_address
 from ..protocol.commands import Goodbye, OpenSession
-from ..protocol.dialing import CONNECT_TIMEOUT, Greeted, dial
+from ..protocol.dialing import CONNECT_TIMEOUT, WAITING_SECONDS, Greeted, dial
 from ..protocol.errors import (
     AmpacityError,
     BadOption,
@@ -126,11 +126,11 @@ class RemoteLink:
             await deferLater(self._reactor, pause)
             pause = min(pause * 1.5, 1.0)
 
-    async def _connect(self, session: Session, seconds: float) -> None:
+    async def _connect(self, session: Session, seconds: float, waiting: float = 0.0) -> None:
         ears = Ears(session)
         target = self._target
         greeted: Greeted = await dial(
-            self._reactor, target.address, "client", target.token, ears, seconds
+            self._reactor, target.address, "client", target.token, ears, seconds, waiting
         )
         connection = greeted.connection
         session.meet(greeted.store)
@@ -172,7 +172,7 @@ class RemoteLink:
             left = bound if until is None else min(bound, until - self._now())
             await deferLater(self._reactor, self._random.uniform(0, left))
             try:
-                await self._connect(session, CONNECT_TIMEOUT)
+                await self._connect(session, CONNECT_TIMEOUT, WAITING_SECONDS)
                 return
             except AmpacityError as e:
                 if isinstance(e, Refused) and not isinstance(e, QueueFull | StorageFull):

@@ -8,9 +8,10 @@ its second. It may come forward a few times: bytes that trickle in keep no place
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from itertools import islice
 from operator import itemgetter
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from .suspects import Suspects
 
@@ -21,6 +22,16 @@ OWN_SECOND: Final = 1.0
 
 STEPS: Final = 3
 """Steps that count: the two of a handshake, and the first words."""
+
+
+PASSED: Final = 64
+"""How many silent ones somebody passes at once."""
+
+HasSpoken = Callable[[Any], bool]
+
+
+def _everybody(_: object) -> bool:
+    return True
 
 
 class Antechamber(Generic[Guest]):
@@ -48,15 +59,18 @@ class Antechamber(Generic[Guest]):
         self.leave(last, longest)
         return last
 
-    def admit(self, now: float) -> Guest | None:
-        """The next one to be greeted, where there is a place for him."""
+    def admit(self, now: float, has_spoken: HasSpoken = _everybody) -> Guest | None:
+        """The next one to be greeted, where there is a place for him.
+
+        Of one address, who ``has_spoken`` passes those who have said nothing yet.
+        """
         if self.greeted >= self._places:
             return None
         address = self._next(now)
         if address is None:
             return None
         line = self._line.pop(address)
-        guest = next(iter(line))
+        guest = _first(line, has_spoken)
         del line[guest]
         if line:
             self._line[address] = line  # its next one comes after all the others
@@ -106,6 +120,15 @@ class Antechamber(Generic[Guest]):
             if now - since >= self._suspects.delay(address, now):
                 return address
         return None
+
+
+def _first(line: dict[Guest, float], has_spoken: HasSpoken) -> Guest:
+    """Who is next in a line; those who are passed stand at its end afterwards."""
+    for guest in list(islice(line, PASSED)):
+        if has_spoken(guest):
+            return guest
+        line[guest] = line.pop(guest)
+    return next(iter(line))
 
 
 def _take(places: dict[str, dict[Guest, float]], guest: Guest, address: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import resource
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -136,10 +137,10 @@ class Doorway:
 
     def _next(self) -> Knock | None:
         now = self._now()
-        guest = self._guests.admit(now)
+        guest = self._guests.admit(now, Knock.has_spoken)
         if guest is None and (oldest := self._guests.make_room(now)) is not None:
             oldest.send_away()
-            guest = self._guests.admit(now)
+            guest = self._guests.admit(now, Knock.has_spoken)
         return guest
 
     def _look_later(self) -> None:
@@ -171,6 +172,19 @@ class Knock(Protocol):
         self._failed = self._passed = self._over = self._sent_away = False
 
     # -- what the doorway says --------------------------------------------------------------------
+
+    def has_spoken(self) -> bool:
+        """Whether bytes of his wait, or his end: looked at, not taken."""
+        waiting: socket.socket | None = getattr(self.transport, "socket", None)
+        if waiting is None:
+            return True
+        try:
+            waiting.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # it is over, as reading it will tell
+        return True
 
     def open(self) -> None:
         """There is a place: the handshake may begin, then the greeting."""

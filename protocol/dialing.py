@@ -35,6 +35,9 @@ from .tokens import Side, Token, parse_token, side_of
 
 CONNECT_TIMEOUT = 5.0
 
+WAITING_SECONDS = 20.0
+"""How long a coordinator that has taken a connection may have it wait at its door."""
+
 
 @attrs.frozen(kw_only=True)
 class Greeted:

@@ -31,7 +31,7 @@ from ..protocol.access import StateFolder
 from ..protocol.addresses import Address, parse_address
 from ..protocol.blobs import BlobFolder
 from ..protocol.commands import Goodbye, Join
-from ..protocol.dialing import Greeted, dial
+from ..protocol.dialing import WAITING_SECONDS, Greeted, dial
 from ..protocol.steady import monotonic_of
 from ..protocol.temporary import remove_abandoned
 from ..protocol.tokens import Token
@@ -59,9 +59,6 @@ FLUSH_SECONDS = 5.0
 """How long the last reports may take, when the agent leaves."""
 
 GOODBYE_SECONDS = 2.0
-
-WAITING_SECONDS = 20.0
-"""How long a coordinator that has taken the connection may let us wait at its door."""
 
 STEADY_SECONDS = 5.0
 """How long a connection has lasted where a fault after it is a new one."""

@@ -22,13 +22,12 @@ from ampacity import Pool
 from ampacity.cli.connection import Link
 from ampacity.protocol import commands
 from ampacity.protocol.addresses import Address, parse_address
-from ampacity.protocol.dialing import Greeted, dial
+from ampacity.protocol.dialing import WAITING_SECONDS, Greeted, dial
 from ampacity.protocol.errors import AmpacityError
 from ampacity.protocol.jobs import Assignment, unpack_assignments
 from ampacity.protocol.outcomes import Ending, Outcome, Report, pack_outcome, pack_reports
 from ampacity.protocol.ports import WorkerInfo
 from ampacity.protocol.tokens import Token
-from ampacity.workers.agent import WAITING_SECONDS
 from ampacity.workers.backoff import Backoff
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults

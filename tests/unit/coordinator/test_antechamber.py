@@ -84,6 +84,14 @@ def test_who_comes_forward_has_his_second_again(room: Antechamber[str]) -> None:
     assert room.make_room(1.5) == "a1"
 
 
+def test_who_has_spoken_passes_the_silent_of_his_address(room: Antechamber[str]) -> None:
+    come(room, "a1", "a2", "a3", "b1")
+    speaks = {"a3"}.__contains__
+    assert room.admit(0.0, speaks) == "a3"
+    assert room.admit(0.0, speaks) == "b1"  # its turn, though it is silent
+    assert (room.line(), room.waiting) == (["a1", "a2"], 2)
+
+
 def test_an_address_that_failed_waits_and_the_others_pass_it(
     room: Antechamber[str], suspects: Suspects
 ) -> None:
