@@ -165,6 +165,24 @@ async def test_values_of_any_size_come_through_it(coordinator: Coordinator):
 
 
 @pytest_twisted.ensureDeferred
+async def test_values_are_shown_and_sent_again_where_a_new_coordinator_has_to_know(
+    coordinator: Coordinator,
+):
+    pool = coordinator.pool()
+    salt = b"salt" * 20_000
+    job = pool.submit(lambda data: salt + data, b"1" * 100_000)
+    careful = pool.options(results="data").submit(lambda: [b"2" * 100_000])
+    while not (job.ended and careful.ended):  # delivered, and not read
+        await seconds(0.05)
+    coordinator.kill()
+    coordinator.start()
+    assert await job == salt + b"1" * 100_000
+    assert await careful == [b"2" * 100_000]
+    assert await pool.submit(lambda data: salt + data, b"3" * 100_000) == salt + b"3" * 100_000
+    await pool.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_waits_for_work_of_another_program_goes_on_waiting(
     coordinator: Coordinator, tmp_path: Path
 ):

@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -57,8 +58,9 @@ class Core:
 
     store_id = b"store of 16 byte"
     term = 1
-    blobs: Any = None
+    blobs: Any = SimpleNamespace(drop_uploads=lambda sender: None)
     uploads: Any = None
+    values: Any = None
 
     def __init__(self) -> None:
         self.listening: list[str] = []

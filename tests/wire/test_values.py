@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +161,12 @@ def test_a_hash_opens_nothing_and_says_nothing(hall: Hall) -> None:
         answers.append(
             (
                 missing,
-                thief.refusal(lambda ref=ref: thief.get(ref)),
+                thief.refusal(partial(thief.get, ref)),
                 thief.chunk(ref, 0, lie),
-                thief.refusal(lambda ref=ref: thief.chunk(ref, 2 * CHUNK_SIZE, lie)),
+                thief.refusal(partial(thief.chunk, ref, 2 * CHUNK_SIZE, lie)),
                 thief.chunk(ref, CHUNK_SIZE, lie),
-                thief.refusal(lambda ref=ref: thief.chunk(ref, 2 * CHUNK_SIZE, lie)),
-                thief.refusal(lambda ref=ref: thief.get(ref)),
+                thief.refusal(partial(thief.chunk, ref, 2 * CHUNK_SIZE, lie)),
+                thief.refusal(partial(thief.get, ref)),
             )
         )
     assert answers[0][:3] == answers[1][:3]

@@ -250,6 +250,22 @@ async def test_clients_do_not_share_a_child(worker):
 
 
 @ensure
+async def test_clients_do_not_share_a_function_of_one_hash(worker):
+    """What one client's jobs have made of it is not what another's get."""
+
+    def remember(seen=[]):  # noqa: B006  # what is kept between calls is what is looked at
+        seen.append(len(seen))
+        return seen
+
+    remember.__module__ = "__main__"
+    ref = worker.events.keep(cloudpickle.dumps(remember))
+    by_value = {"kind": "value", "function": ref}
+    assert await worker.run("remember", client="one", **by_value) == [0]
+    assert await worker.run("remember", client="one", **by_value) == [0, 1]
+    assert await worker.run("remember", client="two", **by_value) == [0]
+
+
+@ensure
 async def test_a_job_that_cannot_be_read_has_failed(worker):
     bad, good = worker.assignment("add"), worker.assignment("add", 1, 2)
     worker.pool.assign([bad._replace(spec=b"no spec"), good])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ampacity.coordinator.ownership import Ownership
+from ampacity.coordinator.records import ClientRecord
 from ampacity.protocol.ids import ClientId, JobId, WorkerId
 from ampacity.protocol.jobs import BlobRef
 
@@ -56,7 +57,7 @@ def test_what_was_shown_may_be_read_and_not_referred_to() -> None:
 
 
 def test_the_ends_of_ones_own_jobs_are_shown() -> None:
-    mine, others = SimpleNamespace(id=A), SimpleNamespace(id=B)
+    mine, others = ClientRecord(A), ClientRecord(B)
     jobs = {
         JobId(1): job(mine, blobs=(ref(1),)),
         JobId(2): job(others, blobs=(ref(2),)),
