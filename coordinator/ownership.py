@@ -8,7 +8,7 @@ a client; what was forgotten is sent, or shown, once more.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from ..protocol.ids import ClientId, JobId, WorkerId
 from ..protocol.jobs import BlobRef
@@ -127,15 +127,13 @@ def _touch(digests: Recent, digest: bytes) -> bool:
 
 def _refer_to(jobs: Iterable[JobRecord], digest: bytes) -> bool:
     """Whether one of these jobs needs a value, to be run."""
-    return any(digest == ref.digest for ref in _needed(jobs))
-
-
-def _needed(jobs: Iterable[JobRecord]) -> Iterator[BlobRef]:
-    seen: set[SpecRecord] = set()
+    specs: set[SpecRecord] = set()
+    last = None
     for job in jobs:
-        if isinstance(job.payload, BlobRef):
-            yield job.payload
-        spec = job.spec
-        if spec.blobs and spec not in seen:
-            seen.add(spec)
-            yield from spec.blobs
+        payload, spec = job.payload, job.spec
+        if type(payload) is BlobRef and payload.digest == digest:
+            return True
+        if spec is not last:
+            last = spec
+            specs.add(spec)
+    return any(digest == ref.digest for spec in specs for ref in spec.blobs)

@@ -44,6 +44,9 @@ _MOST_SLOTS = 65_536
 
 _READABLE = 1024
 """Values of which it is remembered that a worker may read them."""
+
+_MISSES = 1000
+"""Values that no job of the worker needs, until it is cut off: each costs a look at all of them."""
 _LATEST = 2.0**37
 """UNIX time that nobody lives to see."""
 
@@ -68,6 +71,7 @@ class WorkerSession(BlobResponder):
         self._incarnation = b""
         self._events: WorkerEvents | None = None
         self._readable: dict[bytes, None] = {}
+        self._misses = 0
         self.on_joined: Callable[[WorkerId], object] | None = None
         connection.on_lost(lambda _: self._leave(goodbye=False))
         connection.on_lost(lambda _: self.drop_uploads())
@@ -150,6 +154,9 @@ class WorkerSession(BlobResponder):
         readable = self._readable
         if digest not in readable:
             if not self._core.values.worker_may_read(self._worker, digest):
+                self._misses += 1
+                if self._misses > _MISSES:
+                    self._connection.drop("it asks for values that its jobs do not need")
                 return False
             if len(readable) >= _READABLE:
                 del readable[next(iter(readable))]

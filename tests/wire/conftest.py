@@ -202,7 +202,7 @@ class RememberingCore:
 
 
 class RememberedValues:
-    """``ports.ValueAccess``: who may name what is said by who has sent it, or by ``for_workers``."""
+    """``ports.ValueAccess``: known are who has sent what, and what workers may read."""
 
     def __init__(self) -> None:
         self.known: set[tuple[str, bytes]] = set()

@@ -16,7 +16,7 @@ from ampacity.coordinator.driver import Driver
 from ampacity.coordinator.worker_session import WorkerSession
 from ampacity.protocol import commands
 from ampacity.protocol.blobs import BlobFolder
-from ampacity.protocol.errors import AmpacityError, Malformed, NoSuchBlob, NotAllowed
+from ampacity.protocol.errors import AmpacityError, Disconnected, Malformed, NoSuchBlob, NotAllowed
 from ampacity.protocol.ids import ClientId
 from ampacity.protocol.jobs import (
     BlobRef,
@@ -239,6 +239,16 @@ def test_a_worker_reads_what_it_holds(hall: Hall) -> None:
     worker.call(commands.Finished, reports=pack_reports([report]))
     assert worker.get(REF, CHUNK_SIZE)  # what was begun may be ended
     assert idle.refusal(lambda: idle.get(REF))[0] is NoSuchBlob
+
+
+def test_a_worker_that_asks_for_anything_is_cut_off(hall: Hall) -> None:
+    worker = hall.worker()
+    for number in range(1000):
+        with pytest.raises(NoSuchBlob):
+            worker.get(BlobRef(number.to_bytes(32, "big"), 1))
+    with pytest.raises(Disconnected):
+        worker.get(NOWHERE)
+        worker.get(NOWHERE)
 
 
 def test_a_result_is_read_by_whose_job_it_is(hall: Hall) -> None:
