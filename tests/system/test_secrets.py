@@ -124,6 +124,10 @@ class Cluster:
         living = [psutil.Process(one.pid) for one in self.started if one.poll() is None]
         return [p for one in living for p in (one, *one.children(recursive=True))]
 
+    def ended(self) -> list[int]:
+        """The exit codes of services that have ended."""
+        return [one.returncode for one in self.started if one.poll() is not None]
+
     def stop(self) -> None:
         for process in reversed(self.started):
             process.terminate()
@@ -224,7 +228,8 @@ def test_secrets_stay_where_they_belong(cluster: Cluster, tmp_path: Path) -> Non
         cluster.begin("environment", "join", address, *one, AMPACITY_TOKEN=token),
         cluster.begin("whole", "join", *one, AMPACITY_COORDINATOR=facts["join"]),
     ]
-    until(lambda: all(ready.exists() for ready in workers))
+    until(lambda: all(ready.exists() for ready in workers) or cluster.ended())
+    assert cluster.ended() == []
 
     # -- jobs that look around, fail, crash; of the user of the machine, and of a client --
     items = [":::", *map(str, range(12))]

@@ -249,9 +249,9 @@ class TestWork:
 
     async def test_cancel_time_out_and_crash(self, another: Another) -> None:
         worker = another.worker
-        command = ("sh", "-c", "trap '' INT TERM; while :; do sleep 0.05; done")
-        stubborn = worker.submit("sh", *command, kind="command")
-        await worker.events.until(lambda: any(b.job == stubborn for b in worker.events.beginnings))
+        command = ("sh", "-c", "trap '' INT TERM; echo ready; while :; do sleep 0.05; done")
+        stubborn = worker.submit("sh", *command, kind="command", attach=True)
+        await worker.events.until(lambda: worker.events.printed[stubborn, 1])
         worker.end(stubborn)
         report = await worker.report(stubborn)
         assert report.ending is Ending.CANCELLED
