@@ -64,6 +64,13 @@ def trace(pid):
 def large(size):
     return os.urandom(size)
 
+def stubborn():
+    import signal, time
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    print("ready", flush=True)
+    time.sleep(600)
+
 def length(data):
     return len(data)
 
@@ -249,8 +256,7 @@ class TestWork:
 
     async def test_cancel_time_out_and_crash(self, another: Another) -> None:
         worker = another.worker
-        command = ("sh", "-c", "trap '' INT TERM; echo ready; while :; do sleep 0.05; done")
-        stubborn = worker.submit("sh", *command, kind="command", attach=True)
+        stubborn = another.submit("stubborn", attach=True)
         await worker.events.until(lambda: worker.events.printed[stubborn, 1])
         worker.end(stubborn)
         report = await worker.report(stubborn)
