@@ -26,7 +26,7 @@ _MAY: dict[Role, str] = {
 }
 
 
-class Lifetime(click.ParamType):
+class Lifetime(click.ParamType):  # type: ignore[type-arg]  # generic in new releases only
     """``24h``, or ``never``: seconds, 0 for no end."""
 
     name = "time"

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from twisted.protocols import amp
 
-from ..protocol.fields import Frame, Packed
 from ..protocol.errors import Malformed
+from ..protocol.fields import Frame, Packed
 from ..protocol.packing import pack, unpack_list
 
 STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS = range(6)

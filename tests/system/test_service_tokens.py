@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -26,6 +26,7 @@ from ampacity.protocol.errors import (
     TooMany,
 )
 from twisted.internet import reactor as _reactor
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.protocols import amp
 
 reactor: Any = _reactor
@@ -219,12 +220,11 @@ async def test_one_credential_has_so_many_connections(
 
 @pytest.fixture
 def logged() -> Any:
-    from twisted.logger import formatEvent, globalLogPublisher
-
     events: list[Any] = []
-    globalLogPublisher.addObserver(events.append)
+    observer = cast(ILogObserver, events.append)  # any callable is one
+    globalLogPublisher.addObserver(observer)
     yield lambda: [formatEvent(event) for event in events]
-    globalLogPublisher.removeObserver(events.append)
+    globalLogPublisher.removeObserver(observer)
 
 
 @pytest_twisted.ensureDeferred

@@ -29,11 +29,11 @@ class Guest:
 
     @property
     def waits(self) -> bool:
-        return self.transport.connected and self.transport.producerState == "paused"
+        return bool(self.transport.connected and self.transport.producerState == "paused")
 
     @property
     def greeted(self) -> bool:
-        return self.transport.connected and not self.waits
+        return bool(self.transport.connected and not self.waits)
 
     def say(self, data: bytes) -> None:
         assert not self.waits

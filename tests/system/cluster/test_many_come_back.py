@@ -43,6 +43,13 @@ SECONDS = 30.0
 VALUE = 7
 
 
+def ended(connection: Any) -> Deferred[None]:
+    """Fires when a connection is gone."""
+    gone: Deferred[None] = Deferred()
+    connection.on_lost(lambda _: gone.callback(None))
+    return gone
+
+
 class Worker(amp.CommandLocator):
     """An agent, as far as a coordinator can tell: it holds what it is given, and comes back."""
 
@@ -76,9 +83,7 @@ class Worker(amp.CommandLocator):
             except AmpacityError:
                 await deferLater(reactor, self._backoff.next())
                 continue
-            gone: Deferred[None] = Deferred()
-            greeted.connection.on_lost(lambda _, gone=gone: gone.called or gone.callback(None))
-            await gone
+            await ended(greeted.connection)
             await deferLater(reactor, self._backoff.next())
 
     async def _join(self) -> Greeted:
@@ -120,8 +125,7 @@ class Worker(amp.CommandLocator):
         if self._staying is not None:
             self._staying.cancel()
         if self._connection is not None and self._connection.lost is None:
-            gone: Deferred[None] = Deferred()
-            self._connection.on_lost(lambda _: gone.callback(None))
+            gone = ended(self._connection)
             self._connection.abort()
             await gone
 
@@ -142,7 +146,7 @@ class Silent(Protocol):
 class Crowd(ClientFactory):
     """So many silent ones."""
 
-    protocol = Silent
+    protocol = Silent  # type: ignore[assignment]  # Twisted's own type knows factories only
     noisy = False
 
     def __init__(self, port: int) -> None:

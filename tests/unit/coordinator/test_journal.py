@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 from ampacity.coordinator.journal import TOGETHER, Journal
 from ampacity.protocol.ids import ClientId
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 Lines = Callable[[], list[str]]
 
@@ -16,9 +17,10 @@ Lines = Callable[[], list[str]]
 @pytest.fixture
 def lines() -> Iterator[Lines]:
     events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
+    observer = cast(ILogObserver, events.append)  # any callable is one
+    globalLogPublisher.addObserver(observer)
     yield lambda: [formatEvent(event) for event in events if "client" in event]
-    globalLogPublisher.removeObserver(events.append)
+    globalLogPublisher.removeObserver(observer)
 
 
 @pytest.fixture
