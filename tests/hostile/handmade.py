@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from .peers import OTHER_PYTHON, Box, Peer, Refusal, joined
+from .peers import Box, Peer, Refusal, joined, other_python
 
 SUCCEEDED, FAILED, TIMED_OUT, CANCELLED, CRASHED, LOST = 1, 2, 3, 4, 5, 6
 
@@ -29,7 +29,7 @@ def spec(**fields: Any) -> bytes:
         "cwd": None,
         "env": [],
         "orphans": "cancel",
-        "python": OTHER_PYTHON,
+        "python": other_python(),
         "attach": False,
         "show": "short",
         "path": [],

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import time
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -360,8 +361,14 @@ def revoke(ground: Ground, token: str) -> None:
         user.ask("RevokeToken", token=secret_of(token)[0], joined=True)
 
 
-OTHER_PYTHON = "9.9"
-"""Ordinary jobs are functions by value: a worker of another Python is given none of them."""
+def other_python() -> str:
+    """What the workers and jobs of the running test have alone.
+
+    Ordinary jobs are functions by value: a worker of another Python is given none of them, nor
+    what another test has left in the queue.
+    """
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    return f"9.{zlib.crc32(test.encode())}"
 
 
 def information(**more: Any) -> dict[str, Any]:
@@ -370,7 +377,7 @@ def information(**more: Any) -> dict[str, Any]:
         "name": "stranger",
         "incarnation": os.urandom(16),
         "slots": 1,
-        "python": OTHER_PYTHON,
+        "python": other_python(),
         "host": "somewhere",
         "software": "0.3.0",
         "pid": 1,
