@@ -6,6 +6,7 @@ It listens nowhere else. The driver behind it is started and stopped by whoever 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +31,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from ..protocol.access import AccessFolder
+from ..protocol.access import SOCKET_PATH_BYTES, AccessFolder
 from ..protocol.addresses import DEFAULT_PORT, Address, Listen, parse_address, parse_listen
 from ..protocol.connection import Connection
 from ..protocol.errors import CannotStart, TooMany
@@ -59,9 +60,6 @@ EXPIRY_SECONDS = 2.0
 
 RENEWAL_SECONDS = 6 * 3600.0
 """Between two looks at the end of the certificate."""
-
-_PATH_BYTES = 103
-"""What every system takes as the path of a UNIX socket."""
 
 
 class Core(CoordinatorCore, Protocol):
@@ -158,7 +156,7 @@ class CoordinatorService(Service):
 
     def _open_socket(self) -> None:
         path = self._access.socket
-        if len(str(path).encode()) > _PATH_BYTES:
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
             raise CannotStart(
                 f"the path {path} is too long for a UNIX socket; name a shorter folder in "
                 "AMPACITY_ACCESS"

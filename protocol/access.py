@@ -23,6 +23,9 @@ __all__ = [
     "write_secret",
 ]
 
+SOCKET_PATH_BYTES = 103
+"""What every system takes as the path of a UNIX socket."""
+
 
 class AccessFolder:
     """Where this user's coordinator can be reached: socket, lock, log of a detached one.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import attrs
 
-from .redacting import redacted
+from .redacting import redacted_after
 from .tokens import Token, parse_token
 
 DEFAULT_PORT = 8786
@@ -42,15 +43,16 @@ def parse_address(text: str) -> Address:
         TokenDamaged: what follows the ``#`` is no token.
     """
     where, mark, secret = text.strip().partition("#")
+    _refuse_token(where)
     token = parse_token(secret) if mark else None
     if where.startswith("unix:"):
         return Address(path=_path(where.removeprefix("unix:")), token=token)
     if where.startswith("/"):
-        return Address(path=Path(where), token=token)
+        return Address(path=_path(where), token=token)
     host, port = _split(where.removeprefix("tcp:"))
     if not host:
         raise ValueError(
-            f"{redacted(where)!r} names no host: an address looks like host:{DEFAULT_PORT}"
+            f"{_shown(where)} names no host: an address looks like host:{DEFAULT_PORT}"
         )
     return Address(host, DEFAULT_PORT if port is None else port, token=token)
 
@@ -74,18 +76,32 @@ def parse_listen(text: str) -> Listen:
     rest = text.strip().removeprefix("tcp:")
     if rest.isascii() and rest.isdigit():
         return Listen("", _port(rest))
+    _refuse_token(rest)
     interface, port = _split(rest)
     if port is None:
-        raise ValueError(f"{redacted(text)!r} names no port: write it like tcp:{DEFAULT_PORT}")
+        raise ValueError(f"{_shown(text)} names no port: write it like tcp:{DEFAULT_PORT}")
     return Listen(interface, port)
+
+
+_MISPLACED = re.compile(r"amp1\.[a-z]+\.[\w-]{43}", re.A)
+"""The beginning of a token, up to the hash of the key."""
+
+
+def _refuse_token(text: str) -> None:
+    if _MISPLACED.search(text):  # as a host, it would be shown to every name server
+        raise ValueError(f"a token comes after an address and a #: host:{DEFAULT_PORT}#TOKEN")
+
+
+def _shown(text: str) -> str:
+    return repr(redacted_after(text))
 
 
 def _path(text: str) -> Path:
     path = Path(text)
+    if "\0" in text:
+        raise ValueError(f"{_shown(text)} is no path")
     if not path.is_absolute():
-        raise ValueError(
-            f"the path of a UNIX socket begins with a slash, {redacted(text)!r} does not"
-        )
+        raise ValueError(f"the path of a UNIX socket begins with a slash, {_shown(text)} does not")
     return path
 
 
@@ -95,7 +111,7 @@ def _split(text: str) -> tuple[str, int | None]:
         host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
             raise ValueError(
-                f"{redacted(text)!r} is no address: an IPv6 one looks like [::1]:{DEFAULT_PORT}"
+                f"{_shown(text)} is no address: an IPv6 one looks like [::1]:{DEFAULT_PORT}"
             )
         return _host(host), _port(rest[1:]) if rest else None
     if text.count(":") > 1:
@@ -106,11 +122,11 @@ def _split(text: str) -> tuple[str, int | None]:
 
 def _host(text: str) -> str:
     if any(c.isspace() or not c.isprintable() or c in "/[]@#" for c in text):
-        raise ValueError(f"{redacted(text)!r} is no host")
+        raise ValueError(f"{_shown(text)} is no host")
     return text
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:6]) > 65535:
-        raise ValueError(f"{redacted(text)!r} is no port: a port is a number up to 65535")
+        raise ValueError(f"{_shown(text)} is no port: a port is a number up to 65535")
     return int(text)

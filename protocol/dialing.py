@@ -24,7 +24,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .access import AccessFolder
+from .access import SOCKET_PATH_BYTES, AccessFolder
 from .addresses import Address, parse_address
 from .commands import PROTOCOL_VERSIONS, Authenticate, Hello
 from .connection import Connection
@@ -139,13 +139,15 @@ def _endpoint(
             f"{address} is reached over the network and needs a token; paste the line that the "
             "coordinator printed, or name a file with it"
         )
-    plain = HostnameEndpoint(reactor, address.host.encode(), address.port, timeout)
+    plain = HostnameEndpoint(reactor, address.host, address.port, timeout)
     secure: IStreamClientEndpoint = wrapClientTLS(ClientTLS(), plain)
     return secure
 
 
 def _check_socket(address: Address) -> None:
     assert address.path is not None
+    if len(os.fsencode(address.path)) > SOCKET_PATH_BYTES:
+        raise NoCoordinator(_unreachable(address, "this path is too long for a UNIX socket"))
     try:
         AccessFolder(address.path.parent).check()
     except FileNotFoundError:
@@ -173,7 +175,13 @@ def _reason(error: Exception) -> str:
 
 def _connect(reactor: Any, endpoint: IStreamClientEndpoint, within: float | None) -> Deferred[Any]:
     connecting: Deferred[Any] = endpoint.connect(_Dialing(reactor))
+    connecting.addErrback(_no_name)
     return connecting if within is None else patiently(connecting, within, reactor)
+
+
+def _no_name(failure: Failure) -> Failure:
+    """A host that no name server could know: so Twisted says it."""
+    return Failure(DNSLookupError()) if failure.check(ValueError) else failure
 
 
 async def _attempt(

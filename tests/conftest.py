@@ -28,6 +28,7 @@ import attrs
 import psutil
 import pytest
 import pytest_twisted
+from hypothesis import HealthCheck, settings
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
@@ -45,6 +46,11 @@ os.environ[_MARK] = uuid.uuid4().hex
 """Inherited by every process that this run starts, so that its orphans are found too."""
 
 LoggedErrors = Callable[..., list[Failure]]
+
+settings.register_profile(
+    "fuzz", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+"""Of ``make fuzz``: twenty times as much as otherwise, see ``properties/amounts.py``."""
 
 
 def _reactor() -> Any:

@@ -54,9 +54,11 @@ from ampacity.protocol.packing import (
     unpack_list,
     unpack_map,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols.amp import AmpBox
+
+from .amounts import examples
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 some_text = st.none() | text
@@ -158,7 +160,7 @@ UNPACKERS += [unpack_list, unpack_map, unpack, unpack_arguments]
 # drawn and not parametrized: pytest-twisted wraps the inner test of Hypothesis once an item
 forms = st.sampled_from(FORMS)
 unpackers = st.sampled_from(UNPACKERS)
-often = settings(max_examples=300)
+often = examples(300)
 
 
 @often
