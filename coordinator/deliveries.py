@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 from functools import partial
 
-from ..protocol.errors import NotAllowed, TooMany
+from ..protocol.errors import Disconnected, NotAllowed, TooMany
 from ..protocol.ids import ClientId, JobId
 from .effects import Answer, Opened, Refuse, SessionForgotten, Silent
 from .events import Acknowledged, SessionLeft, SessionOpened, WatchAsked
@@ -280,9 +280,11 @@ class Deliveries:
 
     def _room_for(self, session: SessionRecord) -> SessionRecord | None:
         """None: it can be promised more now."""
+        if not session.connected:
+            raise Disconnected  # it asks again when it comes back
         if len(session.watched) > WATCHED_RUNS:
             raise TooMany("this session waits for as many jobs of others as it may")
-        return session if session.connected and len(session.outbox) >= OUTBOX else None
+        return session if len(session.outbox) >= OUTBOX else None
 
     def _watch_some(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..protocol.errors import Refused
+from ..protocol.errors import Disconnected, Refused
 from ..protocol.ids import ClientId, JobId
 from .effects import Answer, Refuse
 from .events import CancelAsked, ForgetAsked, RetryAsked, WatchAsked
@@ -36,7 +36,7 @@ def looking(
         try:
             while (session := room()) is not None:
                 yield session
-        except Refused as refusal:
+        except (Refused, Disconnected) as refusal:
             state.tells.append(Refuse(event.ask, refusal))
             return
         if (cold := state.cold(ids)) and (yield ByIds(cold)) is None:

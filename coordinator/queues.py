@@ -32,6 +32,11 @@ PAGE = 512
 """Jobs that it gets at once."""
 
 
+PASSES = 256
+"""How often a client's turn is passed over because its next job is of unknown duration, and there
+is no free slot. Then nobody gets anything beyond the slots until it has had one."""
+
+
 class JobQueue:
     """Jobs in order, in blocks. One that ended while it waited stays until it is met or swept."""
 
@@ -175,10 +180,16 @@ class Turns:
                 clients.popleft()
                 self.listed.discard(client)
                 continue
+            if known_only and job.spec.cost.seconds is None:
+                client.passed += 1
+                if client.passed > PASSES:
+                    return None
+                clients.rotate(-1)
+                continue
             clients.rotate(-1)
-            if not known_only or job.spec.cost.seconds is not None:
-                queue.pop()
-                return job
+            client.passed = 0
+            queue.pop()
+            return job
         return None
 
     def _first(self, client: ClientRecord) -> tuple[JobQueue | None, JobRecord | None]:

@@ -59,6 +59,7 @@ class ClientRecord:
         "id",
         "jobs",
         "keys",
+        "passed",
         "pending_bytes",
         "queues",
         "runs",
@@ -78,6 +79,8 @@ class ClientRecord:
         """Those of them that have not ended."""
         self.pending_bytes = 0
         """Bytes of the payloads of those."""
+        self.passed = 0
+        """How often others had its turn, see ``queues.PASSES``."""
         self.untaken = Tally()
         """Those that have ended and whose outcome nobody has."""
         self.keys: dict[str, JobId] = {}

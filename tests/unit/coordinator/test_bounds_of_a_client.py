@@ -7,9 +7,12 @@ from typing import Any
 import attrs
 import pytest
 from ampacity.coordinator import deliveries, intake
+from ampacity.coordinator.placement import CREDIT_JOBS
+from ampacity.coordinator.queues import PASSES
 from ampacity.coordinator.settings import Settings
 from ampacity.protocol.ids import LOCAL_CLIENT, ClientId
 from ampacity.protocol.limits import BOX_BYTES
+from ampacity.protocol.outcomes import Ending
 
 
 class Told:
@@ -290,6 +293,63 @@ def test_runs_that_are_watched(told: Any, monkeypatch: pytest.MonkeyPatch) -> No
     house.fine()
     house.stage.watch(7, session="t")
     assert "waits for as many" in house.why("TooMany")
+
+
+# -- turns ----------------------------------------------------------------------------------------
+
+
+def steadily(stage: Any, mine: range, most: int) -> list[bool]:
+    """A worker of one slot ends its jobs one by one; whether each was of ``mine``, until all of
+    those have ended."""
+    order: list[bool] = []
+    held = stage.scheduler.state.workers["w"].held
+    while sum(order) < len(mine):
+        assert len(order) <= most, "it waits for its turn"
+        first = next(iter(held))
+        stage.begin(first)
+        stage.finish(first, seconds=1e-5)
+        settle(stage)
+        order.append(first in mine)
+    return order
+
+
+@pytest.mark.parametrize("target", ["m:f", "m:another"], ids=["known", "unknown"])
+def test_ten_jobs_behind_a_flood_of_tiny_ones(either: Any, target: str) -> None:
+    stage = either()
+    stage.open("d", client="d")
+    stage.scheduler.check_invariants = lambda: None  # it looks at all jobs, each time
+    stage.submit(4000)
+    stage.join()
+    settle(stage)
+    steadily(stage, range(1, 50), 100)
+    stage.submit(10, session="d", target=target)
+    order = steadily(stage, range(4001, 4011), 2000)
+    waited = order.index(True)
+    assert waited <= CREDIT_JOBS + PASSES
+    assert len(order) - waited <= 2 * 10 + CREDIT_JOBS
+
+
+def test_retries_and_losses_take_no_turns_of_others(either: Any) -> None:
+    """One client's jobs fail and are tried again, or die with their children, all the time."""
+    stage = either(max_losses=100)
+    stage.open("d", client="d")
+    stage.submit(40, retries=1000, backoff=0.0)
+    stage.submit(40, session="d", target="m:other")
+    stage.join()
+    settle(stage)
+    others = 0
+    held = stage.scheduler.state.workers["w"].held
+    for turn in range(80):
+        job = next(iter(held))
+        stage.begin(job)
+        if job <= 40:
+            stage.finish(job, ending=Ending.LOST if turn % 3 else Ending.FAILED, seconds=1.0)
+        else:
+            others += 1
+            stage.finish(job, seconds=1.0)
+        stage.later(0.1)
+        settle(stage)
+    assert 38 <= others <= 42
 
 
 # -- the settings ---------------------------------------------------------------------------------
