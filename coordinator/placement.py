@@ -183,7 +183,7 @@ class Placement:
     def _room_beyond(self, worker: WorkerRecord) -> float:
         """Seconds of work for which a worker has credit; 0 where more is not due yet."""
         slots, held = worker.info.slots, len(worker.held)
-        if held >= _most_held(slots):
+        if held >= most_held(slots):
             return 0.0
         credit = slots * CREDIT
         room = credit - worker.load(self._state.at.now)
@@ -197,7 +197,7 @@ class Placement:
         """Up to ``share`` jobs of known duration until the credit is used; and what is left."""
         jobs = []
         take = self._state.queues.take
-        spare = _most_held(worker.info.slots) - len(worker.held)
+        spare = most_held(worker.info.slots) - len(worker.held)
         for _ in range(min(share, spare, self._left)):
             job = take(lane.turns, True)
             if job is None:
@@ -284,7 +284,8 @@ class Placement:
         return jobs
 
 
-def _most_held(slots: int) -> int:
+def most_held(slots: int) -> int:
+    """How many jobs a worker may hold that says that it has so many slots."""
     return min(slots * CREDIT_JOBS, max(slots, HELD_JOBS))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 from ampacity.coordinator.client_session import ClientSession
+from ampacity.coordinator.uploads import Uploads
 from ampacity.coordinator.worker_session import WorkerSession
 from ampacity.protocol import commands, limits
 from ampacity.protocol.errors import (
@@ -557,3 +558,80 @@ def test_a_worker_may_not_submit_nor_a_client_report(worker: Wired, session: Wir
         submit(worker, SUBMISSION)
     with pytest.raises(NotAllowed):
         session.call(commands.Finished, reports=b"")
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+def nested(depth: int) -> Any:
+    return {"a": nested(depth - 1)} if depth else 1
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        (nested(4), None),
+        (nested(5), Malformed),
+        ({"cpu": float("nan")}, Malformed),
+        ({"cpu": 1 << 63}, Malformed),
+        ({"cpu": b"bytes"}, Malformed),
+        ({1: 2}, Malformed),
+        ({"lag": {"p50": 0.1}, "later": [1, "two", None, True]}, None),
+        ({"long": "x" * limits.STATE_BYTES}, TooLarge),
+    ],
+)
+def test_what_a_worker_may_say_of_its_state(worker: Wired, state: Any, error: Any) -> None:
+    if error is None:
+        worker.call(commands.WorkerState, state=state)
+        assert worker.core.events == [("state", state)]
+    else:
+        with pytest.raises(error):
+            worker.call(commands.WorkerState, state=state)
+        assert worker.core.events == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"seconds": limits.MAX_SECONDS}, None),
+        ({"seconds": limits.MAX_SECONDS * 1.1}, Malformed),
+        ({"seconds": 1e308}, Malformed),
+        ({"seconds": -1.0}, Malformed),
+        ({"began": 1e300}, Malformed),
+        ({"began": -5.0}, Malformed),
+        ({"blobs": tuple(BlobRef(bytes(32), n) for n in range(16))}, None),
+        ({"blobs": tuple(BlobRef(bytes(32), n) for n in range(17))}, TooLarge),
+    ],
+)
+def test_what_a_report_may_say(worker: Wired, fields: Any, error: Any) -> None:
+    frame = pack_reports([REPORT._replace(**fields)])
+    if error is None:
+        worker.call(commands.Finished, reports=frame)
+        assert len(worker.core.events) == 1
+    else:
+        with pytest.raises(error):
+            worker.call(commands.Finished, reports=frame)
+        assert worker.core.events == []
+
+
+def test_how_much_a_worker_may_list(worker: Wired, stranger: Wired) -> None:
+    row = [1, 2, 3]
+    worker.call(commands.Returned, attempts=[row] * limits.JOBS_A_QUESTION)
+    assert len(worker.core.events) == 1
+    for attempts in ([row] * (limits.JOBS_A_QUESTION + 1), [[]] * (limits.JOBS_A_QUESTION + 1)):
+        with pytest.raises((TooLarge, Malformed)):
+            worker.call(commands.Returned, attempts=attempts)
+    with pytest.raises(TooLarge):
+        frame = pack_reports([REPORT] * (limits.FRAME_JOBS + 1))
+        worker.call(commands.Finished, reports=frame)
+    assert len(worker.core.events) == 1
+
+
+def test_uploads_are_bounded_at_the_door(session: Wired) -> None:
+    session.core.uploads = Uploads(1 << 20, 1 << 20)
+    chunk = {"digest": b"d" * 32, "offset": 0, "data": bytes(limits.CHUNK_SIZE)}
+    with pytest.raises(TooLarge, match="the limit is 1048576"):
+        session.call(commands.PutChunk, size=1 << 61, **chunk)
+    session.call(commands.PutChunk, size=1 << 20, **chunk)
+    with pytest.raises(QueueFull, match="no job refers to"):
+        session.call(commands.PutChunk, size=1 << 20, **{**chunk, "digest": b"e" * 32})

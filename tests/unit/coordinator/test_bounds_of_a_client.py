@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 from ampacity.coordinator import deliveries, intake
-from ampacity.coordinator.placement import CREDIT_JOBS
+from ampacity.coordinator.placement import CREDIT_JOBS, most_held
 from ampacity.coordinator.queues import PASSES
 from ampacity.coordinator.settings import Settings
 from ampacity.protocol.ids import LOCAL_CLIENT, ClientId
@@ -293,6 +293,30 @@ def test_runs_that_are_watched(told: Any, monkeypatch: pytest.MonkeyPatch) -> No
     house.fine()
     house.stage.watch(7, session="t")
     assert "waits for as many" in house.why("TooMany")
+
+
+# -- workers --------------------------------------------------------------------------------------
+
+
+def test_versions_of_python_go_with_their_last_worker(either: Any) -> None:
+    stage = either()
+    for number in range(5):
+        stage.join(f"w{number}", python=f"4.{number}")
+    stage.lose("w0", goodbye=True)
+    stage.lose("w1")
+    stage.later(60.0)
+    stage.ignore()
+    assert set(stage.scheduler.placement.lanes) == {"4.2", "4.3", "4.4"}
+    assert set(stage.scheduler.state.queues.turns) == {"4.2", "4.3", "4.4"}
+    stage.join("w5", python="4.0")
+    stage.submit(1, python="4.0")
+    assert stage.only("assign") == ["assign w5: 1/1"]
+
+
+def test_a_worker_says_how_many_slots_it_has_and_is_given_so_many_jobs_at_most() -> None:
+    assert [most_held(slots) for slots in (0, 1, 64, 65, 1000, 65_536)] == [
+        0, 512, 32_768, 32_768, 32_768, 65_536,
+    ]  # fmt: skip
 
 
 # -- turns ----------------------------------------------------------------------------------------
