@@ -18,7 +18,10 @@ from .suspects import Suspects
 Guest = TypeVar("Guest", bound=Hashable)
 
 OWN_SECOND: Final = 1.0
-"""Seconds that a guest has for each step, in any case."""
+"""Seconds that a guest has in any case."""
+
+STEP_SECONDS: Final = 3.0
+"""Seconds for each step that he comes forward: who has begun is let finish on a busy machine."""
 
 STEPS: Final = 3
 """Steps that count: the two of a handshake, and the first words."""
@@ -45,6 +48,7 @@ class Antechamber(Generic[Guest]):
         self._suspects = suspects
         # by address, then by guest: since when. The first address is the next to be served.
         self._line: dict[str, dict[Guest, float]] = {}
+        # by address, then by guest: until when he keeps his place in any case
         self._inside: dict[str, dict[Guest, float]] = {}
 
     def arrive(self, guest: Guest, address: str, now: float) -> Guest | None:
@@ -75,7 +79,7 @@ class Antechamber(Generic[Guest]):
         if line:
             self._line[address] = line  # its next one comes after all the others
         self.waiting -= 1
-        self._inside.setdefault(address, {})[guest] = now
+        self._inside.setdefault(address, {})[guest] = now + OWN_SECOND
         self.greeted += 1
         return guest
 
@@ -84,8 +88,8 @@ class Antechamber(Generic[Guest]):
         if self.greeted < self._places or self._next(now) is None:
             return None
         busiest = max(self._inside, key=lambda one: len(self._inside[one]))
-        oldest, since = min(self._inside[busiest].items(), key=itemgetter(1))
-        if now - since < OWN_SECOND:
+        oldest, until = min(self._inside[busiest].items(), key=itemgetter(1))
+        if now < until:
             return None
         self.leave(oldest, busiest)
         return oldest
@@ -94,7 +98,7 @@ class Antechamber(Generic[Guest]):
         """A guest has come a step forward."""
         guests = self._inside.get(address, {})
         if guest in guests:
-            guests[guest] = now
+            guests[guest] = now + STEP_SECONDS
 
     def leave(self, guest: Guest, address: str) -> None:
         """A guest is gone, or has been let in."""

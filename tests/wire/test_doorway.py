@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ampacity.coordinator.antechamber import OWN_SECOND, STEPS
+from ampacity.coordinator.antechamber import OWN_SECOND
 from ampacity.coordinator.doorway import LOOK, Doorway, Knock, address_of, most_in_line
 from ampacity.coordinator.greeting import Greeting
 from ampacity.protocol import commands, limits
@@ -148,7 +148,7 @@ def test_bytes_that_trickle_in_keep_no_place(far: Far, clock: Any) -> None:
         for guest in slow:
             if guest.transport.connected:
                 guest.say(b"\0")
-    assert waited <= OWN_SECOND * (1 + STEPS)
+    assert waited <= limits.GREETING_SECONDS
 
 
 def test_of_a_line_that_is_full_the_last_of_the_longest_is_closed(far: Far) -> None:

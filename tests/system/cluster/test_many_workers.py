@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from random import SystemRandom
 from typing import Any
 
 import attrs
 import pytest
 import pytest_twisted
 from ampacity.cli.connection import Link
-from ampacity.protocol.addresses import parse_address
+from ampacity.protocol.addresses import Address, parse_address
 from ampacity.protocol.commands import Goodbye, Join
-from ampacity.protocol.dialing import dial
+from ampacity.protocol.dialing import WAITING_SECONDS, Greeted, dial
+from ampacity.protocol.errors import NoCoordinator
 from ampacity.protocol.ports import WorkerInfo
+from ampacity.workers.backoff import Backoff
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.protocols import amp
 
 reactor: Any = _reactor
@@ -23,12 +27,22 @@ WORKERS = 500
 SECONDS = 30.0
 
 
+async def reach(address: Address) -> Greeted:
+    """Dial until it works, as agents do: of many at once, some may have to give their place up."""
+    backoff = Backoff(SystemRandom())
+    while True:
+        try:
+            token = address.token
+            return await dial(
+                reactor, address, "worker", token, amp.CommandLocator(), waiting=WAITING_SECONDS
+            )
+        except NoCoordinator:
+            await deferLater(reactor, backoff.next())
+
+
 async def join(line: str, number: int) -> Any:
     """One worker, as far as a coordinator can tell."""
-    address = parse_address(line)
-    greeted = await dial(
-        reactor, address, "worker", address.token, amp.CommandLocator(), timeout=SECONDS
-    )
+    greeted = await reach(parse_address(line))
     info = WorkerInfo(
         name=f"w{number}",
         incarnation=os.urandom(16),
