@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from weakref import WeakKeyDictionary, proxy
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 TURN = 0.001
 """Seconds for what all peers of a reactor send, in one of its turns; and the rest of one box."""
@@ -19,12 +19,11 @@ TURN = 0.001
 class Turn:
     """The turns of one reactor, one after the other."""
 
-    __slots__ = ("_begun", "_call", "_clock", "_next")
+    __slots__ = ("_begun", "_clock", "_next")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = proxy(clock)  # or it would never be let go of
         self._begun: float | None = None
-        self._call: IDelayedCall | None = None
         self._next: dict[Hashable, deque[Callable[[], None]]] = {}
 
     @classmethod
@@ -40,7 +39,7 @@ class Turn:
         now = self._clock.seconds()
         if self._begun is None:
             self._begun = now
-            self._call = self._clock.callLater(0, self._again)
+            self._clock.callLater(0, self._again)
             return False
         spent: float = now - self._begun
         return spent > TURN

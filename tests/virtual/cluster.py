@@ -11,13 +11,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 from unittest import mock
-from weakref import WeakKeyDictionary
 
 import attrs
 from ampacity.coordinator import cancelling, deliveries, greeting, leases, queues, state
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.transitions import ENDED, STATE_NAMES
-from ampacity.protocol import dialing, limits, turns
+from ampacity.protocol import dialing, limits
 from ampacity.workers import agent as agents
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
@@ -288,8 +287,6 @@ def _determined(seed: int) -> Iterator[None]:
         mock.patch.object(greeting, "software", lambda: "0"),
         mock.patch.object(agents, "Load", QuietLoad),
         mock.patch.object(agents, "STATE_SECONDS", STATE_SECONDS),
-        # which hold on to their reactors by the calls that are due, and so to the whole run
-        mock.patch.object(turns, "_TURNS", WeakKeyDictionary()),
     ):
         yield
 

@@ -142,3 +142,6 @@ def test_a_mistake_is_found(
     else:
         pytest.fail(f"{mistake.__name__} was not found in {SEEDS} seeds")
     logged_errors()
+    monkeypatch.undo()
+    assert not run_seed(seed, tmp_path).wrong, "the seed is wrong without the mistake, too"
+    logged_errors()
