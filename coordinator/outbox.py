@@ -22,6 +22,12 @@ RECORD_BYTES = 16
 """What an outcome adds to a frame besides its body, as sessions reckon: what is sent at once is one
 frame there, and acknowledged as one."""
 
+BYTES_IN_FLIGHT = FRAMES_IN_FLIGHT * FRAME_BYTES
+"""Bytes of outcomes that one session was sent and has not acknowledged, and the rest of a frame."""
+
+FIRST_READ = 8
+"""Outcomes that are read from a disk at once, before it is known how large they are."""
+
 RECENT_BYTES = 8 << 20
 RECENT_JOBS = 8192
 """What is kept in memory of outcomes that were stored a moment ago."""
@@ -80,7 +86,8 @@ class Outbox:
         self._held_back = output_on_its_way
         self._foreign = foreign
         self._waiting: deque[JobId] = deque()
-        self._in_flight = 0
+        self._in_flight = self._bytes = 0
+        self._portion = FIRST_READ
         self._busy = False
         self._closed = False
 
@@ -96,19 +103,26 @@ class Outbox:
     def flush(self) -> None:
         """Send what may be sent now."""
         while self._waiting and not (self._busy or self._closed):
-            if self._in_flight >= FRAMES_IN_FLIGHT:
+            if self._in_flight >= FRAMES_IN_FLIGHT or self._bytes >= BYTES_IN_FLIGHT:
                 return
             self._busy = True
             jobs = self._next_jobs()
             if not jobs:
                 self._busy = False
                 return
-            stored = self._recent.outcomes(jobs) or self._store.outcomes(jobs)
+            stored = self._recent.outcomes(jobs) or self._read(jobs)
             if isinstance(stored, Deferred):
                 stored.addCallback(self._have_read, jobs)
                 stored.addErrback(self._not_read)
             else:
                 self._send(stored, jobs)
+
+    def _read(self, jobs: list[JobId]) -> list[Stored | None] | Deferred[list[Stored | None]]:
+        """From a disk only as many at once as may be held in memory, by those read last."""
+        if self._store.durable:
+            self._waiting.extendleft(reversed(jobs[self._portion :]))
+            del jobs[self._portion :]
+        return self._store.outcomes(jobs)
 
     def _next_jobs(self) -> list[JobId]:
         """Jobs for one frame; those with output on its way wait for it."""
@@ -122,6 +136,9 @@ class Outbox:
         return ready
 
     def _have_read(self, stored: list[Stored | None], jobs: list[JobId]) -> None:
+        size = sum(len(one.body) for one in stored if one is not None)
+        more = self._portion * 2 if size < FRAME_BYTES else self._portion // 2
+        self._portion = min(max(1, more), FRAME_JOBS)
         self._send(stored, jobs)
         self.flush()
 
@@ -147,22 +164,31 @@ class Outbox:
         if not deliveries:
             return
         self._in_flight += 1
+        self._bytes += size
         sent = self._port.delivered(deliveries)
         sent.addCallbacks(
-            self._answered, self._not_delivered, callbackArgs=([d.job for d in deliveries],)
+            self._answered,
+            self._not_delivered,
+            callbackArgs=([d.job for d in deliveries], size),
+            errbackArgs=(size,),
         )
-        sent.addErrback(self._not_delivered)
+        sent.addErrback(self._not_told)
 
-    def _answered(self, _: None, jobs: list[JobId]) -> None:
+    def _answered(self, _: None, jobs: list[JobId], size: int) -> None:
         self._in_flight -= 1
+        self._bytes -= size
         self._recent.drop(jobs)
         if not self._closed:
             self._acknowledged(jobs)
             self.flush()
 
-    def _not_delivered(self, failure: Failure) -> None:
+    def _not_delivered(self, failure: Failure, size: int) -> None:
         """They are owed still, and are delivered when the session comes back."""
         if failure.check(Disconnected) is None:
             self._in_flight -= 1
+            self._bytes -= size
             self._log.failure("outcomes were not taken", failure)
             self.flush()
+
+    def _not_told(self, failure: Failure) -> None:
+        self._log.failure("what was delivered could not be dealt with", failure)

@@ -102,16 +102,21 @@ TOO_MUCH: dict[str, Any] = {
 }
 
 
+def having(field: str, value: Any) -> JobSpec:
+    changes: dict[str, Any] = {field: value}
+    return attrs.evolve(SPEC, **changes)
+
+
 @pytest.mark.parametrize("field", TOO_MUCH)
 def test_too_much_in_a_field_is_named_at_the_door(field: str) -> None:
     value = TOO_MUCH[field]
-    spec = unpack_spec(pack_spec(attrs.evolve(SPEC, **{field: value})))  # what is stored is read
+    spec = unpack_spec(pack_spec(having(field, value)))  # what is stored is read
     with pytest.raises(TooLarge, match=f" {field} "):
         check_spec(spec)
     less = value[:-1] if isinstance(value, str | tuple) else type(value)(limits.MAX_NUMBER)
     if isinstance(less, float):
         less = limits.MAX_SECONDS
-    check_spec(attrs.evolve(SPEC, **{field: less}))
+    check_spec(having(field, less))
 
 
 def test_a_coordinators_own_length_of_names() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ampacity.protocol.errors import Disconnected, NoSuchJob
+from ampacity.protocol.errors import Disconnected, NoSuchJob, TooMany
 from ampacity.protocol.ids import JobId, SessionId
 from ampacity.protocol.outcomes import Ending, JobLog, StreamLog, pack_log
 
@@ -245,3 +245,39 @@ def test_jobs_of_others_cannot_be_attached_to(house: Any) -> None:
         house.now(other.session.attach(JobId(1), True))
     with pytest.raises(NoSuchJob):
         house.now(other.session.attach(JobId(99), True))
+
+
+def test_a_session_listens_to_so_many_jobs(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ampacity.coordinator.listeners.LISTENED", 3)
+    client = house.client()
+    house.submit(client, 5)
+    house.turn()
+    waiting = [client.session.attach(JobId(1), True) for _ in range(3)]
+    with pytest.raises(TooMany, match="as many as it may"):
+        house.now(client.session.attach(JobId(2), True))
+    assert house.now(client.session.attach(JobId(2), False)) == (JobLog(), False)
+    client.session.cancel([JobId(1)])
+    house.turn()
+    assert [house.now(one) for one in waiting] == [(JobLog(), False)] * 3
+    assert house.waits(client.session.attach(JobId(2), True))
+
+
+def test_who_waited_over_a_connection_that_is_gone_waits_no_more(house: Any) -> None:
+    client = house.client()
+    house.submit(client)
+    house.turn()
+    client.session.attach(JobId(1), True)
+    house.driver.leave_session(SessionId(b"s"), client, False)
+    house.client()
+    house.turn(3)
+    assert not house.driver.listeners
+
+
+def test_a_log_that_is_none_is_empty(house: Any) -> None:
+    client, worker = running(house)
+    late = client.session.attach(JobId(1), True)
+    worker.attached[0][2].errback(NoSuchJob())
+    worker.finish(1, log=b"no log")
+    house.turn()
+    assert house.now(late) == (JobLog(), False)
+    assert house.now(client.session.attach(JobId(1), True)) == (JobLog(), False)
