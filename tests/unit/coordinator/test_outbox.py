@@ -59,7 +59,7 @@ def test_large_outcomes_are_read_and_sent_a_few_at_a_time() -> None:
     assert port.bytes <= BYTES_IN_FLIGHT + (4 << 20)
     assert store.reads == [FIRST_READ, FIRST_READ // 2]
     while port.frames:
-        outcomes, answer = port.frames.pop(0)
+        _, answer = port.frames.pop(0)
         answer.callback(None)
         assert port.bytes <= BYTES_IN_FLIGHT + (4 << 20)
     assert taken == list(range(100))
