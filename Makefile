@@ -11,11 +11,14 @@ MYPATH := build/mypath
 PYTEST_OPTIONS ?= -n 3 --dist worksteal
 # pytest's exit code when it finds none, as where all of a file are of the other kind
 NO_TESTS := 5
+FUZZ_SECONDS ?= 600
+FUZZED := $(addprefix tests/properties/test_,$(addsuffix .py,fuzz_boxes fuzz_frames fuzz_greeting \
+	frames tokens))
 FAULTS ?= kill-worker=2,kill-coordinator=10
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test check bench faults test-newest test-compose format clean
+.PHONY: demo test check bench fuzz faults test-newest test-compose format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m ampacity.examples.demo
@@ -32,6 +35,15 @@ check: $(INSTALLED) $(MYPATH)/ampacity
 
 bench: $(INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks
+
+# Any bytes, at everything that strangers reach, again and again for FUZZ_SECONDS; each round tries
+# others. What one finds is in .hypothesis, and fails make test, too, until it is mended.
+fuzz: $(INSTALLED)
+	@end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); \
+	while $(BIN)/pytest $(PYTEST_OPTIONS) -o faulthandler_timeout=3600 \
+		--hypothesis-profile=fuzz $(FUZZED); do \
+		[ $$(date +%s) -lt $$end ] || exit 0; \
+	done; exit 1
 
 # 10,000 jobs on 4 workers, while a worker is killed every 2 s and the coordinator every 10 s;
 # about 10 minutes. SEED=7 runs that one again, FAULTS=... strikes with others (docs/faults.md).

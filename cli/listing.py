@@ -292,7 +292,7 @@ def _story(about: dict[str, Any]) -> list[str]:
 def _outcome_lines(about: dict[str, Any]) -> list[str]:
     from ..protocol.outcomes import Ending
     from .failures import ending_text
-    from .rendering import harmless_lines, value_line
+    from .rendering import harmless_block, value_line
 
     found = _outcome(about) if "body" in about else None
     if found is None:
@@ -303,7 +303,7 @@ def _outcome_lines(about: dict[str, Any]) -> list[str]:
         return [f"{'result':<12} {shown[:200]}{'…' if len(shown) > 200 else ''}"] if shown else []
     lines = [f"{'why':<12} {ending_text(ending, outcome)}"]
     if outcome.error is not None and "\n" in outcome.error.traceback.rstrip():
-        lines.append(harmless_lines(outcome.error.traceback).rstrip())
+        lines.append(harmless_block(outcome.error.traceback))
     if outcome.tail:
-        lines += ["last output", harmless_lines(outcome.tail.decode("utf-8", "replace")).rstrip()]
+        lines += ["last output", harmless_block(outcome.tail.decode("utf-8", "replace"))]
     return lines

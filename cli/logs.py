@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from textwrap import indent
 from typing import Any, TextIO
 
 from twisted.logger import (
@@ -21,7 +20,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from ..protocol.redacting import redacted
-from .rendering import dumps, harmless, harmless_lines, rfc3339
+from .rendering import dumps, harmless, harmless_block, harmless_lines, rfc3339
 
 
 @implementer(ILogObserver)
@@ -57,7 +56,7 @@ def _text(record: dict[str, Any]) -> str:
     if not trace:
         return line
     # nothing that an exception says can begin a line as a record does
-    return f"{line}\n{indent(harmless_lines(trace).rstrip(), '  ', lambda _: True)}"
+    return f"{line}\n{harmless_block(trace)}"
 
 
 def harmless_text_log(out: TextIO) -> ILogObserver:

@@ -9,7 +9,7 @@ from ..protocol.outcomes import Delivery, Ending, Outcome, StreamLog, unpack_out
 from .connection import Link
 from .failures import ending_text, say
 from .records import delivery_record
-from .rendering import dumps, harmless, harmless_lines, value_line, value_text
+from .rendering import dumps, harmless, harmless_block, harmless_lines, value_line, value_text
 from .shared import on_terminal
 from .streams import Writer
 
@@ -44,7 +44,7 @@ def tell_failure(delivery: Delivery, outcome: Outcome, with_traceback: bool = Tr
     """A job's failure, on stderr."""
     traceback = "" if outcome.error is None else outcome.error.traceback.rstrip()
     if with_traceback and "\n" in traceback:
-        print(harmless_lines(traceback), file=sys.stderr)
+        print(harmless_block(traceback), file=sys.stderr)
     what = "failed: " if delivery.ending is Ending.FAILED else ""
     say(f"job {delivery.job} {what}{ending_text(delivery.ending, outcome)}")
 

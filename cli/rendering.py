@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import re
+from textwrap import indent
 from typing import Any
 
 from ..protocol.errors import Malformed
@@ -39,6 +40,11 @@ def harmless(text: str) -> str:
 def harmless_lines(text: str) -> str:
     """The same for a text of several lines: line ends and tabs stay."""
     return _CONTROL_BUT_LINES.sub(_escape, text)
+
+
+def harmless_block(text: str) -> str:
+    """The same, indented: none of its lines can be taken for one of ours."""
+    return indent(harmless_lines(text).rstrip(), "  ", lambda _: True)
 
 
 def _escape(found: re.Match[str]) -> str:

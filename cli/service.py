@@ -152,7 +152,7 @@ def _unit(settings: Settings, role: Role, system: bool, user: str | None) -> Uni
     if settings.resolve("coordinator").value and "#" in str(settings["coordinator"]):
         raise click.UsageError("a unit can be read by everybody: give the token by --token-file")
     try:
-        return Unit(
+        unit = Unit(
             role=role,
             command=[*_program(), *_words(settings, role, own)],
             system=system,
@@ -161,8 +161,10 @@ def _unit(settings: Settings, role: Role, system: bool, user: str | None) -> Uni
             jobs=role == "worker" or bool(settings["slots"]),
             grace=settings["grace"] if role == "worker" else 0.0,
         )
+        unit.text()  # whether it can be written
     except ValueError as e:
         raise click.UsageError(str(e)) from None
+    return unit
 
 
 def _refuse_idle(settings: Settings, role: Role, own: Sequence[str]) -> None:

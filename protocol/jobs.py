@@ -269,8 +269,8 @@ def unpack_submissions(frame: bytes) -> list[Submission]:
     if len(specs) > len(records):
         raise Malformed("a spec that no job of the frame has")
     try:
-        if any(record[0] < 0 for record in records):
-            raise Malformed("a spec is named by its place, from 0")
+        if any(type(record) is not list or record[0] < 0 for record in records):
+            raise Malformed("a record is a list, and names its spec by the place, from 0")
         return [
             Submission(specs[number], payload_of(payload), _text(key), _count(place))
             for number, payload, key, place, *_later in records

@@ -45,7 +45,7 @@ from ampacity.protocol.outcomes import (
 )
 from ampacity.protocol.packing import pack_arguments, unpack, unpack_arguments, unpack_map
 from ampacity.protocol.plain import pack_plain, unpack_plain
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from .amounts import examples
@@ -188,6 +188,22 @@ def test_nested_to_any_depth(
             reader(data)
         except (Malformed, TooLarge) as e:
             assert len(str(e)) < 1000
+
+
+SUBMISSIONS = GOOD[5]
+
+
+@examples(100)
+@given(form=forms, value=anything, bare=st.booleans())
+@example(form=SUBMISSIONS, value=[[b"s"], [{}]], bare=True)  # a map as a record: KeyError
+@example(form=SUBMISSIONS, value=[[b"s"], [{0: 1, b"p": 1, "k": 1, 1: 1}]], bare=True)  # was taken
+def test_any_value_as_a_frame_or_as_a_record(form: Any, value: Any, bare: bool) -> None:
+    good, pack_it, unpack_it = form
+    if not bare:
+        frame = unpack(pack_it(good))
+        frame[-1] = value
+        value = frame
+    taken(pack_it, unpack_it, msgpack.packb(value))
 
 
 LENGTHS = [b"\xdd", b"\xdf", b"\xc6", b"\xdb"]
