@@ -10,7 +10,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from importlib.metadata import version
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from ..protocol.dialing import software
 from ..protocol.errors import Damaged, Malformed, NoSuchGroup, NoSuchJob, NotAllowed
 from ..protocol.fairness import FairGate
 from ..protocol.ids import GroupId, JobId
@@ -124,7 +124,7 @@ class Questions:
             **counts,
             "store": driver.store_id,
             "term": driver.term,
-            "software": version("ampacity"),
+            "software": software(),
             "pid": os.getpid(),
             "started": self._started,
             "python": platform.python_version(),

@@ -40,6 +40,8 @@ _KNOWN = frozenset(
     if isinstance(command, type) and issubclass(command, amp.Command)
 )
 _PING = commands.Ping.commandName
+_ONLY_ASKS = {c.commandName for c in (commands.Query, commands.GetChunk, commands.Attach)}
+"""What nobody hears the answer of changes nothing."""
 
 
 class Connection(amp.AMP):
@@ -81,6 +83,7 @@ class Connection(amp.AMP):
         self._rest: Boxes | None = None  # boxes for the next turn
         self._in_turn = False  # which waits for them
         self._unread = b""  # what came after those
+        self._unheard = False  # the connection is gone, and what it brought is dealt with
 
     # -- for the sides that use it ----------------------------------------------------------------
 
@@ -147,6 +150,7 @@ class Connection(amp.AMP):
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._unheard = True
         self._read_the_rest(in_turn=False)  # the connection is gone, what it brought is not
         self.closing = True
         self.lost = reason
@@ -261,6 +265,8 @@ class Connection(amp.AMP):
         name, tag = box[amp.COMMAND], box.get(amp.ASK)
         if name == _PING and self.admitted:
             return self._send_answer(amp.AmpBox(), tag)
+        if self._unheard and name in _ONLY_ASKS:
+            return None  # a thousand questions lie in a buffer: they would all be dealt with now
         responder = self.locator.locateResponder(name)
         if responder is None:
             return self._refuse(tag, *self._unanswerable(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from functools import partial
@@ -100,8 +101,9 @@ async def dial(
         raise NoCoordinator(_unreachable(address, f"no answer within {timeout:g} s")) from None
 
 
+@functools.cache
 def software() -> str:
-    """The version of ampacity that runs here."""
+    """The version of ampacity that runs here; looked up on the disk once."""
     try:
         return version("ampacity")
     except PackageNotFoundError:  # pragma: no cover -- run from a checkout that is not installed

@@ -82,7 +82,7 @@ def assignments(box: Box) -> list[list[Any]]:
     return list(msgpack.unpackb(joined(box, "jobs"))[1])
 
 
-def assigned(worker: Peer, job: int) -> list[Any]:
+def assigned(worker: Peer, job: int) -> tuple[Any, Any, Any]:
     """The attempt of this job, ``[job, term, number]``, when the worker is given it."""
     while True:
         box = worker.next("Assign")
@@ -92,8 +92,12 @@ def assigned(worker: Peer, job: int) -> list[Any]:
                 return one[:3]
 
 
-def report(job: Any, term: Any, number: Any, ending: Any = SUCCEEDED, **more: Any) -> list[Any]:
-    """How an attempt ended; ``body`` is a packed outcome."""
+def report(*attempt: Any, **more: Any) -> list[Any]:
+    """How an attempt ended: job, term, number, and the ending unless it is the first.
+
+    ``body`` is a packed outcome.
+    """
+    job, term, number, ending = (*attempt, SUCCEEDED)[:4]
     given = {
         "began": 1.7e9,
         "seconds": 0.01,

@@ -86,7 +86,7 @@ def test_commands_of_another_role(ground: Ground, role: str) -> None:
         peer.ask("Ping")
 
 
-OPERATORS = {
+OPERATORS: dict[str, dict[str, Any]] = {
     "ReloadWorkers": {},
     "DrainWorker": {"worker": "w1"},
     "Backup": {"folder": "/tmp/never"},

@@ -231,7 +231,7 @@ def test_a_hundred_thousand_jobs_with_one_name_of_the_longest_length(ground: Gro
     """They are taken, listed and kept; and all others go on."""
     name = "\u202e" + "n" * 199
     jobs = frame(*[(spec(name=name, orphans="keep", python=NOBODYS), b"")] * A_FRAME)
-    submitted = []
+    submitted: list[Any] = []
 
     def attack() -> None:
         with peers.client(ground) as peer:

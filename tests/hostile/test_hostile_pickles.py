@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from . import peers
-from .ground import Ground, wait_until
+from .ground import Ground
 from .handmade import assigned, delivered, finish, outcome, put, report, spec, submit
 
 
@@ -197,4 +198,8 @@ def test_the_ordinary_children_are_children(ground: Ground) -> None:
     for process in ground.workers:
         assert "bootstrap" not in " ".join(psutil.Process(process.pid).cmdline())
         children = psutil.Process(process.pid).children(recursive=True)
-        wait_until(lambda c=children: any("bootstrap" in " ".join(one.cmdline()) for one in c))
+        wait_until(partial(_has_booted, children))
+
+
+def _has_booted(children: Sequence[psutil.Process]) -> bool:
+    return any("bootstrap" in " ".join(one.cmdline()) for one in children)

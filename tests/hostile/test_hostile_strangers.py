@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from . import peers
 from .ground import Ground
@@ -72,7 +73,7 @@ def test_a_tls_client_without_a_token(ground: Ground) -> None:
     ground.endures(attack, names="refused")
 
 
-HELLOS = {
+HELLOS: dict[str, dict[str, Any]] = {
     "no fields": {},
     "no numbers": {"versions": b"\0\5xxxxx", "role": "client", "software": "x"},
     "a list that lies": {"versions": b"\xff\xff1", "role": "client", "software": "x"},

@@ -182,7 +182,7 @@ def test_reports_that_are_none(ground: Ground) -> None:
         ground.endures(attack, 0.3)
 
 
-ODD = {
+ODD: dict[str, dict[str, Any]] = {
     "times beyond all": {"began": 1e308, "seconds": 1e308},
     "times before all": {"began": -1e308, "seconds": -1e308},
     "a body that is none": {"body": b"\xc1" * 1000},

@@ -525,6 +525,12 @@ class Busy(amp.CommandLocator):
         self.asked.append(question)
         return {"answer": question}
 
+    @commands.DrainWorker.responder
+    def drain(self, worker: str) -> dict[str, Any]:
+        self.clock.rightNow += 0.01
+        self.asked.append(worker)
+        return {}
+
 
 def ask_three(peer: Any) -> None:
     for question in (b"one", b"two", b"three"):
@@ -548,9 +554,18 @@ def test_what_a_turn_has_no_room_for_is_read_in_the_next(peer_of: Any, clock: An
 def test_what_a_lost_connection_has_brought_is_read(peer_of: Any, clock: Any) -> None:
     busy = Busy(clock)
     peer = peer_of(busy)
-    ask_three(peer)
+    for worker in (b"one", b"two", b"three"):
+        peer.ask(b"DrainWorker", worker=worker)
     peer.transport.loseConnection()
     assert busy.asked == ["one", "two", "three"]
+
+
+def test_what_a_lost_connection_has_only_asked_is_not_answered(peer_of: Any, clock: Any) -> None:
+    busy = Busy(clock)
+    peer = peer_of(busy)
+    ask_three(peer)
+    peer.transport.loseConnection()
+    assert busy.asked == ["one"]
 
 
 def test_nothing_is_read_after_an_abort(peer_of: Any, clock: Any) -> None:
