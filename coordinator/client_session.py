@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from ..protocol import commands
 from ..protocol.connection import Connection
-from ..protocol.errors import Malformed, NotAllowed, QueueFull, StorageFull, TooLarge
+from ..protocol.errors import Disconnected, Malformed, NotAllowed, QueueFull, StorageFull, TooLarge
 from ..protocol.frames import batches
 from ..protocol.ids import ClientId, JobId, SessionId
 from ..protocol.jobs import BlobRef, Submission, unpack_submissions
@@ -54,7 +54,8 @@ class ClientSession(BlobResponder):
         self._coordinator: Coordinator | None = None
         self._journal = Journal(connection.clock, client, connection.peer)
         connection.on_lost(lambda _: self._journal.end())
-        connection.on_lost(lambda _: self._leave(goodbye=False))
+        self._asked: set[Deferred[Any]] = set()
+        connection.on_lost(lambda _: self._lost())
         connection.on_lost(lambda _: self.drop_uploads())
 
     # -- the session ------------------------------------------------------------------------------
@@ -79,6 +80,11 @@ class ClientSession(BlobResponder):
     def dismiss(self) -> None:
         """Its credential is good no more: the session ends."""
         self._leave(goodbye=True)
+
+    def _lost(self) -> None:
+        self._leave(goodbye=False)
+        for asked in list(self._asked):
+            asked.cancel()  # nobody is left to be answered
 
     def _leave(self, goodbye: bool) -> None:
         if self._coordinator is not None and self._session is not None:
@@ -134,7 +140,14 @@ class ClientSession(BlobResponder):
     async def query(self, question: str, details: Any) -> dict[str, Any]:
         if type(details) is not dict or not all(type(name) is str for name in details):
             raise Malformed("the details of a question are a map")
-        return {"answer": await self._opened.query(question, details)}
+        asked = self._opened.query(question, details)
+        self._asked.add(asked)
+        try:
+            return {"answer": await asked}
+        except CancelledError:
+            raise Disconnected from None
+        finally:
+            self._asked.discard(asked)
 
     @commands.Attach.responder
     async def attach(self, job: int, follow: bool) -> dict[str, Any]:

@@ -189,7 +189,8 @@ def test_outcomes_that_are_not_taken(ground: Ground, tokens: list[str]) -> None:
                 other.sequence += 1
                 runs = msgpack.unpackb(joined(answer, "ids"))
                 ids += [first + n for first, count in runs for n in range(count)]
-            other.ask("Cancel", jobs=ids, queued_only=False)
+            for start in range(0, len(ids), 1000):
+                other.ask("Cancel", jobs=ids[start : start + 1000], queued_only=False)
             for _ in range(20):
                 lazy.say("Watch", jobs=ids)
 
