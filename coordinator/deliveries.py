@@ -8,8 +8,9 @@ session can take it: until then the session is *behind*.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from ..protocol.errors import Disconnected, NotAllowed, TooMany
 from ..protocol.ids import ClientId, JobId
@@ -264,7 +265,8 @@ class Deliveries:
             self._state.tells.append(Refuse(event.ask, TooMany(text)))
         else:
             session.watch_ids += len(event.jobs)
-            session.watches.append(event._replace(jobs=array("q", event.jobs)))
+            kept = cast(Sequence[JobId], array("q", event.jobs))  # 8 bytes each
+            session.watches.append(event._replace(jobs=kept))
             if len(session.watches) == 1:
                 self._state.run(self._watch_all(session))
 

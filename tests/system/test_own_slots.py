@@ -70,7 +70,9 @@ def cluster(tmp_path: Path, slots: int = 2) -> LocalCluster:
 
 
 async def asked(of: LocalCluster, question: str, **details: Any) -> Any:
-    coordinator, _ = of.driver.open_session(LOCAL_CLIENT, SessionId(b"q" * 16), Client(), "operator")
+    coordinator, _ = of.driver.open_session(
+        LOCAL_CLIENT, SessionId(b"q" * 16), Client(), "operator"
+    )
     return await coordinator.query(question, details)
 
 

@@ -62,7 +62,7 @@ class Doors:
         self._pair_of, self._core, self._blobs, self._clock = pair_of, core, blobs, clock
 
     async def __call__(
-        self, reactor: Any, address: Any, role: Any, token: Any, locator: Any, timeout: float
+        self, reactor: Any, address: Any, role: Any, token: Any, locator: Any, *waits: float
     ) -> Greeted:
         self.times.append(self._clock.seconds())
         if self.outcomes:

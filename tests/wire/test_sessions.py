@@ -618,7 +618,8 @@ def test_how_much_a_worker_may_list(worker: Wired, stranger: Wired) -> None:
     row = [1, 2, 3]
     worker.call(commands.Returned, attempts=[row] * limits.JOBS_A_QUESTION)
     assert len(worker.core.events) == 1
-    for attempts in ([row] * (limits.JOBS_A_QUESTION + 1), [[]] * (limits.JOBS_A_QUESTION + 1)):
+    too_many: list[list[Any]] = [[row], [[]]]
+    for attempts in (few * (limits.JOBS_A_QUESTION + 1) for few in too_many):
         with pytest.raises((TooLarge, Malformed)):
             worker.call(commands.Returned, attempts=attempts)
     with pytest.raises(TooLarge):

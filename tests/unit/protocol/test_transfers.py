@@ -53,9 +53,7 @@ class Folder(BlobFolder):
     def has(self, digest: bytes) -> bool:
         return digest in self.whole
 
-    def write(
-        self, ref: BlobRef, offset: int, data: bytes, sender: Any = None
-    ) -> Deferred[bool]:
+    def write(self, ref: BlobRef, offset: int, data: bytes, sender: Any = None) -> Deferred[bool]:
         self.writes.append(offset)
         before = b"" if offset == 0 else self.parts[ref.digest]
         assert len(before) == offset

@@ -74,9 +74,7 @@ class Blobs(BlobFolder):
     def file(self, ref: BlobRef) -> Path:
         return Path("/blobs") / ref.digest.hex()
 
-    def write(
-        self, ref: BlobRef, offset: int, data: bytes, sender: Any = None
-    ) -> Deferred[bool]:
+    def write(self, ref: BlobRef, offset: int, data: bytes, sender: Any = None) -> Deferred[bool]:
         self.there[ref.digest] = ref
         return succeed(True)
 
