@@ -9,7 +9,15 @@ from ..protocol.outcomes import Delivery, Ending, Outcome, StreamLog, unpack_out
 from .connection import Link
 from .failures import ending_text, say
 from .records import delivery_record
-from .rendering import dumps, harmless, harmless_block, harmless_lines, value_line, value_text
+from .rendering import (
+    dumps,
+    harmless,
+    harmless_block,
+    harmless_lines,
+    is_data,
+    value_line,
+    value_text,
+)
 from .shared import on_terminal
 from .streams import Writer
 
@@ -27,8 +35,8 @@ async def print_value(writer: Writer, outcome: Outcome) -> None:
     On a terminal, and in what is no data, control characters are shown, not obeyed.
     """
     text = value_text(outcome.shown)
-    exact = outcome.shown is not None and outcome.shown.exact
-    await writer.line(text if exact and not on_terminal(1) else harmless_lines(text))
+    bare = is_data(outcome.shown) and not on_terminal(1)
+    await writer.line(text if bare else harmless_lines(text))
     await writer.flush()
 
 

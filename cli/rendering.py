@@ -94,6 +94,11 @@ def value_text(shown: Shown | None) -> str:
     return shown.text
 
 
+def is_data(shown: Shown | None) -> bool:
+    """Whether a result's text is data, which is given as it is where no terminal reads it."""
+    return shown is not None and _exact(shown)[0]
+
+
 def value_line(shown: Shown | None) -> str:
     """A result on one line, as ``map`` prints it: a text with line ends stays in its quotes."""
     if shown is None:

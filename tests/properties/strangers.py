@@ -39,12 +39,14 @@ class Core:
     term = 1
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Shown:
-    """A good token, and how it is known afterwards."""
+    """A token that was made, and until when it is good."""
 
     token: Token
     use: str
+    expires: float
+    revoked: bool = False
 
 
 class Wire(StringTransport):
@@ -162,13 +164,14 @@ class Door:
         work = Deferred.fromCoroutine(self.credentials.issue(role, use, lifetime))
         work.addCallback(issued.append)
         self.slow = slow
-        return Shown(issued[0], use)
+        return Shown(issued[0], use, self.wall + (1e9 if lifetime is None else lifetime))
 
     def is_good(self, shown: Shown) -> bool:
-        return shown.token.id in {known.id for known in self.credentials.list()}
+        return not shown.revoked and self.wall < shown.expires
 
     def revoke(self, shown: Shown) -> None:
         if self.is_good(shown):
+            shown.revoked = True
             Deferred.fromCoroutine(self.credentials.revoke(shown.token.id))
 
     # -- coming in --------------------------------------------------------------------------------

@@ -136,10 +136,26 @@ class Strangers(RuleBasedStateMachine):
                 secret = data.draw(st.binary(max_size=40))
         if not stranger.garbled and stranger.role is not None and not stranger.tried:
             stranger.tried = True
-            if secret == shown.token.secret and stranger.role == shown.token.role:
+            fits = secret == shown.token.secret and stranger.role == shown.token.role
+            if fits and self.door.is_good(shown):
                 stranger.good = shown
         given = {"token": shown.token.id, "secret": secret}
         said = boxed(b"Authenticate", b"a", commands.Authenticate.makeArguments(given, None))
+        self._say(stranger, said, cut)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), role=st.none() | st.sampled_from(ROLES), cut=st.integers(0, 200))
+    def come_and_say_all(self, data: st.DataObject, role: Role | None, cut: int) -> None:
+        """What somebody does who has a token, and says the role of another perhaps."""
+        shown = data.draw(st.sampled_from(self.tokens))
+        stranger = self.door.come(data.draw(st.sampled_from(ADDRESSES)), False)
+        stranger.role, stranger.tried = role or shown.token.role, True
+        if stranger.role == shown.token.role and self.door.is_good(shown):
+            stranger.good = shown
+        hello = {"versions": [1, 2], "role": stranger.role, "software": "x"}
+        given = {"token": shown.token.id, "secret": shown.token.secret}
+        said = boxed(b"Hello", b"h", commands.Hello.makeArguments(hello, None))
+        said += boxed(b"Authenticate", b"a", commands.Authenticate.makeArguments(given, None))
         self._say(stranger, said, cut)
 
     @rule(
