@@ -82,7 +82,7 @@ def assignments(box: Box) -> list[list[Any]]:
     return list(msgpack.unpackb(joined(box, "jobs"))[1])
 
 
-def assigned(worker: Peer, job: int) -> tuple[Any, Any, Any]:
+def assigned(worker: Peer, job: int) -> list[Any]:
     """The attempt of this job, ``[job, term, number]``, when the worker is given it."""
     while True:
         box = worker.next("Assign")

@@ -367,7 +367,7 @@ def test_a_box_of_many_small_keys_in_single_bytes(ground: Ground) -> None:
     box = struct.pack(">H", 3) + b"key" + struct.pack(">H", 60000) + b"x" * 3000
 
     def attack() -> None:
-        with peers.client(ground) as peer:
+        with contextlib.closing(peers.client(ground)) as peer:
             for place in range(len(box)):
                 peer.stream.sendall(box[place : place + 1])
 

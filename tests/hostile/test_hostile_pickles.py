@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from . import peers
-from .ground import Ground
+from .ground import Ground, wait_until
 from .handmade import assigned, delivered, finish, outcome, put, report, spec, submit
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -39,7 +38,7 @@ def test_wrong_expired_and_revoked_ones_are_answered_alike(ground: Ground) -> No
         "revoked": peers.secret_of(revoked),
         "of another role": peers.secret_of(of_worker),
     }
-    answers: set[Any] = set()
+    answers: set[tuple[str, str]] = set()
 
     def attack() -> None:
         answers.update(answer_to(ground, *case) for case in cases.values())
