@@ -14,7 +14,7 @@ import select
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgpack
@@ -83,7 +83,7 @@ class Cluster:
         self.user.close()
         self.worker.close()
 
-    def begun(self, payload: bytes = b"", **more: Any) -> list[Any]:
+    def begun(self, payload: bytes = b"", **more: Any) -> Sequence[Any]:
         given = {"name": SHORT, "target": HOSTILE, "folder": HOSTILE, "orphans": "keep", **more}
         own = spec(**given, env=[[SHORT, HOSTILE]], retry_on=[HOSTILE], retries=1, arguments="json")
         (job,) = submit(self.user, (own, payload), keys=[f"{self.user.sequence}{SHORT}"[:200]])
