@@ -34,7 +34,9 @@ def selectors(function: Any) -> Any:
     ],
 )
 @selectors
-@click.option("--raw", is_flag=True, help="Write the stored bytes of one job: a pickle.")
+@click.option(
+    "--raw", is_flag=True, help="Write the stored bytes: a pickle; msgpack of plain data."
+)
 def result_command(common: Common, selected: Sequence[str], raw: bool) -> int:
     """Print what jobs returned, as run and map print it; wait for those that go on.
 
