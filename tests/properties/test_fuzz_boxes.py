@@ -48,7 +48,7 @@ class Stock(amp.BinaryBoxProtocol):
 
     def __init__(self) -> None:
         self.boxes: list[amp.AmpBox] = []
-        super().__init__(self)  # type: ignore[no-untyped-call]
+        super().__init__(self)
         self.makeConnection(StringTransport())
 
     def startReceivingBoxes(self, sender: object) -> None: ...
