@@ -215,9 +215,7 @@ class BlobResponder(amp.CommandLocator):
             raise NoSuchBlob
         if again:
             self.blobs.doubt(digest)
-        read = self.blobs.turns.run(
-            self.owner, lambda: self.blobs.read(digest, offset, CHUNK_SIZE)
-        )
+        read = self.blobs.turns.run(self.owner, lambda: self.blobs.read(digest, offset, CHUNK_SIZE))
         return {"data": await read}
 
 
