@@ -55,9 +55,16 @@ def check_owned(path: Path, about: os.stat_result) -> None:
             f"{path} belongs to another user (uid {about.st_uid}), and ampacity runs as uid "
             f"{os.geteuid()}; name a folder of your own"
         )
+    if about.st_mode & _OTHERS and _is_shared(path, about):
+        raise InsecureFolder(f"others use {path}, too; name a folder of your own inside it")
     if about.st_mode & _OTHERS:
         mode = "700" if stat.S_ISDIR(about.st_mode) else "600"
         raise InsecureFolder(f"others can reach {path}; mend it with: chmod {mode} {path}")
+
+
+def _is_shared(path: Path, about: os.stat_result) -> bool:
+    """Whether a folder is everybody's, as /tmp: who closes it breaks the machine."""
+    return bool(about.st_mode & stat.S_ISVTX) or path.parent == path
 
 
 def check_way(path: Path) -> None:

@@ -250,3 +250,12 @@ def test_redacted() -> None:
     assert redacted(whole[:80]) == "amp1.(hidden)"
     for harmless in ("", "no token", "one looks like amp1.worker.….….…", "amp1.client.half"):
         assert redacted(harmless) == harmless
+
+
+def test_nobody_is_told_to_close_a_folder_of_everybody(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(InsecureFolder, match="name a folder of your own inside it") as refused:
+        check_private(shared)
+    assert "chmod" not in str(refused.value)
