@@ -79,11 +79,9 @@ def hear(stream: socket.socket, seconds: float = SECONDS) -> bytes:
     """All that the other side says until it closes; fails if it does not close."""
     stream.settimeout(seconds)
     heard = b""
-    try:
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
         while data := stream.recv(65536):
             heard += data
-    except (ConnectionError, ssl.SSLError, BrokenPipeError):
-        pass
     return heard
 
 
@@ -91,7 +89,7 @@ def send(stream: socket.socket, data: bytes) -> bool:
     """Whether all of it could be sent."""
     try:
         stream.sendall(data)
-    except (ConnectionError, BrokenPipeError, ssl.SSLError):
+    except (ConnectionError, ssl.SSLError):
         return False
     return True
 
@@ -116,14 +114,10 @@ def framed(name: bytes, data: bytes) -> Box:
 # -- peers ----------------------------------------------------------------------------------------
 
 PACKED = {
-    b"Cancel": (b"jobs",),
-    b"Retry": (b"jobs",),
-    b"Forget": (b"jobs",),
-    b"Watch": (b"jobs",),
+    **dict.fromkeys((b"Cancel", b"Retry", b"Forget", b"Watch"), (b"jobs",)),
     b"Query": (b"details",),
     b"Join": (b"info", b"held"),
-    b"Begun": (b"attempts",),
-    b"Returned": (b"attempts",),
+    **dict.fromkeys((b"Begun", b"Returned"), (b"attempts",)),
     b"WorkerState": (b"state",),
 }
 """The fields that hold packed data; other bytes go as they are."""
@@ -175,7 +169,7 @@ class Peer:
     def write(self, data: bytes) -> None:
         try:
             self.stream.sendall(data)
-        except (ConnectionError, BrokenPipeError, ssl.SSLError) as e:
+        except (ConnectionError, ssl.SSLError) as e:
             raise Gone(str(e)) from None
 
     def say(self, command: str, tag: bytes | None = None, **fields: Any) -> bytes:
