@@ -20,6 +20,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import attrs
@@ -29,7 +30,7 @@ PROGRAM = Path(__file__).with_name("ordinary.py")
 AMPACITY = str(Path(sys.executable).with_name("ampacity"))
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 START_SECONDS = 60.0
-TRIES = 3
+TRIES = 5
 """How often an attack is made before it is said to harm: this machine does other work, too."""
 
 QUIET_SECONDS = 0.3
@@ -178,8 +179,8 @@ class Ground:
         self.more = more
         self.processes: list[Process] = []
         self.facts: dict[str, Any] = {}
-        self.quiet: deque[float] = deque(maxlen=400)
-        """What ordinary jobs took of late while nothing attacked."""
+        self.quiet: deque[float] = deque(maxlen=7)
+        """The 99th percentiles of the last whiles in which nothing attacked."""
         self.record: list[Endured] = []
         self._sources = 0
 
@@ -193,7 +194,8 @@ class Ground:
             self._start(
                 [sys.executable, str(PROGRAM)], "ordinary", ORDINARY_LINE=self.facts["client"]
             )
-            self.measure()
+            for _ in range(5):
+                self.quiet.append(self.measure(QUIET_SECONDS).p99())
 
     def start_coordinator(self, *words: str) -> Process:
         """Start it, again after it has ended: over the same store, at the same port."""
@@ -242,7 +244,8 @@ class Ground:
         return [one for one in self.processes if one.name.startswith("w")]
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
+        # the coordinator last: the others say goodbye to it
+        for process in sorted(self.processes, key=lambda one: one.name == "coordinator"):
             process.end()
 
     # -- the ways in ------------------------------------------------------------------------------
@@ -328,8 +331,8 @@ class Ground:
 
     def _once(self, attack: Callable[[], object], seconds: float, name: str, tried: int) -> Endured:
         self.measure()
-        self.quiet.extend(self.measure(QUIET_SECONDS).times)
-        before = percentile(list(self.quiet))
+        self.quiet.append(self.measure(QUIET_SECONDS).p99())
+        before = median(self.quiet)
         memory, logged = self.coordinator.memory(), self.coordinator.logged()
         end = time.monotonic() + seconds
         attack()

@@ -35,8 +35,7 @@ class Refusal(Exception):
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
-        self.code = code
-        self.text = text
+        self.code, self.text = code, text
 
 
 # -- bytes ----------------------------------------------------------------------------------------
