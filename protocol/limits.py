@@ -57,8 +57,8 @@ ANSWER_BYTES: Final = 1024 * 1024
 JOBS_A_QUESTION: Final = 100_000
 """Jobs that one question may name, as ``Cancel``; a worker, attempts that have begun or end."""
 
-HELD_ATTEMPTS: Final = 128 * 1024
-"""Attempts that a worker may name when it joins."""
+HELD_ATTEMPTS: Final = 64 * 1024
+"""Attempts that a worker may name when it joins: as many as it can have slots."""
 
 DETAILS_BYTES: Final = 64 * 1024
 """Bytes of a question's details, or of what a worker says of itself."""
