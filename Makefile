@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 NEWEST_VENV := .venv-newest
 MYPATH := build/mypath
 # more workers than two processors have use for: a third of the tests' time is waiting
-PYTEST_OPTIONS ?= -n 3 --dist worksteal
+PYTEST_OPTIONS ?= -n 2 --dist worksteal
 # pytest's exit code when it finds none, as where all of a file are of the other kind
 NO_TESTS := 5
 FUZZ_SECONDS ?= 600

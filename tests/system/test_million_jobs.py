@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PROGRAM = Path(__file__).with_name("million_program.py")
 MILLION = 1_000_000
 MEMORY = 64 << 20
@@ -23,6 +25,7 @@ def run(folder: Path, jobs: int) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.alone
 def test_a_million_queued_jobs_cost_little_memory_and_are_soon_served_again(tmp_path: Path) -> None:
     queued = run(tmp_path / "store", MILLION)
     assert queued["queued"] >= MILLION
