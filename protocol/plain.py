@@ -140,5 +140,5 @@ def _named(value: Any) -> str:
 
 def _type_name(value: Any) -> str:
     kind = type(value)
-    own = kind.__module__ == "builtins"
-    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
+    module = kind.__module__.removesuffix("._local")  # where Python 3.13 has pathlib's classes
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"

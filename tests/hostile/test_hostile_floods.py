@@ -207,4 +207,5 @@ def test_sessions_and_groups_without_an_end(ground: Ground, tokens: list[str]) -
         for _ in range(20):
             peers.client(ground, tokens[0]).close()
 
-    ground.endures(attack, 0.1)
+    # thousands of small rows fill the commits that others' jobs wait for
+    ground.endures(attack, 0.1, most=0.6)
