@@ -21,7 +21,7 @@ from .named import Named, looking
 from .records import JobRecord, SessionRecord
 from .retention import Retention
 from .runs import in_runs, include
-from .state import State, Task
+from .state import State, Task, sliced
 from .transitions import ENDED
 
 OUTBOX = 4096
@@ -137,10 +137,19 @@ class Deliveries:
         session.client.sessions -= 1
         state.writes.append(SessionForgotten(session))
         state.tells.append(Silent(session))
-        for group in list(session.groups.values()):
-            self._retention.drop_empty(group)
+        state.run(self._drop_groups(session))
         gone(session)
         state.drop_client(session.client)
+
+    def _drop_groups(self, session: SessionRecord) -> Task:
+        """Groups without jobs go with their session; there may be thousands."""
+        groups = list(session.groups.values())
+        for some in sliced(groups):
+            for group in some:
+                self._retention.drop_empty(group)
+            if len(some) < len(groups):
+                yield None
+        self._state.drop_client(session.client)
 
     def _let_go(self, session: SessionRecord) -> None:
         """What was on its way is not any more; what it watched, it has to ask for again."""

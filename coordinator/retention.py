@@ -199,15 +199,16 @@ class Retention:
 
     def drop_empty(self, group: GroupRecord) -> None:
         """Forget a group that has no jobs any more and gets none."""
-        client = group.client
-        open_still = group.size is None and group.session in self._state.sessions
+        session = self._state.sessions.get(group.session)
+        if session is not None and session.groups.get(group.own) is not group:
+            session = None  # another one of this name, which knows nothing of it
+        open_still = group.size is None and session is not None
         if group.jobs or open_still or group.id not in self._state.groups:
             return
         del self._state.groups[group.id]
-        del client.groups[group.id]
-        session = self._state.sessions.get(group.session)
+        del group.client.groups[group.id]
         if session is not None:
-            session.groups.pop(group.own, None)
+            del session.groups[group.own]
         self._state.writes.append(GroupForgotten(group))
 
     def _trim(self, runs: list[list[int]]) -> None:

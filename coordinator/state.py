@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain
 from math import ceil
+from typing import TypeVar
 
 from ..protocol.errors import AmpacityError, Refused
 from ..protocol.ids import Attempt, ClientId, GroupId, JobId, SessionId, WorkerId
@@ -64,6 +65,9 @@ Task = Generator[Question | SessionRecord | None, Found | None, None]
 """Long work. It yields None to let others have their turn, or a session, to go on when that has
 taken something, or a question to the store, whose answer it is sent: None where the store cannot be
 read. Cold jobs of an answer are hot until the task yields again."""
+
+
+T = TypeVar("T")
 
 
 class IllegalMove(AmpacityError):
@@ -375,6 +379,6 @@ class State:
                 gathered.clear()
 
 
-def sliced(ids: Sequence[JobId]) -> Iterable[Sequence[JobId]]:
-    """Ids in portions that one slice of a task looks at."""
-    return (ids[start : start + SLICE] for start in range(0, len(ids), SLICE))
+def sliced(things: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Ids, or records, in portions that one slice of a task looks at."""
+    return (things[start : start + SLICE] for start in range(0, len(things), SLICE))
