@@ -10,16 +10,8 @@ from ampacity import JobInfo
 from ampacity.protocol.errors import NoSuchGroup, NoSuchJob, Refused
 from ampacity.protocol.outcomes import ErrorText, Evidence, Outcome, pack_outcome
 from twisted.internet.defer import fail, succeed
-from twisted.python.failure import Failure
 
-
-def value(deferred: Any) -> Any:
-    got: list[Any] = []
-    deferred.addBoth(got.append)
-    assert got, "it has not fired"
-    if isinstance(got[0], Failure):
-        got[0].raiseException()
-    return got[0]
+from .waiting import value
 
 
 class Kept:

@@ -15,48 +15,13 @@ from ampacity.protocol.errors import (
     PoolClosed,
 )
 from ampacity.protocol.ids import JobId
-from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.protocol.limits import FRAME_JOBS
 from ampacity.protocol.outcomes import Delivery, Ending, Outcome, pack_outcome
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.python.failure import Failure
 
-SPEC = pack_spec(JobSpec(kind="import", target="math:sqrt"))
+from .waiting import SPEC, Waiting, submit, value
+
 FOUR, NINE = (pickle.dumps(((number,), {})) for number in (4, 9))
-
-
-def value(deferred: Any) -> Any:
-    got: list[Any] = []
-    deferred.addBoth(got.append)
-    assert got, "it has not fired"
-    if isinstance(got[0], Failure):
-        got[0].raiseException()
-    return got[0]
-
-
-class Waiting:
-    """An entry of a session that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.id: Any = None
-        self.frame: Any = None
-        self.told: list[Any] = []
-
-    def was_accepted(self, job: Any) -> None:
-        self.id = job
-
-    def has_ended(self, ending: Any, body: bytes) -> None:
-        self.told.append(ending)
-
-    def has_failed(self, error: Exception) -> None:
-        self.told.append(error)
-
-
-def submit(session: Any, count: int = 1, key: str | None = None) -> list[Any]:
-    entries = [Waiting() for _ in range(count)]
-    for place, entry in enumerate(entries):
-        session.submit(entry, SPEC, pickle.dumps(((place,), {})), key=key)
-    return entries
 
 
 def reconnect(session: Any, coordinator: Any, first_unseen: int | None = None) -> None:

@@ -17,17 +17,8 @@ from ampacity.protocol.jobs import unpack_spec
 from ampacity.protocol.limits import FRAME_JOBS
 from ampacity.protocol.outcomes import Ending, Outcome
 from twisted.internet.defer import CancelledError, ensureDeferred, inlineCallbacks
-from twisted.python.failure import Failure
 
-
-def value(deferred: Any) -> Any:
-    """What it has fired with; raises its error."""
-    got: list[Any] = []
-    deferred.addBoth(got.append)
-    assert got, "it has not fired"
-    if isinstance(got[0], Failure):
-        got[0].raiseException()
-    return got[0]
+from .waiting import value
 
 
 def pending(deferred: Any) -> bool:
