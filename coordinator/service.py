@@ -246,6 +246,7 @@ class CoordinatorService(Service):
         """
         most = self._settings.connections(client)
         if self._guests.count(client) >= most:
+            # Twisted's logger knows no "warning"
             self.log.warn("{client} has {most} connections", client=client, most=most)  # noqa: G010
             raise TooMany(f"there are {most} connections with this credential, the most it may")
 

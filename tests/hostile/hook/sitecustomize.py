@@ -32,7 +32,7 @@ def _watched(name: str, function: Any) -> Any:
 
 
 def _watch_class(name: str, kind: type) -> type:
-    class Watched(kind):  # type: ignore[misc]
+    class Watched(kind):  # type: ignore[misc]  # whichever there is
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             _note(name)
             super().__init__(*args, **kwargs)

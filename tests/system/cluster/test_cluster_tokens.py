@@ -196,7 +196,7 @@ class Asking(Protocol):
     def _ask(self, command: Any, tag: bytes, **arguments: Any) -> None:
         box = command.makeArguments(arguments, None)
         box[amp.COMMAND], box[amp.ASK] = command.commandName, tag
-        self.transport.write(amp.AmpBox(box).serialize())  # type: ignore[union-attr]
+        self.transport.write(amp.AmpBox(box).serialize())  # type: ignore[union-attr]  # connected
 
     def dataReceived(self, data: bytes) -> None:
         self.heard += data

@@ -166,7 +166,7 @@ class Crowd(ClientFactory):
     def leave(self) -> None:
         self.over = True
         for one in list(self.there):
-            one.transport.abortConnection()  # type: ignore[union-attr]
+            one.transport.abortConnection()  # type: ignore[union-attr]  # connected
 
 
 class Coordinator(ProcessProtocol):
@@ -203,7 +203,7 @@ class Coordinator(ProcessProtocol):
     async def end(self, number: int) -> None:
         if not self.ended.called:
             try:
-                self.transport.signalProcess(number)  # type: ignore[union-attr]
+                self.transport.signalProcess(number)  # type: ignore[union-attr]  # it runs
             except ProcessExitedAlready:
                 return
             await self.ended
