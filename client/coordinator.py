@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,7 +51,6 @@ class RemoteCoordinator:
         self.version = version
         """Of the protocol, as both sides speak it."""
         self._session = session
-        self._reading: Counter[BlobRef] = Counter()
 
     @property
     def lost(self) -> bool:
@@ -139,23 +137,13 @@ class RemoteCoordinator:
         return upload(self.connection, ref, path, self._session.defer_to_thread)
 
     def get_blob(self, ref: BlobRef) -> Deferred[Path]:
-        """A copy of our own: ``release_blob`` when it has been read."""
+        """A copy of the session's own, which removes it when it has been read."""
         return Deferred.fromCoroutine(self._get_blob(ref))
 
     async def _get_blob(self, ref: BlobRef) -> Path:
         folder = await self._session.values.folder()
         await download(self.connection, ref, folder)
-        self._reading[ref] += 1
         return folder.file(ref)
-
-    def release_blob(self, ref: BlobRef) -> None:
-        """The file has been read; the last reader removes it."""
-        self._reading[ref] -= 1
-        if self._reading[ref] <= 0:
-            del self._reading[ref]
-            self._session.values.folder().addCallback(
-                lambda folder: folder.remove(ref.digest)
-            ).addErrback(lambda _: None)
 
 
 def _accepted(answer: dict[str, Any]) -> Accepted:

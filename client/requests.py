@@ -10,7 +10,6 @@ from twisted.python.failure import Failure
 
 from ..protocol.errors import Disconnected, NoSuchJob
 from ..protocol.ids import JobId
-from ..protocol.jobs import BlobRef
 from ..protocol.ports import Coordinator
 from .awaiting import error_in
 
@@ -202,12 +201,6 @@ class Requests:
         """End those that have not begun."""
         for start in range(0, len(jobs), _BATCH):
             self._cancel(jobs[start : start + _BATCH], queued_only=True).addErrback(_ignore)
-
-    def done_with(self, ref: BlobRef) -> None:
-        """A fetched file is not needed any more; only a copy of one's own can be removed."""
-        release = getattr(self._coordinator, "release_blob", None)
-        if release is not None:
-            release(ref)
 
     def give_up(self, error: Exception) -> None:
         """Nobody will answer any more, unless there is a connection again after all."""

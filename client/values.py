@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +35,7 @@ class Values:
         self._readers = DeferredSemaphore(AT_ONCE)
         self._opening = DeferredLock()
         self._folder: BlobFolder | None = None
+        self._reading: Counter[BlobRef] = Counter()
 
     def read(
         self, ref: BlobRef, job: JobId | None, load: Callable[..., T], *arguments: object
@@ -41,14 +43,23 @@ class Values:
         """Fires with ``load(path, *arguments)``, which is called in a thread. ``job``: whose."""
 
         async def fetch_and_load() -> T:
-            path = await self._fetch(ref, job)
+            self._reading[ref] += 1
             try:
+                path = await self._fetch(ref, job)
                 value: T = await self._defer_to_thread(load, path, *arguments)
                 return value
             finally:
-                self._requests.done_with(ref)
+                self._done_with(ref)
 
         return self._readers.run(lambda: Deferred.fromCoroutine(fetch_and_load()))
+
+    def _done_with(self, ref: BlobRef) -> None:
+        """The last reader removes what came over a connection, whichever is there by now."""
+        self._reading[ref] -= 1
+        if self._reading[ref] == 0:
+            del self._reading[ref]
+            if self._folder is not None:
+                self._folder.remove(ref.digest).addErrback(lambda _: None)
 
     async def _fetch(self, ref: BlobRef, job: JobId | None) -> Path:
         try:

@@ -21,6 +21,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.protocols import amp
 
 reactor: Any = _reactor
@@ -215,6 +216,7 @@ class Asking(Protocol):
 async def test_refused_tokens_are_answered_alike_byte_by_byte_and_as_fast(office: Office) -> None:
     good = token_in(await office.create("client"))
     expired = token_in(await office.create("client", 0.05))
+    await deferLater(reactor, 0.1)
     revoked = token_in(await office.create("client"))
     await office.revoke(revoked.id)
     bad = {
