@@ -46,7 +46,7 @@ fuzz: $(INSTALLED)
 	done; exit 1
 
 # 10,000 jobs on 4 workers, while a worker is killed every 2 s and the coordinator every 10 s;
-# about 10 minutes. SEED=7 runs that one again, FAULTS=... strikes with others (docs/faults.md).
+# about 10 minutes. SEED=7 runs that one again, FAULTS=... strikes with others (docs/explanation/faults.md).
 faults: $(INSTALLED)
 	$(BIN)/ampacity chaos --jobs 10000 --workers 4 --seconds 480 --faults $(FAULTS) \
 		$(if $(SEED),--seed $(SEED))

@@ -213,7 +213,7 @@ class Link:
         return self.session.requests.call(ask, again)
 
     def query(self, question: str, **details: Any) -> Deferred[Any]:
-        """Ask; ``docs/protocol.md`` has the questions and their answers."""
+        """Ask; ``docs/reference/protocol.md`` has the questions and their answers."""
         asked = scoped_details(question, details, self.whose)
         return self._ask(lambda coordinator: coordinator.query(question, asked))
 

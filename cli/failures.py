@@ -39,7 +39,7 @@ class CoordinatorBroke(errors.AmpacityError):
 DAMAGED = (
     "Look at the disk (dmesg, its free room), then start the coordinator again: it reads what is "
     "stored, and goes on with it. ampacity doctor checks the store; a backup is put in its place "
-    "as docs/deployment.md says."
+    "as docs/howto/deployment.md says."
 )
 
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (

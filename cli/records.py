@@ -1,4 +1,4 @@
-"""The JSON records of the command line; ``docs/json.md`` is their description."""
+"""The JSON records of the command line; ``docs/reference/json.md`` is their description."""
 
 from __future__ import annotations
 

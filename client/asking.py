@@ -1,4 +1,4 @@
-"""Questions to a coordinator; ``docs/protocol.md`` has them all, with their answers."""
+"""Questions to a coordinator; ``docs/reference/protocol.md`` has them all, with their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every AMP command, by direction, with its errors. ``docs/protocol.md`` explains them in prose."""
+"""Every AMP command, by direction, with its errors; explained in ``docs/reference/protocol.md``."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Watch(_Command):
 
 
 class Query(_Command):
-    """Ask for a list or a state; see ``docs/protocol.md`` for every question and its answer."""
+    """Ask for a list or a state; ``docs/reference/protocol.md`` has the questions and answers."""
 
     arguments = [(b"question", amp.Unicode()), (b"details", Packed(most=DETAILS_BYTES))]
     response = [(b"answer", Packed())]
@@ -312,7 +312,7 @@ class Returned(_Command):
 
 
 class WorkerState(_Command):
-    """What ``workers`` and ``top`` show: load, memory, loop lag (see ``docs/protocol.md``)."""
+    """What ``workers`` and ``top`` show: load, memory, loop lag (``docs/reference/protocol.md``)."""
 
     arguments = [(b"state", Packed(most=STATE_BYTES))]
 

@@ -1,4 +1,7 @@
-"""Bounds on what a peer may send, in bytes, counts and seconds. ``docs/protocol.md`` lists them."""
+"""Bounds on what a peer may send, in bytes, counts and seconds.
+
+``docs/reference/protocol.md`` lists them.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import attrs
 from .errors import TokenDamaged
 
 Role = Literal["worker", "client", "operator", "viewer"]
-"""What a token's holder may do; see ``docs/protocol.md``."""
+"""What a token's holder may do; see ``docs/reference/protocol.md``."""
 ROLES: tuple[Role, ...] = ("worker", "client", "operator", "viewer")
 
 Side = Literal["worker", "client"]

@@ -15,7 +15,7 @@ from ampacity.protocol import commands, errors, limits, outcomes
 from twisted.protocols import amp
 
 ROOT = Path(ampacity.__file__).parent
-PROTOCOL_PAGE = (ROOT / "docs" / "protocol.md").read_text()
+PROTOCOL_PAGE = (ROOT / "docs" / "reference" / "protocol.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CODE_FOLDERS = ("protocol", "coordinator", "workers", "client", "cli")
@@ -42,9 +42,9 @@ QUESTIONS = ["status", "workers", "jobs", "job", "result", "group", "groups", "s
 
 
 def section(heading: str) -> str:
-    """The text of ``docs/protocol.md`` under a heading, up to the next one of any level."""
+    """The text of ``docs/reference/protocol.md`` under a heading, up to the next one."""
     found = re.search(rf"^#+ `?{heading}`?\n(.*?)(?=^#|\Z)", PROTOCOL_PAGE, re.M | re.S)
-    assert found, f"docs/protocol.md has no heading for {heading}"
+    assert found, f"docs/reference/protocol.md has no heading for {heading}"
     return found.group(1)
 
 
@@ -66,7 +66,7 @@ def test_the_errors_of_all_commands_are_described() -> None:
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_is_listed_with_its_value(name: str) -> None:
     row = re.search(rf"^\| `{name}` \| ([^|]+) \|", PROTOCOL_PAGE, re.M)
-    assert row, f"docs/protocol.md does not list {name}"
+    assert row, f"docs/reference/protocol.md does not list {name}"
     assert amount(row.group(1)) == LIMITS[name]
 
 
@@ -74,7 +74,7 @@ def test_every_limit_is_listed_with_its_value(name: str) -> None:
 def test_every_bound_of_a_coordinator_is_listed_with_its_default(name: str) -> None:
     text = section("What a coordinator sets")
     row = re.search(rf"^\| `{name}` \| ([^|]+) \|", text, re.M)
-    assert row, f"docs/protocol.md does not list {name}"
+    assert row, f"docs/reference/protocol.md does not list {name}"
     default = getattr(Settings(), BOUNDS[name])
     assert (amount(row.group(1)) if default is not None else row.group(1)) == (default or "half")
 
@@ -128,7 +128,8 @@ def test_every_make_target_of_the_pages_exists() -> None:
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:
-    numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    pages = (ROOT / "docs" / "explanation" / "decisions").glob("[0-9]*.md")
+    numbers = sorted(int(page.name[:4]) for page in pages)
     assert numbers == list(range(1, len(numbers) + 1))
 
 

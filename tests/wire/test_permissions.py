@@ -386,7 +386,7 @@ def test_anothers_session_is_not_taken_over(worked: Hall) -> None:
 
 
 def test_the_page_has_the_same_table() -> None:
-    page = Path(__file__).parents[2].joinpath("docs", "protocol.md").read_text()
+    page = Path(__file__).parents[2].joinpath("docs", "reference", "protocol.md").read_text()
     roles = page.partition("### Roles")[2].partition("## Order of things")[0]
     told: dict[str, set[str]] = {role: set() for role in ROLES}
     columns: list[str] = []
