@@ -312,7 +312,7 @@ class Returned(_Command):
 
 
 class WorkerState(_Command):
-    """What ``workers`` and ``top`` show: load, memory, loop lag (``docs/reference/protocol.md``)."""
+    """What ``workers`` and ``top`` show: load, memory, loop lag: ``docs/reference/protocol.md``."""
 
     arguments = [(b"state", Packed(most=STATE_BYTES))]
 

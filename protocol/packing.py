@@ -1,7 +1,8 @@
 """Frames: lists of records packed with msgpack, checked when they are unpacked.
 
 Records are positional (lists, not maps): a field's place is its name, and
-``docs/reference/protocol.md`` lists the places. A later version appends fields; a reader ignores what it does not know.
+``docs/reference/protocol.md`` lists the places. A later version appends fields; a reader ignores
+what it does not know.
 """
 
 from __future__ import annotations
