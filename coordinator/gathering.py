@@ -32,7 +32,7 @@ from .effects import (
     WorkerSaved,
     Write,
 )
-from .records import JobRecord, SpecRecord
+from .records import GroupRecord, JobRecord, SessionRecord, SpecRecord
 from .rows import Row, Rows, spec_digest
 from .transitions import END
 
@@ -84,6 +84,8 @@ class Gathering:
         self._ended: dict[JobId, Outcome] = {}
         self._taken: dict[JobId, None] = {}
         self._forgotten: dict[JobId, None] = {}
+        self._groups: dict[GroupId, GroupRecord] = {}
+        self._sessions: dict[SessionId, SessionRecord] = {}
 
     def of(self, writes: Sequence[Write]) -> Batch:
         """The batch that these writes come to."""
@@ -101,6 +103,8 @@ class Gathering:
         written = self._added.keys() | self._changed.keys()
         batch.taken = [n for n in self._taken if n not in written or not self._is_taken(n)]
         batch.forgotten = list(self._forgotten)
+        batch.groups.update((n, rows.group(group)) for n, group in self._groups.items())
+        batch.sessions.update((n, rows.session(one)) for n, one in self._sessions.items())
         return batch
 
     def _is_taken(self, number: JobId) -> bool:
@@ -170,20 +174,22 @@ class Gathering:
 
     def _group_saved(self, write: GroupSaved) -> None:
         group = write.group
-        self._batch.groups[group.id] = self._rows.group(group)
+        self._groups[group.id] = group
         self._batch.next_group = max(self._batch.next_group, group.id + 1)
 
     def _group_forgotten(self, write: GroupForgotten) -> None:
+        self._groups.pop(write.group.id, None)
         self._batch.groups[write.group.id] = None
 
     def _session_saved(self, write: SessionSaved) -> None:
         session = write.session
-        self._batch.sessions[session.id] = self._rows.session(session)
+        self._sessions[session.id] = session
         row = self._rows.answer(session.id, write.sequence, write.answer)
         self._batch.answers[session.id, write.sequence] = row
 
     def _session_forgotten(self, write: SessionForgotten) -> None:
         batch, session = self._batch, write.session.id
+        self._sessions.pop(session, None)
         batch.sessions[session] = None
         batch.forgotten_sessions.append(session)
         for key in [key for key in batch.answers if key[0] == session]:

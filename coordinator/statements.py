@@ -83,12 +83,12 @@ def inserted(table: Table, names: Sequence[str]) -> ClauseElement:
     return insert(table).values({name: bindparam(name) for name in names})
 
 
-def updated(table: Table, names: Sequence[str]) -> ClauseElement:
-    """Rows of these columns instead of those with the same ``id``."""
+def updated(table: Table, names: Sequence[str], key: str = "id") -> ClauseElement:
+    """Rows of these columns instead of those with the same ``key``."""
     given = values(*[column(name, table.c[name].type) for name in names], name="given")
     rows = given.data([tuple(bindparam(f"row_{name}") for name in names)]).cte("given")
-    changes = {name: rows.c[name] for name in names if name != "id"}
-    return update(table).values(changes).where(table.c["id"] == rows.c["id"])
+    changes = {name: rows.c[name] for name in names if name != key}
+    return update(table).values(changes).where(table.c[key] == rows.c[key])
 
 
 def deleted(table: Table, *names: str) -> ClauseElement:
@@ -101,7 +101,7 @@ def one_of(ids: Column[Any]) -> ColumnElement[bool]:
     return ids.in_([bindparam(f"{ids.name}_{n:02}") for n in range(IDS)])
 
 
-def slices(ids: Sequence[int]) -> Iterator[list[int]]:
+def slices(ids: Sequence[Any]) -> Iterator[list[Any]]:
     """Ids in the numbers that ``one_of`` takes; the last one is repeated to fill it."""
     for start in range(0, len(ids), IDS):
         part = list(ids[start : start + IDS])

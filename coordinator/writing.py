@@ -16,7 +16,7 @@ from .ledger import Ledger
 from .rows import ADDED, CHANGING, Row, Rows, outcome_seal, payload_seal
 from .schema import ANSWERS, BLOBS, GROUPS, JOBS, META, OUTCOMES, PAYLOADS, SESSIONS, SPECS, WORKERS
 from .sqlite_file import DIALECT, SqliteFile
-from .statements import ManyRows, Statement, deleted, inserted, one_of, selected, slices, updated
+from .statements import ManyRows, Statement, inserted, one_of, selected, slices, updated
 from .store import StoreBroken
 
 ANSWERS_KEPT: Final = 128
@@ -36,48 +36,45 @@ class Writes:
         def many(clause: Any) -> ManyRows:
             return ManyRows(clause, dialect)
 
-        def upserted(table: Any) -> Statement:
-            return one(schema.upsert(table))
+        def upserted(table: Any) -> ManyRows:
+            return many(schema.upsert(table))
+
+        def gone(key: Any) -> Statement:
+            return one(key.table.delete().where(one_of(key)))
 
         job = JOBS.c
         self.add_jobs = many(inserted(JOBS, ADDED))
         self.change_jobs = many(updated(JOBS, CHANGING))
         self.add_payloads = many(inserted(PAYLOADS, PAYLOADS.c.keys()))
-        self.add_outcomes = many(schema.upsert(OUTCOMES))
+        self.add_outcomes = upserted(OUTCOMES)
         self.take_jobs = one(update(JOBS).values(taken=job.id).where(one_of(job.id)))
         self.specs_of = one(select(job.id, job.spec).where(one_of(job.id)))
-        self.forget_jobs = one(JOBS.delete().where(one_of(job.id)))
-        self.forget_payloads = one(PAYLOADS.delete().where(one_of(PAYLOADS.c.id)))
-        self.forget_outcomes = one(OUTCOMES.delete().where(one_of(OUTCOMES.c.id)))
-        self.spec = one(
-            selected(SPECS, "digest", "name", "jobs", "seal").where(
-                SPECS.c.digest == bindparam("digest")
-            )
+        self.forget_jobs = gone(job.id)
+        self.forget_payloads = gone(PAYLOADS.c.id)
+        self.forget_outcomes = gone(OUTCOMES.c.id)
+        self.specs = one(
+            selected(SPECS, "digest", "name", "jobs", "seal").where(one_of(SPECS.c.digest))
         )
-        self.count_spec = one(
-            update(SPECS)
-            .values(jobs=bindparam("count"), seal=bindparam("new_seal"))
-            .where(SPECS.c.digest == bindparam("spec"))
-        )
-        self.add_spec = upserted(SPECS)
-        self.forget_spec = one(deleted(SPECS, "digest"))
-        self.save_group = upserted(GROUPS)
-        self.forget_group = one(deleted(GROUPS, "id"))
-        self.save_session = upserted(SESSIONS)
-        self.forget_session = one(deleted(SESSIONS, "id"))
-        self.save_answer = upserted(ANSWERS)
-        self.forget_answers = one(deleted(ANSWERS, "session"))
+        self.count_specs = many(updated(SPECS, ("digest", "jobs", "seal"), "digest"))
+        self.add_specs = upserted(SPECS)
+        self.forget_specs = gone(SPECS.c.digest)
+        self.save_groups = upserted(GROUPS)
+        self.forget_groups = gone(GROUPS.c.id)
+        self.save_sessions = upserted(SESSIONS)
+        self.forget_sessions = gone(SESSIONS.c.id)
+        self.save_answers = upserted(ANSWERS)
+        self.forget_answers = gone(ANSWERS.c.session)
         self.trim_answers = one(
             ANSWERS.delete().where(
                 ANSWERS.c.session == bindparam("of_session"),
                 ANSWERS.c.sequence <= bindparam("last"),
             )
         )
-        self.save_worker = upserted(WORKERS)
-        self.forget_worker = one(deleted(WORKERS, "name"))
-        self.blob = one(selected(BLOBS).where(BLOBS.c.digest == bindparam("digest")))
-        self.save_blob = upserted(BLOBS)
-        self.forget_blob = one(deleted(BLOBS, "digest"))
+        self.save_workers = upserted(WORKERS)
+        self.forget_workers = gone(WORKERS.c.name)
+        self.blobs = one(selected(BLOBS).where(one_of(BLOBS.c.digest)))
+        self.save_blobs = upserted(BLOBS)
+        self.forget_blobs = gone(BLOBS.c.digest)
         self.term = one(selected(META, "term"))
 
 
@@ -140,8 +137,7 @@ class Writer:
         specs = {digest: spec.jobs for digest, spec in batch.specs.items()}
         more = Counter(specs)
         more.subtract(self._forget(batch.forgotten))
-        for digest, jobs in more.items():
-            self._count_spec(digest, jobs, batch.specs.get(digest))
+        self._count_specs({digest: jobs for digest, jobs in more.items() if jobs}, batch.specs)
 
     def _forget(self, jobs: Sequence[JobId]) -> Counter[bytes]:
         """How many jobs of which spec have gone."""
@@ -165,21 +161,36 @@ class Writer:
         if ids:
             self._ledger.forget(ids)
 
-    def _count_spec(self, digest: bytes, more: int, new: NewSpec | None) -> None:
-        if not more:
-            return
+    def _count_specs(self, more: dict[bytes, int], new: dict[bytes, NewSpec]) -> None:
+        """Note how many jobs more, or fewer, each of these specs has."""
         file, writes, rows = self._file, self._writes, self._rows
-        found = file.rows(writes.spec, digest=digest)
-        sound = found and rows.fits(found[0])
-        jobs = more + (found[0][2] if sound else 0)
-        if new is not None and not sound:
-            seal = rows.seal((digest, new.name, jobs))
-            file.write(writes.add_spec, [(digest, jobs, new.name, new.packed, seal)])
-        elif sound and jobs > 0:
-            seal = rows.seal((digest, found[0][1], jobs))
-            file.write(writes.count_spec, [(jobs, seal, digest)])
-        elif sound:
-            file.write(writes.forget_spec, [(digest,)])
+        known = {row[0]: row for row in self._found(writes.specs, more) if rows.fits(row)}
+        added: list[Row] = []
+        counted: list[Row] = []
+        unused: list[bytes] = []
+        for digest, change in more.items():
+            if (row := known.get(digest)) is not None:
+                _, name, jobs, _ = row
+                jobs += change
+                if jobs > 0:
+                    counted.append((digest, jobs, rows.seal((digest, name, jobs))))
+                else:
+                    unused.append(digest)
+            elif (spec := new.get(digest)) is not None:
+                seal = rows.seal((digest, spec.name, change))
+                added.append((digest, change, spec.name, spec.packed, seal))
+        file.write_many(writes.add_specs, added)
+        file.write_many(writes.count_specs, counted)
+        self._forget_all(writes.forget_specs, unused)
+
+    def _found(self, statement: Statement, keys: Iterable[Any]) -> list[Row]:
+        """The rows that there are of these keys."""
+        return [row for part in slices(list(keys)) for row in self._file.rows_of(statement, part)]
+
+    def _forget_all(self, statement: Statement, keys: Iterable[Any]) -> None:
+        """Remove the rows of these keys."""
+        for part in slices(list(keys)):
+            self._file.write(statement, [part])
 
     def _span(self, batch: Batch) -> None:
         """Note where the jobs of a group are."""
@@ -197,40 +208,40 @@ class Writer:
 
     def _rest(self, batch: Batch) -> None:
         writes = self._writes
-        self._keep(batch.groups, writes.save_group, writes.forget_group)
-        if batch.forgotten_sessions:
-            gone = [(session,) for session in batch.forgotten_sessions]
-            self._file.write(writes.forget_answers, gone)
-        self._keep(batch.sessions, writes.save_session, writes.forget_session)
+        self._keep(batch.groups, writes.save_groups, writes.forget_groups)
+        self._forget_all(writes.forget_answers, batch.forgotten_sessions)
+        self._keep(batch.sessions, writes.save_sessions, writes.forget_sessions)
         self._keep_answers(batch)
-        self._keep(batch.workers, writes.save_worker, writes.forget_worker)
-        for digest, more in batch.blobs.items():
-            self._count_blob(digest, more)
+        self._keep(batch.workers, writes.save_workers, writes.forget_workers)
+        self._count_blobs({digest: more for digest, more in batch.blobs.items() if more})
 
-    def _keep(self, rows: dict[Any, Row | None], save: Statement, forget: Statement) -> None:
+    def _keep(self, rows: dict[Any, Row | None], save: ManyRows, forget: Statement) -> None:
         if rows:
-            self._file.write(save, [row for row in rows.values() if row is not None])
-            self._file.write(forget, [(key,) for key, row in rows.items() if row is None])
+            self._file.write_many(save, [row for row in rows.values() if row is not None])
+            self._forget_all(forget, [key for key, row in rows.items() if row is None])
 
     def _keep_answers(self, batch: Batch) -> None:
         if batch.answers:
-            self._file.write(self._writes.save_answer, batch.answers.values())
             last = dict(sorted(batch.answers))  # of each session, the highest number
+            kept = [
+                row
+                for (session, sequence), row in batch.answers.items()
+                if sequence > last[session] - ANSWERS_KEPT
+            ]
+            self._file.write_many(self._writes.save_answers, kept)
             self._file.write(self._writes.trim_answers, _before(last.items()))
 
-    def _count_blob(self, digest: bytes, more: int) -> None:
+    def _count_blobs(self, more: dict[bytes, int]) -> None:
         """A row that is damaged keeps its blob for good."""
-        if not more:
-            return
         file, writes, rows = self._file, self._writes, self._rows
-        found = file.rows(writes.blob, digest=digest)
-        uses = more
-        if found:
-            uses += found[0][1] if rows.fits(found[0]) else FOR_GOOD
-        if uses > 0:
-            file.write(writes.save_blob, [rows.sealed(digest, uses)])
-        else:
-            file.write(writes.forget_blob, [(digest,)])
+        uses = {
+            row[0]: row[1] if rows.fits(row) else FOR_GOOD
+            for row in self._found(writes.blobs, more)
+        }
+        now = {digest: uses.get(digest, 0) + change for digest, change in more.items()}
+        kept = [rows.sealed(digest, count) for digest, count in now.items() if count > 0]
+        file.write_many(writes.save_blobs, kept)
+        self._forget_all(writes.forget_blobs, [n for n, count in now.items() if count <= 0])
 
 
 _GROUP = ADDED.index("group_id")
