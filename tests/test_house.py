@@ -15,10 +15,12 @@ from ampacity.protocol import commands, errors, limits, outcomes
 from twisted.protocols import amp
 
 ROOT = Path(ampacity.__file__).parent
-PROTOCOL_PAGE = (ROOT / "docs" / "reference" / "protocol.md").read_text()
+REFERENCE = ROOT / "docs" / "reference"
+PROTOCOL_PAGE = (REFERENCE / "protocol.md").read_text()
+LIMITS_PAGE = (REFERENCE / "limits.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-CODE_FOLDERS = ("protocol", "coordinator", "workers", "client", "cli")
+CODE_FOLDERS = ("protocol", "coordinator", "workers", "client", "cli", "testing")
 SOURCES = sorted(
     [*ROOT.glob("*.py"), *(path for name in CODE_FOLDERS for path in (ROOT / name).rglob("*.py"))]
 )
@@ -41,10 +43,10 @@ BOUNDS = {key: field for key, field in FIELDS.items() if "_age" not in key and "
 QUESTIONS = ["status", "workers", "jobs", "job", "result", "group", "groups", "select"]
 
 
-def section(heading: str) -> str:
-    """The text of ``docs/reference/protocol.md`` under a heading, up to the next one."""
-    found = re.search(rf"^#+ `?{heading}`?\n(.*?)(?=^#|\Z)", PROTOCOL_PAGE, re.M | re.S)
-    assert found, f"docs/reference/protocol.md has no heading for {heading}"
+def section(heading: str, page: str = PROTOCOL_PAGE) -> str:
+    """The text of a page under a heading, up to the next one."""
+    found = re.search(rf"^#+ `?{heading}`?\n(.*?)(?=^#|\Z)", page, re.M | re.S)
+    assert found, f"the page has no heading for {heading}"
     return found.group(1)
 
 
@@ -65,16 +67,16 @@ def test_the_errors_of_all_commands_are_described() -> None:
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_every_limit_is_listed_with_its_value(name: str) -> None:
-    row = re.search(rf"^\| `{name}` \| ([^|]+) \|", PROTOCOL_PAGE, re.M)
-    assert row, f"docs/reference/protocol.md does not list {name}"
+    row = re.search(rf"^\| `{name}` \| ([^|]+) \|", LIMITS_PAGE, re.M)
+    assert row, f"docs/reference/limits.md does not list {name}"
     assert amount(row.group(1)) == LIMITS[name]
 
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_every_bound_of_a_coordinator_is_listed_with_its_default(name: str) -> None:
-    text = section("What a coordinator sets")
+    text = section("What a coordinator sets", LIMITS_PAGE)
     row = re.search(rf"^\| `{name}` \| ([^|]+) \|", text, re.M)
-    assert row, f"docs/reference/protocol.md does not list {name}"
+    assert row, f"docs/reference/limits.md does not list {name}"
     default = getattr(Settings(), BOUNDS[name])
     assert (amount(row.group(1)) if default is not None else row.group(1)) == (default or "half")
 
@@ -97,9 +99,24 @@ def test_every_ending_is_described() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", without_code(page)):
+        if "://" in target:
+            continue
+        led_to = page.parent / target if target else page
+        assert led_to.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(led_to), f"{page.name}: {target}#{anchor}"
+
+
+def without_code(page: Path) -> str:
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", without_code(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_version_stands_everywhere_alike() -> None:

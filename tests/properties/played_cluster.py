@@ -16,7 +16,7 @@ from ampacity.protocol.ports import Beginning, Ended, Holding
 from ampacity.tests.properties.account import Account, Key, body_of
 from ampacity.tests.properties.peers import Session, Worker
 from ampacity.tests.properties.played_core import PlayedCore
-from ampacity.tests.virtual.row_store import Disk
+from ampacity.testing.row_store import Disk
 
 
 class PlayedCluster:

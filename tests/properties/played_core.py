@@ -29,7 +29,7 @@ from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.store import MemoryStore
 from ampacity.coordinator.stories import kept_of
 from ampacity.coordinator.transitions import QUEUED
-from ampacity.tests.virtual.row_store import Disk, RowStore
+from ampacity.testing.row_store import Disk, RowStore
 
 WRITES = frozenset(get_args(effects.Write))
 

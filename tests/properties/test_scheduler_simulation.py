@@ -17,7 +17,7 @@ from ampacity.protocol.jobs import JobSpec, Submission, pack_spec
 from ampacity.protocol.outcomes import Ending, Report
 from ampacity.protocol.ports import Beginning, Holding, WorkerInfo
 from ampacity.tests.properties.played_core import WRITES
-from ampacity.tests.virtual.row_store import Disk, RowStore
+from ampacity.testing.row_store import Disk, RowStore
 
 SESSION = SessionId(b"simulation")
 FRAME = 500

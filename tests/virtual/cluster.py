@@ -17,17 +17,19 @@ from ampacity.coordinator import cancelling, deliveries, greeting, leases, queue
 from ampacity.coordinator.settings import Settings
 from ampacity.coordinator.transitions import ENDED, STATE_NAMES
 from ampacity.protocol import dialing, limits
+from ampacity.testing.processes import CoordinatorProcess, WorkerProcess, name_of
+from ampacity.testing.timeline import START, Machine, Process, Timeline
+from ampacity.testing.wire import Network
 from ampacity.workers import agent as agents
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from .faults import Faults
 from .history import History, Ticket
-from .processes import ClientProcess, CoordinatorProcess, WorkerProcess, name_of
+from .processes import ClientProcess, LoadedWorker
 from .schedule import Plan, Wish, plan
+from .scripted import Scripted
 from .stores import InMemory, OnDisk
-from .timeline import START, Machine, Process, Timeline
-from .wire import Network
 
 DRAIN_SECONDS = 400.0
 """Virtual time in which everything has to be over once all faults are healed."""
@@ -107,7 +109,7 @@ class Cluster:
 
     def _process(self, machine: Machine) -> Process:
         life = self._lives[machine] = self._lives.get(machine, 0) + 1
-        process = Process(machine, name_of(machine, life))
+        process = Process(machine, name_of(machine.name, life))
         process.connect = self.network.connect
         self.history.note("starts", process.name)
         return process
@@ -123,15 +125,20 @@ class Cluster:
     def start_worker(self, machine: Machine) -> None:
         slots = self.plan.workers[self.worker_machines.index(machine)]
         random = Random(self.random.random())
-        self.workers[machine] = WorkerProcess(
-            self._process(machine),
+        process = self._process(machine)
+        play = Scripted(self.plan.scripts, self.history)
+        self.workers[machine] = LoadedWorker(
+            process,
             self._door,
             self._folder,
             slots,
-            self.plan.scripts,
-            self.history,
+            play,
             random,
+            lambda failure: self._ended(process, failure),
         )
+
+    def _ended(self, process: Process, failure: Any) -> None:
+        self.history.wrong.append(f"{process.name} has ended: {failure.value!r}")
 
     def start_client(self, machine: Machine) -> None:
         """A program; one that lived before waits for what it had been told is accepted."""

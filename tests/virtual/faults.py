@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ampacity.testing.timeline import Machine, Process
+
 from .schedule import Fault
-from .timeline import Machine, Process
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -65,7 +66,7 @@ class Faults:
         """One that runs something, if there is one: the idle lose nothing."""
         workers = self._cluster.workers
         machines = self._cluster.worker_machines
-        busy = [m for m in machines if workers[m].process.alive and workers[m].slots.busy]
+        busy = [m for m in machines if workers[m].process.alive and workers[m].slots.running]
         machines = busy or machines
         return machines[fault.whom % len(machines)]
 

@@ -15,8 +15,8 @@ from ampacity.client.frames import Frame
 from ampacity.protocol.errors import QueueFull, StorageFull
 from ampacity.protocol.ids import Attempt, JobId
 from ampacity.protocol.outcomes import Ending, unpack_outcome
+from ampacity.testing.timeline import START, Timeline
 
-from .timeline import START, Timeline
 from .work import Script
 
 TROUBLE_ENDS = 40.0

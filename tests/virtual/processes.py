@@ -1,166 +1,30 @@
-"""The three kinds of processes, each the real thing over a reactor of virtual time."""
+"""The clients of a virtual cluster, and its other processes as the kit has them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import attrs
 from ampacity.client.remote import RemoteLink, Target
 from ampacity.client.session import Session
 from ampacity.client.tallies import GroupTally
-from ampacity.coordinator.client_session import ClientSession
-from ampacity.coordinator.driver import Driver
-from ampacity.coordinator.events import Moment
-from ampacity.coordinator.greeting import Greeting
-from ampacity.coordinator.permissions import Permitted
-from ampacity.coordinator.settings import Settings
-from ampacity.coordinator.worker_session import WorkerSession
-from ampacity.protocol.access import StateFolder
 from ampacity.protocol.addresses import Address
-from ampacity.protocol.blobs import BlobFolder
-from ampacity.protocol.connection import Connection
-from ampacity.protocol.errors import TokenRefused
-from ampacity.protocol.ids import ClientId, JobId, SessionId
-from ampacity.protocol.tokens import ROLES, Role, Token
+from ampacity.protocol.ids import JobId, SessionId
+from ampacity.testing.processes import WorkerProcess, token_of
+from ampacity.testing.timeline import Process
 from ampacity.workers.agent import Agent
 from twisted.internet.defer import maybeDeferred
-from twisted.protocols import amp
 
 from .history import History, Ticket
-from .slots import VirtualSlots
-from .timeline import Machine, Process
-from .wire import Network
 from .work import Script
 
-_KEY = b"k" * 32
 
+class LoadedWorker(WorkerProcess):
+    """A worker whose agent tells of its load, too."""
 
-def token_of(role: Role, name: str) -> Token:
-    """The credential of a client or a worker: its id is its name."""
-    return Token(role, _KEY, name, hashlib.sha256(name.encode()).digest()[:16])
-
-
-@attrs.frozen
-class _Known:
-    id: str
-    role: Role
-    use: str = "own"
-
-
-class Everybody:
-    """Credentials that let in whoever shows a token of ``token_of``."""
-
-    def verify(self, name: str, secret: bytes) -> _Known:
-        for role in ROLES:
-            token = token_of(role, name)
-            if token.secret == secret and name.startswith(role[0]):
-                return _Known(name, role)
-        raise TokenRefused
-
-
-class QuietLag:
-    """Nobody asks how late a virtual reactor is, and measuring costs 200 events a second."""
-
-    interval = 1.0
-
-    def start(self) -> None:
-        """Measure nothing."""
-
-    stop = reset = start
-
-    def summary(self) -> dict[str, float]:
-        return {"p50": 0.0, "p99": 0.0, "max": 0.0, "ticks": 0}
-
-
-# -- the coordinator -------------------------------------------------------------------------------
-
-
-class CoordinatorProcess:
-    """A driver, and the door to it."""
-
-    def __init__(
-        self,
-        process: Process,
-        network: Network,
-        door: Path,
-        folder: Path,
-        settings: Settings,
-        store: Any,
-    ) -> None:
-        self.process = process
-        self.store = store
-        blobs = BlobFolder(folder / "values", maybeDeferred)
-        blobs.start()
-        self.driver = Driver(process, blobs, settings, store=store)
-        self.driver.moment = self._moment  # a wall clock of its own
-        self.driver.start()
-        network.listen(str(door), process, self._greet)
-        crash: Callable[[], None] | None = getattr(store, "crash", None)
-        if crash is not None:
-            process.at_death.append(crash)
-
-    def _moment(self) -> Moment:
-        return Moment(self.process.seconds(), self.process.machine.wall())
-
-    def _greet(self) -> Connection:
-        connection = Connection(clock=self.process)
-        everybody: Any = Everybody()
-        Greeting(connection, self.process, self.driver, self._admit, everybody)
-        return connection
-
-    def _admit(self, connection: Connection, role: Role, client: ClientId) -> amp.CommandLocator:
-        """As ``CoordinatorService`` does."""
-        connection.throttle()
-        if role == "worker":
-            return Permitted(role, WorkerSession(self.driver, self.driver.blobs, connection))
-        session = ClientSession(self.driver, self.driver.blobs, connection, client, role)
-        return Permitted(role, session)
-
-
-# -- a worker --------------------------------------------------------------------------------------
-
-
-class WorkerProcess:
-    """An agent with virtual slots."""
-
-    def __init__(
-        self,
-        process: Process,
-        door: Path,
-        folder: Path,
-        slots: int,
-        scripts: Sequence[Script],
-        history: History,
-        random: Random,
-    ) -> None:
-        self.process = process
-        self.slots = VirtualSlots(process, slots, scripts, history, random, self.drain)
-        lag: Any = QuietLag()
-        self.agent = Agent(
-            process,
-            Address(path=door),
-            self.slots,
-            folder=folder / process.name,
-            token=token_of("worker", process.machine.name),
-            state=StateFolder(folder / "none"),
-            grace=2.0,
-            lag=lag,
-            random=random,
-            defer_to_thread=maybeDeferred,
-        )
-        self.agent.done.addErrback(self._ended, history)
-        self.agent.startService()
-
-    def _ended(self, failure: Any, history: History) -> None:
-        history.wrong.append(f"{self.process.name} has ended: {failure.value!r}")
-
-    def drain(self) -> None:
-        """Leave in order."""
-        self.agent.stopService()
+    agent_class = Agent
 
 
 # -- a client --------------------------------------------------------------------------------------
@@ -276,8 +140,3 @@ class ClientProcess:
     def _died(self) -> None:
         for ticket in self.tickets:
             ticket.given_up = ticket.told == 0
-
-
-def name_of(machine: Machine, life: int) -> str:
-    """A process: its machine's name, and which of its lives this is."""
-    return f"{machine.name}.{life}"

@@ -10,12 +10,12 @@ from ampacity.coordinator.effects import Write
 from ampacity.coordinator.store import MemoryStore, StoreBroken
 from ampacity.coordinator.transitions import ENDED
 from ampacity.protocol.errors import StorageFull
+from ampacity.testing.row_store import Disk, RowStore
+from ampacity.testing.timeline import Process
 from twisted.internet.defer import Deferred
 
 from .history import Ticket
-from .row_store import Disk, RowStore
 from .schedule import Plan
-from .timeline import Process
 
 
 class LateStore(MemoryStore):

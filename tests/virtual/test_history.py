@@ -7,8 +7,8 @@ from ampacity.protocol.errors import CoordinatorLost
 from ampacity.protocol.ids import Attempt, JobId
 from ampacity.protocol.jobs import JobSpec
 from ampacity.protocol.outcomes import Ending, Outcome, pack_outcome
+from ampacity.testing.timeline import START, Timeline
 from ampacity.tests.virtual.history import Execution, History, Ticket
-from ampacity.tests.virtual.timeline import START, Timeline
 from ampacity.tests.virtual.work import Doing, Script, Way
 
 JOB = JobId(7)

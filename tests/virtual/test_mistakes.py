@@ -17,9 +17,9 @@ from ampacity.coordinator.deliveries import Deliveries
 from ampacity.coordinator.intake import Intake
 from ampacity.coordinator.leases import Leases
 from ampacity.coordinator.transitions import ENDED
+from ampacity.testing.row_store import RowStore
+from ampacity.testing.slots import VirtualSlots
 from ampacity.tests.virtual.cluster import run_seed
-from ampacity.tests.virtual.row_store import RowStore
-from ampacity.tests.virtual.slots import VirtualSlots
 from ampacity.workers.uplink import Uplink
 from twisted.internet.defer import succeed
 

@@ -22,7 +22,7 @@ from ampacity.protocol.outcomes import (
     unpack_outcome,
 )
 from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerInfo
-from ampacity.tests.virtual.row_store import Disk, RowStore
+from ampacity.testing.row_store import Disk, RowStore
 
 TERM = 7
 WRITES = set(get_args(effects.Write))

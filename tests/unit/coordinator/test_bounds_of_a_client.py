@@ -149,7 +149,7 @@ def test_a_retry_is_counted_as_well(told: Any) -> None:
 
 
 def test_a_restart_forgets_no_share(stages: Any) -> None:
-    from ampacity.tests.virtual.row_store import Disk
+    from ampacity.testing.row_store import Disk
 
     stage = stages(disk=Disk(), client_jobs=3, client_retain_jobs=2)
     stage.open("c", client="c")

@@ -23,7 +23,7 @@ from ampacity.protocol.outcomes import (
     unpack_outcome,
 )
 from ampacity.protocol.packing import pack
-from ampacity.tests.virtual.row_store import Disk, RowStore
+from ampacity.testing.row_store import Disk, RowStore
 
 SECRET = b"xyzzy-secret"
 TEXT = SECRET.decode()

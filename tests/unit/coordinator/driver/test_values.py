@@ -14,7 +14,7 @@ from ampacity.protocol.ids import ClientId, WorkerId
 from ampacity.protocol.jobs import BlobRef, JobSpec, Submission, pack_spec
 from ampacity.protocol.limits import FRAME_VALUES
 from ampacity.protocol.ports import Accepted
-from ampacity.tests.virtual.row_store import Disk, RowStore
+from ampacity.testing.row_store import Disk, RowStore
 
 FUNCTION, RESULT = b"def f(): ...", b"what it gave"
 

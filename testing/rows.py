@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import groupby
 
 import attrs
-from ampacity.coordinator.kept import (
+
+from ..coordinator.kept import (
     Backlog,
     ByIds,
     ByKeys,
@@ -30,9 +31,9 @@ from ampacity.coordinator.kept import (
     Remembered,
     Stored,
 )
-from ampacity.coordinator.transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
-from ampacity.protocol.ids import ClientId, GroupId, JobId, SessionId, WorkerId
-from ampacity.protocol.jobs import JobSpec, unpack_spec
+from ..coordinator.transitions import DELAYED, ENDED, QUEUED, RUNNING, SENT, STATE_NAMES
+from ..protocol.ids import ClientId, GroupId, JobId, SessionId, WorkerId
+from ..protocol.jobs import JobSpec, unpack_spec
 
 
 @attrs.define(eq=False)

@@ -13,9 +13,12 @@ from random import Random
 from typing import Any, TypeVar
 
 import attrs
-from ampacity.coordinator import effects
-from ampacity.coordinator.effects import Write
-from ampacity.coordinator.kept import (
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from ..coordinator import effects
+from ..coordinator.effects import Write
+from ..coordinator.kept import (
     Found,
     KeptGroup,
     KeptJob,
@@ -26,14 +29,11 @@ from ampacity.coordinator.kept import (
     Question,
     Stored,
 )
-from ampacity.coordinator.records import GroupRecord, JobRecord
-from ampacity.coordinator.store import StoreBroken, nothing_on_disk
-from ampacity.coordinator.transitions import ending_of
-from ampacity.protocol.errors import StorageFull
-from ampacity.protocol.ids import JobId
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-
+from ..coordinator.records import GroupRecord, JobRecord
+from ..coordinator.store import StoreBroken, nothing_on_disk
+from ..coordinator.transitions import ending_of
+from ..protocol.errors import StorageFull
+from ..protocol.ids import JobId
 from .rows import Rows
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from ampacity.tests.virtual.timeline import START, Machine, Process, Timeline
-from ampacity.tests.virtual.wire import Network
+from ampacity.testing.timeline import START, Machine, Process, Timeline
+from ampacity.testing.wire import Network
 from twisted.internet import error
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory, Protocol

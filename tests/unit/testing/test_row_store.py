@@ -14,7 +14,7 @@ from ampacity.coordinator.transitions import QUEUED, SENT, SUCCEEDED
 from ampacity.protocol.errors import StorageFull
 from ampacity.protocol.ids import ClientId, JobId, SessionId
 from ampacity.protocol.jobs import JobSpec, pack_spec
-from ampacity.tests.virtual.row_store import Disk, RowStore
+from ampacity.testing.row_store import Disk, RowStore
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
