@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 NEWEST_VENV := .venv-newest
 MYPATH := build/mypath
 # more workers than two processors have use for: a third of the tests' time is waiting
@@ -18,7 +19,7 @@ FAULTS ?= kill-worker=2,kill-coordinator=10
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test check bench fuzz faults test-newest test-compose format clean
+.PHONY: demo test check docs bench fuzz faults test-newest test-compose format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m ampacity.examples.demo
@@ -32,6 +33,11 @@ check: $(INSTALLED) $(MYPATH)/ampacity
 	$(BIN)/ruff format --check .
 	cd $(MYPATH) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ampacity
 	$(BIN)/lint-imports
+
+# The pages as HTML, in build/docs. A warning is an error, and so is a link that leads nowhere.
+docs: $(DOCS_INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/docs
+	@echo "the first page: build/docs/index.html"
 
 bench: $(INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks
@@ -66,7 +72,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-newest build/mypath build/lib build/bdist.* dist ampacity.egg-info
+	rm -rf .venv .venv-newest build/mypath build/lib build/bdist.* build/docs build/doctrees dist ampacity.egg-info
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -75,6 +81,10 @@ $(INSTALLED): pyproject.toml
 		{ echo "ampacity needs Python 3.11 or newer; make PYTHON=python3.N names one" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
 # mypy wants a package in a folder of its name, whatever the name of this checkout.

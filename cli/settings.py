@@ -162,20 +162,36 @@ TABLE: tuple[Setting, ...] = (
         "The same, while nobody has fetched their results.",
         flag=False,
     ),
-    Setting("retain-jobs", "N", count, 1_000_000, "As many ended jobs are kept.", flag=False),
-    Setting("retain-bytes", "SIZE", size, 4 << 30, "As much of ended jobs is kept.", flag=False),
-    Setting("queue-jobs", "N", count, 10_000_000, "As many jobs may wait.", flag=False),
-    Setting("queue-bytes", "SIZE", size, 4 << 30, "As much may their arguments take.", flag=False),
+    Setting("retain-jobs", "N", count, 1_000_000, "So many ended jobs are kept.", flag=False),
+    Setting(
+        "retain-bytes", "SIZE", size, 4 << 30, "So many bytes of ended jobs are kept.", flag=False
+    ),
+    Setting("queue-jobs", "N", count, 10_000_000, "So many jobs may be unfinished.", flag=False),
+    Setting(
+        "queue-bytes", "SIZE", size, 4 << 30, "So many bytes may their arguments take.", flag=False
+    ),
     *(
         Setting(name, metavar, parse, default, text, flag=False)
         for name, metavar, parse, default, text in (
-            ("client-jobs", "N", count, None, "Of one client's; default: half."),
-            ("client-bytes", "SIZE", size, None, "Of one client's; default: half."),
-            ("client-retain-jobs", "N", count, None, "Unfetched ones of one client's; half."),
-            ("client-retain-bytes", "SIZE", size, None, "Unfetched ones of one client's; half."),
+            ("client-jobs", "N", count, None, "Unfinished jobs of one client; default: half."),
+            ("client-bytes", "SIZE", size, None, "Bytes of their arguments; default: half."),
+            (
+                "client-retain-jobs",
+                "N",
+                count,
+                None,
+                "Unfetched ones of one client; default: half.",
+            ),
+            ("client-retain-bytes", "SIZE", size, None, "Bytes of these; default: half."),
             ("client-connections", "N", count, 256, "Connections with one credential."),
             ("client-sessions", "N", count, 1000, "Sessions of one client."),
-            ("client-uploads", "SIZE", size, 16 << 30, "Values sent that no job refers to."),
+            (
+                "client-uploads",
+                "SIZE",
+                size,
+                16 << 30,
+                "One client's values that no job refers to.",
+            ),
             ("value-bytes", "SIZE", size, 64 << 30, "The largest value."),
             ("waiting-connections", "N", count, 64, "Connections that may be in their greeting."),
             ("greeting-seconds", "TIME", duration, 5.0, "How long a greeting may take."),

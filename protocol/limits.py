@@ -1,6 +1,6 @@
 """Bounds on what a peer may send, in bytes, counts and seconds.
 
-``docs/reference/protocol.md`` lists them.
+``docs/reference/limits.md`` lists them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ and of answers that may be long (``ANSWER_BYTES``); beyond either, nothing more 
 peer until half of them are answered."""
 
 ANSWER_BYTES: Final = 1024 * 1024
-"""What a ``Query`` counts for until it is answered, besides its box; chunks and logs, less."""
+"""What a ``Query``, a ``Submit`` or a ``Finished`` counts for until it is answered, besides its
+box; chunks and logs, less."""
 
 JOBS_A_QUESTION: Final = 100_000
 """Jobs that one question may name, as ``Cancel``; a worker, attempts that have begun or end."""

@@ -1,0 +1,45 @@
+"""The reference pages say what the code says."""
+
+from __future__ import annotations
+
+import re
+
+import ampacity
+import ampacity.blocking
+import pytest
+from ampacity.cli.settings import TABLE
+from ampacity.docs import tables
+from ampacity.tests.docs import shown
+
+REFERENCE = shown.ROOT / "docs" / "reference"
+FOLDERS = ("cli", "client", "coordinator", "protocol", "workers")
+SOURCES = [path for name in FOLDERS for path in (shown.ROOT / name).rglob("*.py")]
+
+
+@pytest.mark.parametrize("name", ["configuration", "errors"])
+def test_tables_are_those_of_the_code(name: str) -> None:
+    """``python -m ampacity.docs.tables`` writes them anew."""
+    text = (REFERENCE / f"{name}.md").read_text()
+    assert "<!-- table: " in text
+    assert tables.filled(text) == text
+
+
+def test_every_variable_of_the_environment_is_there() -> None:
+    read = {
+        name for path in SOURCES for name in re.findall(r"_?AMPACITY_[A-Z_]+", path.read_text())
+    }
+    settings = {setting.variable for setting in TABLE}
+    page = (REFERENCE / "configuration.md").read_text()
+    assert {name for name in read - settings if f"`{name}`" not in page} <= {"AMPACITY_NAME"}
+
+
+@pytest.mark.parametrize("name", ampacity.__all__)
+def test_every_public_name_is_described(name: str) -> None:
+    pages = (REFERENCE / "python.md").read_text() + (REFERENCE / "errors.md").read_text()
+    assert re.search(rf"^\.\. auto\w+:: {name}(\(\))?$", pages, re.M)
+
+
+@pytest.mark.parametrize("name", ampacity.blocking.__all__)
+def test_every_name_for_blocking_programs_is_described(name: str) -> None:
+    _, _, part = (REFERENCE / "python.md").read_text().partition("automodule:: ampacity.blocking")
+    assert re.search(rf"^\.\. autoclass:: {name}(\(\))?$", part, re.M)
