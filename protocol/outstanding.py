@@ -6,11 +6,14 @@ from . import commands
 from .limits import ANSWER_BYTES, CHUNK_SIZE, LOG_HEAD, Caps
 
 _ANSWERS = {
+    # these have short answers, all at once when they are stored: 16 may be under way, not thousands
+    commands.Submit.commandName: ANSWER_BYTES,
+    commands.Finished.commandName: ANSWER_BYTES,
     commands.Query.commandName: ANSWER_BYTES,
     commands.Attach.commandName: LOG_HEAD,
     commands.GetChunk.commandName: CHUNK_SIZE,
 }
-"""What the answer to a small question may take, in bytes."""
+"""What a question counts for besides its bytes: what its answer may take, as a rule."""
 
 _UNPACKED = 8
 """A list of ids takes so many times the bytes in memory that it has in a box."""

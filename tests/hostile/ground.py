@@ -312,21 +312,19 @@ class Ground:
         growth: int = GROWTH,
         names: str | None = None,
         name: str = "",
-        most: float = 0.0,
     ) -> Endured:
         """Attack again and again for ``seconds``, once at least; nobody else is harmed by it.
 
-        ``most``: seconds that ordinary jobs may take, where they are known to take longer than
-        twice as long and 50 ms. ``names``: a pattern of what the coordinator's log says then.
+        ``names``: a pattern of what the coordinator's log says then.
         """
         name = name or os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].split(" ")[0]
         for tried in range(1, TRIES + 1):
             endured = self._once(attack, seconds, name, tried)
             self._not_harmed(endured, growth)
-            if endured.during <= max(2 * endured.before + 0.05, most):
+            if endured.during <= 2 * endured.before + 0.05:
                 break
         self.record.append(endured)
-        bound = max(2 * endured.before + 0.05, most)
+        bound = 2 * endured.before + 0.05
         assert endured.during <= bound, f"ordinary jobs were held up: {endured}"
         if names is not None:
             assert re.search(names, endured.logged), endured.logged

@@ -207,5 +207,4 @@ def test_sessions_and_groups_without_an_end(ground: Ground, tokens: list[str]) -
         for _ in range(20):
             peers.client(ground, tokens[0]).close()
 
-    # thousands of small rows fill the commits that others' jobs wait for
-    ground.endures(attack, 0.1, most=0.6)
+    ground.endures(attack, 0.1)
