@@ -37,8 +37,8 @@ class Settled(Generic[T]):
         return self._result
 
 
-class Waiter(Deferred[Any]):
-    """One wait for a Deferred, as a Deferred and as much of a future as a task asks for.
+class Wait(Deferred[Any]):
+    """One wait, as a Deferred and as much of a future as a task asks for.
 
     A task calls ``result()`` in the end, and finds there the ``Settled`` that a fired Deferred
     keeps under the same name.
@@ -46,21 +46,17 @@ class Waiter(Deferred[Any]):
 
     _asyncio_future_blocking = True
 
-    def __init__(self, source: Deferred[Any]) -> None:
-        super().__init__(lambda _: source.cancel())
-        self._wakeups: list[tuple[Callable[[Any], object], Context | None]] | None = None
-        self._ended = False
-        self.settled: Settled[Any] | None = None
-        source.addBoth(self._settle)
+    _wakeups: list[tuple[Callable[[Any], object], Context | None]] | None = None
+    _ended = False
+    settled: Settled[Any] | None = None
 
-    def _settle(self, result: Any) -> Any:
-        self.settled = Settled(result)
-        self.settled.ended_by_asyncio = self._ended
-        self.callback(self.settled)
+    def settle(self, result: Any) -> None:
+        """Fire: a value or a Failure is there."""
+        settled = self.settled = Settled(result)
+        settled.ended_by_asyncio = self._ended
+        super().callback(settled)
         for wake, context in self._wakeups or ():
             asyncio.get_running_loop().call_soon(wake, self, context=context)
-        # a failure has been taken, and is no longer to be logged as unhandled
-        return None if isinstance(result, Failure) else result
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
@@ -79,6 +75,29 @@ class Waiter(Deferred[Any]):
         self._ended = self._wakeups is not None
         super().cancel()
         return True
+
+
+class Waiter(Wait):
+    """A wait for a Deferred of somebody else's."""
+
+    def __init__(self, source: Deferred[Any]) -> None:
+        super().__init__(lambda _: source.cancel())
+        source.addBoth(self._settle)
+
+    def _settle(self, result: Any) -> Any:
+        self.settle(result)
+        # a failure has been taken, and is no longer to be logged as unhandled
+        return None if isinstance(result, Failure) else result
+
+
+class Promise(Wait):
+    """A wait that is fired as any Deferred is, by who makes it."""
+
+    def callback(self, result: Any) -> None:
+        self.settle(result)
+
+    def errback(self, fail: Any = None) -> None:
+        self.settle(fail if isinstance(fail, Failure) else Failure(fail))
 
 
 class Answer(Deferred[T]):
@@ -116,16 +135,23 @@ class Eventual(Coroutine[Any, Any, T_co]):
     def result(self) -> Deferred[T_co]:
         raise NotImplementedError
 
+    def wait(self) -> Wait:
+        """A wait for the result; it may be over already."""
+        return Waiter(self.result())
+
     def __await__(self) -> Generator[Any, Any, T_co]:
-        return cast("Answer[T_co]", self.result()).__await__()
+        wait = self.wait()
+        if wait.settled is None:
+            yield wait
+        return cast("Settled[T_co]", wait.settled)()
 
     def send(self, value: Any) -> Any:
         settled = value if isinstance(value, Settled) else None
         if settled is None:
-            waiter = Waiter(self.result())
-            if waiter.settled is None:
-                return waiter
-            settled = waiter.settled
+            wait = self.wait()
+            if wait.settled is None:
+                return wait
+            settled = wait.settled
         raise StopIteration(settled())
 
     def throw(
@@ -176,7 +202,7 @@ class _Translated(Awaitable[T]):
 
 
 def _wait(wanted: Any) -> Generator[Any, Any, Any]:
-    if not isinstance(wanted, Deferred) or isinstance(wanted, Waiter):
+    if not isinstance(wanted, Deferred) or isinstance(wanted, Wait):
         return (yield wanted)
     waiter = Waiter(wanted)
     if waiter.settled is None:

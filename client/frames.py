@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Protocol
 
 from ..protocol.ids import JobId
@@ -28,7 +28,8 @@ class Entry(Protocol):
 
     def was_accepted(self, job: JobId) -> None: ...
 
-    def has_ended(self, ending: Ending, body: bytes) -> None: ...
+    def has_ended(self, ending: Ending, body: bytes) -> Callable[[], None] | None:
+        """Returns what tells who waits: to be called when all is known that came together."""
 
     def has_failed(self, error: Exception) -> None: ...
 

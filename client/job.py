@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -10,7 +11,7 @@ from twisted.python.failure import Failure
 from ..protocol.ids import JobId
 from ..protocol.outcomes import Ending
 from . import afterwards
-from .awaiting import Answer, Eventual, answer
+from .awaiting import Answer, Eventual, Promise, Settled, answer
 from .info import JobInfo, info
 from .reading import read
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 T_co = TypeVar("T_co", covariant=True)
+
+W = TypeVar("W", bound=Deferred[Any])
 
 _NOT_READ: Any = object()
 
@@ -95,15 +98,26 @@ class Job(Eventual[T_co]):
         Cancelling it cancels the job.
         """
         waiter: Answer[T_co] = Answer(self._given_up)
-        if self._error is not None:
-            waiter.errback(self._error)
-        elif self._value is not _NOT_READ:
-            waiter.callback(self._value)
-        elif self._ending is not None:
-            self._read_into(waiter)
-        else:
-            self._wait(waiter)
+        self._wait(waiter)
         return waiter
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        if self._ending is not None:  # mostly it has ended, and then needs no Deferred
+            value = self._read() if self._value is _NOT_READ else self._value
+            if not isinstance(value, Deferred):
+                return cast(T_co, self._keep_value(value))
+            wait = self._read_later(value, Promise(self._given_up))
+        else:
+            wait = self.wait()
+        if wait.settled is None:
+            yield wait
+        return cast("Settled[T_co]", wait.settled)()
+
+    def wait(self) -> Promise:
+        """As ``result()``, for who awaits it."""
+        promise = Promise(self._given_up)
+        self._wait(promise)
+        return promise
 
     def cancel(self) -> Deferred[str]:
         """End the job; fires with the state that it had (``queued``, ``running``, ...).
@@ -156,10 +170,9 @@ class Job(Eventual[T_co]):
         for waiter in accepting or ():
             waiter.callback(job)
 
-    def has_ended(self, ending: Ending, body: bytes) -> None:
+    def has_ended(self, ending: Ending, body: bytes) -> Callable[[], None] | None:
         self._ending, self._body = ending, body
-        if self._waiting is not None or self._accepting is not None:
-            self._tell()
+        return None if self._waiting is None and self._accepting is None else self._tell
 
     def has_failed(self, error: Exception) -> None:
         """There will be no outcome: nobody accepted it, or who did is gone."""
@@ -180,6 +193,15 @@ class Job(Eventual[T_co]):
     # -- waiting and reading ----------------------------------------------------------------------
 
     def _wait(self, waiter: Deferred[T_co]) -> None:
+        """Have it fire, now or when the job has ended."""
+        if self._error is not None:
+            waiter.errback(self._error)
+        elif self._ending is not None:
+            self._read_into(waiter)
+        else:
+            self._tell_later(waiter)
+
+    def _tell_later(self, waiter: Deferred[T_co]) -> None:
         if self._waiting is None:
             self._waiting = [waiter]
         else:
@@ -196,19 +218,24 @@ class Job(Eventual[T_co]):
 
     def _read_into(self, waiter: Deferred[Any]) -> None:
         """Fire with what the outcome holds, which is read once where it is a value."""
-        if self._value is not _NOT_READ:
-            waiter.callback(self._value)
-            return
-        assert self._ending is not None
         try:
-            value = read(self._session, self.id, self.name, self._ending, self._body, self._plain)
+            value = self._read() if self._value is _NOT_READ else self._value
         except Exception:  # noqa: BLE001  # every exception of a job goes to who asked
             waiter.errback(Failure())
             return
         if isinstance(value, Deferred):
-            value.addCallback(self._keep_value).addBoth(_fire, waiter)
+            self._read_later(value, waiter)
         else:
             waiter.callback(self._keep_value(value))
+
+    def _read(self) -> Any:
+        """The value, or a Deferred of it; raises what stands for another ending."""
+        assert self._ending is not None
+        return read(self._session, self.id, self.name, self._ending, self._body, self._plain)
+
+    def _read_later(self, value: Deferred[Any], waiter: W) -> W:
+        value.addCallback(self._keep_value).addBoth(_fire, waiter)
+        return waiter
 
     def _keep_value(self, value: Any) -> Any:
         self._value = value

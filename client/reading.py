@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.ids import JobId
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Ending, Outcome, unpack_outcome
-from .results import raise_error, refusal, value_of
+from ..protocol.packing import unpack_list
+from .results import raise_error, refusal, unreadable, value_of
 
 if TYPE_CHECKING:
     from .session import Session
+
+_UNMARKED = 6
+"""Fields of a packed outcome that is neither plain data nor withheld: then the value is a pickle,
+and the rest of a success is of no interest here."""
 
 
 def read(
@@ -22,6 +28,13 @@ def read(
 
     Raises what stands for an ending other than success.
     """
+    if ending is Ending.SUCCEEDED and body and not plain:
+        fields = unpack_list(body)
+        if len(fields) == _UNMARKED and type(fields[0]) is bytes:
+            try:
+                return pickle.loads(fields[0])  # noqa: S301  # the result of the user's own function
+            except Exception as e:
+                raise unreadable(job, name, unpack_outcome(body), e) from e
     outcome = unpack_outcome(body)
     if plain and outcome.value is not None and not outcome.data:
         raise refusal(job, name, outcome, "a pickle")

@@ -90,9 +90,14 @@ def value_of(job: JobId | None, shown: str, outcome: Outcome, source: bytes | Pa
     try:
         return load(source)
     except Exception as e:
-        failed = JobFailed(f"the result of {_named(job, shown)} cannot be unpickled here: {e!r}")
-        failed.type_name = outcome.shown.type_name if outcome.shown else ""
-        raise _told(failed, job, outcome) from e
+        raise unreadable(job, shown, outcome, e) from e
+
+
+def unreadable(job: JobId | None, shown: str, outcome: Outcome, error: Exception) -> JobFailed:
+    """Why a value that came is not given."""
+    failed = JobFailed(f"the result of {_named(job, shown)} cannot be unpickled here: {error!r}")
+    failed.type_name = outcome.shown.type_name if outcome.shown else ""
+    return _told(failed, job, outcome)
 
 
 def raise_error(

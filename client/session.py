@@ -9,7 +9,7 @@ coordinator knows it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -306,6 +306,7 @@ class Session:
     def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
         """A job's end is told once; what is not ours (any more) is taken, and dropped."""
         jobs, watched = self._jobs, self.requests.watched
+        waiting: list[Callable[[], None]] = []
         for delivery in outcomes:
             job, ending, body = delivery
             entry = jobs.pop(job, None)
@@ -316,11 +317,12 @@ class Session:
                 continue
             if watched:
                 watched.discard(job)
-            if isinstance(entry, list):
-                for one in entry:
-                    one.has_ended(ending, body)
-            else:
-                entry.has_ended(ending, body)
+            for one in entry if isinstance(entry, list) else (entry,):
+                tell = one.has_ended(ending, body)
+                if tell is not None:
+                    waiting.append(tell)
+        for tell in waiting:  # who awaits one after the other finds all of these ended
+            tell()
         self._quiet.look()
         return succeed(None)
 

@@ -115,5 +115,7 @@ class Gone:
 
 
 def _told(entry: Entry) -> Deferred[str]:
-    entry.has_ended(Ending.CANCELLED, b"")
+    tell = entry.has_ended(Ending.CANCELLED, b"")
+    if tell is not None:
+        tell()
     return succeed("queued")

@@ -71,6 +71,34 @@ def test_the_functions_own_timeout_is_its_own(pool, clock, coordinator):
     assert value(job.result()) == 3
 
 
+def test_what_is_delivered_together_is_known_before_anybody_is_told(pool, clock, coordinator):
+    jobs = [pool.submit(math.sqrt, n) for n in range(4)]
+    seen: list[Any] = []
+    jobs[1].result().addCallback(lambda _: seen.append([job.ended for job in jobs]))
+    jobs[3].result().addCallback(lambda _: seen.append("told"))
+    clock.turn()
+    coordinator.run()
+    assert seen == [[True] * 4, "told"]
+
+
+def test_awaiting_what_has_ended_takes_no_turn(pool, clock, coordinator):
+    good, bad, dropped = pool.submit(math.sqrt, 9), pool.submit(math.sqrt, -1), pool.submit(abs, 1)
+    clock.turn()
+    coordinator.run(2)
+    dropped.cancel()
+
+    async def read() -> Any:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="math domain"):
+                await bad
+            with pytest.raises(JobCancelled):
+                await dropped
+        return [await good, await good]
+
+    clock.turn()
+    assert value(ensureDeferred(read())) == [3.0, 3.0]
+
+
 def test_results_are_independent_of_each_other(pool, clock, coordinator):
     job = pool.submit(math.sqrt, 16)
     first, second = job.result(), job.result()
