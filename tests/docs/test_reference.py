@@ -7,8 +7,10 @@ import re
 import ampacity
 import ampacity.blocking
 import pytest
+from ampacity.cli import top
 from ampacity.cli.settings import TABLE
 from ampacity.docs import tables
+from ampacity.docs.pictures import draw
 from ampacity.tests.docs import shown
 
 REFERENCE = shown.ROOT / "docs" / "reference"
@@ -43,3 +45,19 @@ def test_every_public_name_is_described(name: str) -> None:
 def test_every_name_for_blocking_programs_is_described(name: str) -> None:
     _, _, part = (REFERENCE / "python.md").read_text().partition("automodule:: ampacity.blocking")
     assert re.search(rf"^\.\. autoclass:: {name}(\(\))?$", part, re.M)
+
+
+@pytest.mark.parametrize("name", draw.PICTURES)
+def test_pictures_are_those_of_the_code(name: str) -> None:
+    """``python -m ampacity.docs.pictures.draw`` draws them anew."""
+    assert (draw.FOLDER / name).read_text() == draw.PICTURES[name]()
+
+
+def test_the_picture_of_top_shows_what_top_shows() -> None:
+    """``python -m ampacity.docs.pictures.top`` makes it anew."""
+    text = " ".join(re.sub(r"<[^>]+>|&#160;", " ", (draw.FOLDER / "top.svg").read_text()).split())
+    status = {"slots": 1, "busy": 1, "workers": 1, "rate": 1.0, "queued": 0, "running": 0}
+    facts = top._facts({**status, "started": 0.0}, 0.0)
+    names = [fact.plain[: fact.spans[0].end].strip() for fact in facts]
+    for words in [*names, *(heading.lstrip(">") for heading in top._WORKERS)]:
+        assert f" {words} " in text, words
