@@ -1,1 +1,37 @@
-"""A kit for the tests of applications."""
+"""A kit for the tests of applications: pools without processes, and a cluster without machines.
+
+``InlinePool`` runs each job when it is submitted, ``ManualPool`` when the test says so, and
+``VirtualCluster`` is a whole cluster in one process, under a virtual clock. Scheduler, sessions,
+retries, time-outs, losses and errors are those of the real thing in all three; only the processes
+that would run the jobs are not there. What they do is up to the test: ``Runs``, ``Returns``,
+``Raises``, ``Crashes``, ``Hangs``.
+
+Importing this installs no reactor, and none is needed: the kit works with pytest-twisted, with
+trial, and with plain synchronous tests, where ``result_of`` reads what has a result by now.
+"""
+
+from .cluster import VirtualCluster
+from .doings import Crashes, Hangs, Raises, Returns, Runs
+from .inline import InlinePool, NeverEnds
+from .machines import CoordinatorMachine, VirtualMachine, WorkerMachine
+from .manual import Execution, ManualPool, NothingWaits
+from .results import NotFired, result_of
+
+__all__ = [
+    "CoordinatorMachine",
+    "Crashes",
+    "Execution",
+    "Hangs",
+    "InlinePool",
+    "ManualPool",
+    "NeverEnds",
+    "NotFired",
+    "NothingWaits",
+    "Raises",
+    "Returns",
+    "Runs",
+    "VirtualCluster",
+    "VirtualMachine",
+    "WorkerMachine",
+    "result_of",
+]

@@ -38,8 +38,6 @@ from .runs import End, Play, Run, spec_of
 from .timeline import Process
 
 _GRACE = Grace()
-_SIGNALLED = 0.002
-"""Seconds from a signal to the end of who does not resist it."""
 
 
 class VirtualSlots:
@@ -51,6 +49,8 @@ class VirtualSlots:
     """Seconds for which jobs wait behind long ones before they are given back."""
     between = 0.0002
     """Seconds from one job of a slot to the next."""
+    signalled = 0.002
+    """Seconds from a signal to the end of who does not resist it."""
 
     def __init__(
         self,
@@ -272,7 +272,7 @@ class VirtualSlots:
         resists = run.course.resists if run.course is not None else 0.0
         seconds = min(resists, _GRACE.interrupt + _GRACE.terminate)
         calls = run.calls
-        calls.append(self._process.callLater(_SIGNALLED + seconds, self._ended_by_signal, run))
+        calls.append(self._process.callLater(self.signalled + seconds, self._ended_by_signal, run))
 
     def _ended_by_signal(self, run: Run) -> None:
         self._let_go(run, run.why or "")

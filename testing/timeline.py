@@ -77,6 +77,8 @@ class Timeline:
     def __init__(self) -> None:
         self.now = START
         self.steps = 0
+        self.running = False
+        """Whether something happens just now."""
         self._heap: list[tuple[float, int, Call]] = []
         self._number = 0
 
@@ -92,8 +94,34 @@ class Timeline:
         self.push(call)
         return call
 
+    def settle(self) -> None:
+        """Let happen what is due now, with all that follows from it at once. What is said from
+        within something that happens is done after that."""
+        if not self.running:
+            self.run_until(self.now)
+
+    def next_due(self) -> float | None:
+        """When something happens next."""
+        heap = self._heap
+        while heap and not (heap[0][2].active() and heap[0][2].number == heap[0][1]):
+            heappop(heap)
+        return heap[0][0] if heap else None
+
     def run_until(self, time: float) -> None:
-        """Let everything happen up to a time."""
+        """Let everything happen up to a time. What a call raises comes out here.
+
+        Raises:
+            RuntimeError: something happens already, and this was called from within it.
+        """
+        if self.running:
+            raise RuntimeError("virtual time goes on already: this is called from within it")
+        self.running = True
+        try:
+            self._run_until(time)
+        finally:
+            self.running = False
+
+    def _run_until(self, time: float) -> None:
         heap = self._heap
         while heap and heap[0][0] <= time:
             due, number, call = heappop(heap)
