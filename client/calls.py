@@ -22,8 +22,15 @@ def pack_arguments(
     Raises:
         NotPackable: one of them cannot be pickled.
     """
+    call = (args, kwargs)
     try:
-        return dump((args, kwargs))
+        packed = pickle.dumps(call, 5)
+        if b"__main__" not in packed:
+            return packed, False
+    except Exception:  # noqa: BLE001, S110  # told below, if nothing can be done
+        pass
+    try:
+        return cloudpickle.dumps(call, protocol=5), True
     except Exception as e:
         raise _whose_fault(way, args, kwargs, e) from e
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -87,7 +88,7 @@ class Engine:
         session = self._session
         if session is None:
             session = self._start()
-        else:
+        elif threadable.ioThread != get_ident():
             self.check_thread()
         if self._failed is not None:
             self._begin_opening()

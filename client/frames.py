@@ -20,6 +20,10 @@ NUMBERS_AHEAD = 512
 """Frames that are sent beyond one without an answer. (A coordinator remembers twice as many.)"""
 
 
+_new = tuple.__new__
+"""Makes a named tuple in half the time."""
+
+
 class Entry(Protocol):
     """Who is told about one submitted job: a ``Job``, or an item of a group."""
 
@@ -41,6 +45,7 @@ class Frame:
         "blobs",
         "done",
         "entries",
+        "keyed",
         "order",
         "refused",
         "resent",
@@ -57,6 +62,8 @@ class Frame:
         self.submissions: list[Submission] = []
         self.blobs: set[BlobRef] = set()
         """What must be stored before; each one is kept once in the spool for this frame."""
+        self.keyed = False
+        """Whether one of them has a key."""
         self.size = 0
         self.sequence: int | None = None
         """Once sent, it keeps its number, and all that went under it: either may have arrived."""
@@ -116,7 +123,9 @@ class Frames:
             frame = self._begin(tally)
         entry.frame = frame
         frame.entries.append(entry)
-        frame.submissions.append(Submission(spec, payload, key, place))
+        frame.submissions.append(_new(Submission, (spec, payload, key, place)))
+        if key is not None:
+            frame.keyed = True
         frame.size += len(payload)
         if len(frame.entries) >= FRAME_JOBS or frame.size >= FRAME_BYTES:
             self.close()

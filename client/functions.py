@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import ref as weak
 
 import attrs
 import cloudpickle
@@ -52,7 +52,8 @@ class Travelling:
             raise TypeError(f"{self.target}{self.signature}: {e}") from None
 
 
-_KNOWN: WeakKeyDictionary[Function, Travelling] = WeakKeyDictionary()
+_KNOWN: dict[int, tuple[weak[Function], Travelling]] = {}
+"""By the identity of the function, for as long as it lives."""
 
 
 def travelling(function: Function) -> Travelling:
@@ -62,9 +63,9 @@ def travelling(function: Function) -> Travelling:
         TypeError: it is not callable.
         NotPackable: it travels by value and cannot be pickled.
     """
-    known = _known(function)
-    if known is not None:
-        return known
+    known = _KNOWN.get(id(function))
+    if known is not None and known[0]() is function:
+        return known[1]
     if not callable(function):
         raise TypeError(f"a job calls a function, and {function!r:.80} cannot be called")
     target = import_name(function)
@@ -79,17 +80,17 @@ def travelling(function: Function) -> Travelling:
     return packed
 
 
-def _known(function: Function) -> Travelling | None:
-    try:
-        return _KNOWN.get(function)
-    except TypeError:  # without a hash, or without weak references
-        return None
-
-
 def _remember(function: Function, packed: Travelling) -> None:
-    # objects with an equality of their own could be taken for each other
+    # what any other object holds may change, and with it how it is called
     if isinstance(function, FunctionType | BuiltinFunctionType | type):
-        _KNOWN[function] = packed
+        place = id(function)
+        _KNOWN[place] = (weak(function, lambda gone: _forget(place, gone)), packed)
+
+
+def _forget(place: int, gone: weak[Function]) -> None:
+    known = _KNOWN.get(place)
+    if known is not None and known[0] is gone:  # another function may have its place by now
+        del _KNOWN[place]
 
 
 # -- by name --------------------------------------------------------------------------------------

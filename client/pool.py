@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import ModuleType, TracebackType
@@ -15,28 +14,28 @@ from twisted.internet.defer import Deferred
 
 from ..protocol.errors import BadOption, PoolClosed
 from ..protocol.ids import GroupId, JobId, parse_group
-from ..protocol.jobs import BlobRef, JobSpec, pack_spec
+from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT
 from . import afterwards, found
 from .awaiting import answer
 from .calls import pack_arguments
 from .engine import Engine, MakeLink
 from .feeding import feed
-from .folders import import_folders, working_folder
-from .functions import PYTHON, Travelling, import_name, travelling
+from .functions import Travelling, import_name, travelling
 from .group import IN_FLIGHT, Errors, Group, Item
 from .job import Job
 from .options import Options
 from .session import Session
 from .ships import pack_module
+from .specs import Specs
 
 if TYPE_CHECKING:
     from .afterwards import Which
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_SPECS_KEPT = 1000
+Blobs = tuple[tuple[BlobRef, bytes], ...]
+"""What a spec refers to."""
 
 CONNECT_SECONDS = 5.0
 """For which the first connection to a coordinator is tried."""
@@ -109,8 +108,7 @@ class Pool(Service):
     def _begin(self, engine: Engine, options: Options) -> None:
         self._engine = engine
         self._options = options
-        self._specs: dict[tuple[Travelling, bool], bytes] = {}
-        self._specs_of: tuple[Any, ...] = ()
+        self._specs = Specs(engine, options)
 
     # -- submitting -------------------------------------------------------------------------------
 
@@ -144,8 +142,11 @@ class Pool(Service):
             WrongThread: this is not the thread of the reactor.
         """
         session = self._engine.session()
-        job, hand_in = self.prepare(session, function, args, kwargs)
-        hand_in()
+        job, spec, payload, blobs = self._pack(session, function, args, kwargs)
+        if len(payload) <= INLINE_LIMIT:
+            session.submit(job, spec, payload, blobs, self._options.key)
+        else:
+            session.submit_large(job, spec, payload, blobs, self._options.key)
         return job
 
     @property
@@ -167,14 +168,24 @@ class Pool(Service):
         """The packed job, and what hands it in on the reactor's thread. Safe in any thread."""
         if self._engine.closed:
             raise PoolClosed
-        way = travelling(function)
-        way.check(args, kwargs)
-        payload, by_value = pack_arguments(way, args, kwargs)
-        spec = self._spec(way, by_value)
-        options = self._options
-        job: Job[T] = Job(session, options.name or way.target, plain=options.plain)
+        job, spec, payload, blobs = self._pack(session, function, args, kwargs)
         submit = session.submit if len(payload) <= INLINE_LIMIT else session.submit_large
-        return job, partial(submit, job, spec, payload, self._blobs(way), options.key)
+        return job, partial(submit, job, spec, payload, blobs, self._options.key)
+
+    def _pack(
+        self,
+        session: Session,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[Job[T], bytes, bytes, Blobs]:
+        way = travelling(function)
+        if kwargs or not way.least <= len(args) <= way.most:
+            way.check(args, kwargs)
+        payload, by_value = pack_arguments(way, args, kwargs)
+        options = self._options
+        job: Job[T] = Job(session, options.name or way.target, None, options.plain)
+        return job, self._specs.of(way, by_value), payload, self._blobs(way)
 
     def map(
         self,
@@ -217,7 +228,7 @@ class Pool(Service):
             except Exception as e:  # noqa: BLE001  # one bad item is one failure
                 group.refuse(e)
                 return None
-            spec = self._spec(way, by_value)
+            spec = self._specs.of(way, by_value)
             item: Item = group.add(len(payload))
             own_key = None if key is None else f"{key}:{item.place}"
             rest = (item, spec, payload, blobs, own_key, group.tally, item.place)
@@ -228,48 +239,9 @@ class Pool(Service):
 
         return submit
 
-    def _blobs(self, way: Travelling) -> tuple[tuple[BlobRef, bytes], ...]:
+    def _blobs(self, way: Travelling) -> Blobs:
         ships = self._engine.ships
         return ships if way.ref is None else ((way.ref, way.code), *ships)
-
-    def _spec(self, way: Travelling, by_value: bool) -> bytes:
-        """What the jobs of this view and function share, packed once."""
-        around = (working_folder(), tuple(sys.path), self._engine.ships)
-        if around != self._specs_of or len(self._specs) > _SPECS_KEPT:
-            self._specs.clear()
-            self._specs_of = around
-        spec = self._specs.get((way, by_value))
-        if spec is None:
-            spec = self._specs[way, by_value] = self._make_spec(way, by_value)
-        return spec
-
-    def _make_spec(self, way: Travelling, by_value: bool) -> bytes:
-        from ..workers import machine
-
-        options = self._options
-        return pack_spec(
-            JobSpec(
-                kind=way.kind,
-                target=way.target,
-                function=way.ref,
-                ships=tuple(ref for ref, _ in self._engine.ships),
-                name=options.name,
-                timeout=options.timeout,
-                deadline=options.deadline,
-                host=machine.identity(),
-                folder=working_folder(),
-                cwd=options.cwd,
-                env=options.env,
-                orphans=options.orphans,
-                python=PYTHON if by_value or way.kind == "value" else None,
-                path=import_folders(),
-                retries=options.retries,
-                retry_on=options.retry_on,
-                backoff=options.backoff,
-                max_losses=options.max_losses,
-                results=options.results,
-            )
-        )
 
     def ship(self, module: ModuleType | str) -> None:
         """Send a module's source with all jobs that are submitted from here on.

@@ -15,6 +15,8 @@ from .results import raise_error, refusal, unreadable, value_of
 if TYPE_CHECKING:
     from .session import Session
 
+_SUCCEEDED = Ending.SUCCEEDED
+
 _UNMARKED = 6
 """Fields of a packed outcome that is neither plain data nor withheld: then the value is a pickle,
 and the rest of a success is of no interest here."""
@@ -28,7 +30,7 @@ def read(
 
     Raises what stands for an ending other than success.
     """
-    if ending is Ending.SUCCEEDED and body and not plain:
+    if ending is _SUCCEEDED and body and not plain:
         fields = unpack_list(body)
         if len(fields) == _UNMARKED and type(fields[0]) is bytes:
             try:
@@ -46,6 +48,6 @@ def read(
 def _read(
     source: bytes | Path | None, job: JobId | None, name: str, ending: Ending, outcome: Outcome
 ) -> Any:
-    if ending is Ending.SUCCEEDED:
+    if ending is _SUCCEEDED:
         return value_of(job, name, outcome, source)
     return raise_error(job, name, ending, outcome, source)

@@ -18,14 +18,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
-from ..protocol.ids import JobId, SessionId, each_id
+from ..protocol.ids import JobId, SessionId
 from ..protocol.jobs import BlobRef
 from ..protocol.outcomes import Delivery
 from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
 from .early import Early
-from .entries import Entries, each, enter
+from .entries import Entries, accepted_ids, each, enter, enter_all
 from .followed import Followed
 from .frames import Entry, Frame, Frames
 from .pressure import Pressure
@@ -242,16 +242,15 @@ class Session:
 
     def _accept(self, accepted: Accepted, frame: Frame) -> None:
         self._frames.answered(frame)
-        ids = list(each_id(accepted.ids))
+        ids = accepted_ids(accepted)
         if not frame.submissions:  # all have been given up since, and had arrived before
             self._withdrawn.cancel_unknown(ids)
             frame.entries, ids = [], []
         if frame.tally is not None:
             frame.tally.accepted(accepted.group, len(ids), self.requests)
-        for entry, job in zip(frame.entries, ids, strict=True):
-            entry.frame = None
-            enter(self._jobs, job, entry)
-        self.requests.named_by_key(frame, ids)
+        enter_all(self._jobs, ids, frame.entries)
+        if frame.keyed:
+            self.requests.named_by_key(frame, ids)
         for entry, job in zip(frame.entries, ids, strict=True):
             entry.was_accepted(job)
         if self._early:  # once all are entered: two of one frame may have one key
