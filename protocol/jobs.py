@@ -8,11 +8,13 @@ The payload is opaque here: nobody but the child unpickles it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import attrs
 
+from .columns import Column, all_of, columns, tuples
 from .errors import Malformed, TooLarge
 from .ids import Attempt, ClientId, JobId
 from .limits import MAX_NUMBER, MAX_SECONDS, NAME_LENGTH, SPEC_ITEMS, TEXT_LENGTH
@@ -91,7 +93,8 @@ class JobSpec:
 _FIELDS = tuple(field.name for field in attrs.fields(JobSpec))
 _NEEDED = _FIELDS.index("path") + 1
 """The fields of the first release: a peer of that one sends no more."""
-_TEXT_OR_NONE = (str, type(None))
+_NONE = type(None)
+_TEXT_OR_NONE = (str, _NONE)
 _NUMBER_OR_NONE = (int, float, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
@@ -264,19 +267,14 @@ def unpack_submissions(frame: bytes) -> list[Submission]:
         Malformed: the frame is none of ``pack_submissions``.
     """
     specs, records = _two_lists(frame)
-    if not all(type(spec) is bytes for spec in specs):
+    if not all_of(specs, bytes):
         raise Malformed("a packed spec is bytes")
     if len(specs) > len(records):
         raise Malformed("a spec that no job of the frame has")
-    try:
-        if any(type(record) is not list or record[0] < 0 for record in records):
-            raise Malformed("a record is a list, and names its spec by the place, from 0")
-        return [
-            Submission(specs[number], payload_of(payload), _text(key), _count(place))
-            for number, payload, key, place, *_later in records
-        ]
-    except (TypeError, ValueError, IndexError) as e:
-        raise Malformed(f"a frame of submissions is damaged: {e}") from None
+    numbers, payloads, keys, places = columns(records, 4)
+    if not all_of(keys, _NONE, str):
+        raise Malformed("a key is text")
+    return tuples(Submission, _shared(specs, numbers), _payloads(payloads), keys, _counts(places))
 
 
 def pack_assignments(assignments: Sequence[Assignment]) -> bytes:
@@ -296,22 +294,50 @@ def unpack_assignments(frame: bytes) -> list[Assignment]:
         Malformed: the frame is none of ``pack_assignments``.
     """
     specs, records = _two_lists(frame)
-    try:
-        shared = [(ClientId(client), spec) for client, spec in specs]
-        if not all(type(client) is str and type(spec) is bytes for client, spec in shared):
-            raise Malformed("a client is text and a packed spec is bytes")
-        return [
-            Assignment(
-                JobId(job),
-                Attempt(term, number),
-                shared[place][1],
-                payload_of(payload),
-                shared[place][0],
-            )
-            for job, term, number, place, payload, *_later in records
-        ]
-    except (TypeError, ValueError, IndexError) as e:
-        raise Malformed(f"a frame of assignments is damaged: {e}") from None
+    clients, packed = columns(specs, 2)
+    if not all_of(clients, str) or not all_of(packed, bytes):
+        raise Malformed("a client is text and a packed spec is bytes")
+    jobs, terms, numbers, places, payloads = columns(records, 5)
+    return tuples(
+        Assignment,
+        jobs,
+        attempts(jobs, terms, numbers),
+        _shared(packed, places),
+        _payloads(payloads),
+        _shared(clients, places),
+    )
+
+
+def attempts(jobs: Column, terms: Column, numbers: Column) -> Iterator[Attempt]:
+    """The attempts of a frame; equal ones are one object, and most are.
+
+    Raises:
+        Malformed: one of them is named by something else than integers.
+    """
+    if not (all_of(jobs, int) and all_of(terms, int) and all_of(numbers, int)):
+        raise Malformed("an attempt is named by a job, a term and a number")
+    if len(set(terms)) == len(set(numbers)) == 1:
+        return repeat(Attempt(terms[0], numbers[0]), len(jobs))
+    pairs = list(zip(terms, numbers, strict=True))
+    known = {pair: Attempt(*pair) for pair in set(pairs)}
+    return map(known.__getitem__, pairs)
+
+
+def _shared(values: Sequence[Any], places: Column) -> Iterable[Any]:
+    """What the jobs of a frame have in common, from the place that each one names."""
+    if not all_of(places, int) or (places and not 0 <= min(places) <= max(places) < len(values)):
+        raise Malformed("a record names its spec by the place, from 0")
+    if len(values) == 1:
+        return repeat(values[0], len(places))
+    return map(values.__getitem__, places)
+
+
+def _payloads(column: Column) -> Iterable[Payload]:
+    return column if all_of(column, bytes) else map(payload_of, column)
+
+
+def _counts(column: Column) -> Iterable[int | None]:
+    return column if all_of(column, _NONE) else map(_count, column)
 
 
 def _two_lists(frame: bytes) -> tuple[list[Any], list[Any]]:
@@ -320,12 +346,6 @@ def _two_lists(frame: bytes) -> tuple[list[Any], list[Any]]:
             return first, second
         case _:
             raise Malformed("a frame of jobs is a list of specs and a list of records")
-
-
-def _text(value: Any) -> str | None:
-    if value is None or type(value) is str:
-        return value
-    raise Malformed("a key is text")
 
 
 def _count(value: Any) -> int | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import attrs
 
+from .columns import Column, all_of, columns, tuples
 from .errors import Malformed
 from .ids import Attempt, JobId
-from .jobs import BlobRef, Payload, blob_ref, payload_of
+from .jobs import BlobRef, Payload, attempts, blob_ref, payload_of
 from .packing import pack, unpack_list
 
 
@@ -239,7 +241,7 @@ def pack_reports(reports: Sequence[Report]) -> bytes:
     """A frame ``[[job, term, number, ending, began, seconds, body, blobs, log, again]...]``."""
     return pack(
         [
-            (job, term, number, int(ending), began, seconds, body, blobs, log, again)
+            (job, term, number, ending, began, seconds, body, blobs, log, again)
             for job, (term, number), ending, began, seconds, body, blobs, log, again in reports
         ]
     )
@@ -251,48 +253,51 @@ def unpack_reports(frame: bytes) -> list[Report]:
     Raises:
         Malformed: the frame is none of ``pack_reports``.
     """
+    records = unpack_list(frame)
     try:
-        return [_report(*record[:10]) for record in unpack_list(frame)]
-    except (TypeError, ValueError, KeyError) as e:
+        if any(len(record) == _FIRST_REPORT for record in records):
+            records = [
+                record if len(record) > _FIRST_REPORT else [*record, True] for record in records
+            ]
+        return _reports(columns(records, _FIRST_REPORT + 1))
+    except (TypeError, ValueError, KeyError, OverflowError) as e:
         raise Malformed(f"a frame of reports is damaged: {e}") from None
 
 
-def _report(
-    job: int,
-    term: int,
-    number: int,
-    ending: int,
-    began: float | None,
-    seconds: float,
-    body: bytes,
-    blobs: list[Any],
-    log: bytes,
-    again: bool = True,
-) -> Report:
-    if type(body) is not bytes or type(log) is not bytes:
+_FIRST_REPORT = 9
+"""The fields of a report in the first release, which had no ``again``."""
+
+
+def _reports(fields: Sequence[Column]) -> list[Report]:
+    jobs, terms, numbers, endings, began, seconds, bodies, blobs, logs, again = fields
+    if not all_of(bodies, bytes) or not all_of(logs, bytes):
         raise Malformed("a report's body and log are bytes")
-    if type(again) is not bool:
+    if not all_of(again, bool):
         raise Malformed("whether a report is worth another attempt is true or false")
-    if type(job) is not int or type(term) is not int or type(number) is not int:
-        raise Malformed("a report's job, term and number are integers")
-    if not math.isfinite(seconds) or not (began is None or math.isfinite(began)):
+    known = began if None not in began else [time for time in began if time is not None]
+    if not all(map(math.isfinite, seconds)) or not all(map(math.isfinite, known)):
         raise Malformed("a report's times are numbers of seconds")
-    return Report(
-        JobId(job),
-        Attempt(term, number),
-        ENDINGS[ending],
+    return tuples(
+        Report,
+        jobs,
+        attempts(jobs, terms, numbers),
+        map(ENDINGS.__getitem__, endings),
         began,
-        float(seconds),
-        body,
-        tuple(blob_ref(blob) for blob in blobs) if blobs else (),
-        log,
+        map(float, seconds),
+        bodies,
+        map(_refs, blobs) if any(blobs) else repeat(()),
+        logs,
         again,
     )
 
 
+def _refs(blobs: list[Any]) -> tuple[BlobRef, ...]:
+    return tuple(map(blob_ref, blobs)) if blobs else ()
+
+
 def pack_deliveries(deliveries: Sequence[Delivery]) -> bytes:
     """A frame ``[[job, ending, body]...]``."""
-    return pack([(job, int(ending), body) for job, ending, body in deliveries])
+    return pack(deliveries)
 
 
 def unpack_deliveries(frame: bytes) -> list[Delivery]:
@@ -301,10 +306,10 @@ def unpack_deliveries(frame: bytes) -> list[Delivery]:
     Raises:
         Malformed: the frame is none of ``pack_deliveries``.
     """
+    jobs, endings, bodies = columns(unpack_list(frame), 3)
+    if not all_of(bodies, bytes):
+        raise Malformed("an outcome's body is bytes")
     try:
-        return [
-            Delivery(JobId(job), ENDINGS[ending], _checked(body, (bytes,)))
-            for job, ending, body, *_later in unpack_list(frame)
-        ]
-    except (TypeError, ValueError, KeyError) as e:
+        return tuples(Delivery, jobs, map(ENDINGS.__getitem__, endings), bodies)
+    except (TypeError, KeyError) as e:
         raise Malformed(f"a frame of deliveries is damaged: {e}") from None

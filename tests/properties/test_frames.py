@@ -26,7 +26,7 @@ from ampacity.protocol.jobs import (
     unpack_spec,
     unpack_submissions,
 )
-from ampacity.protocol.limits import FRAME_BYTES, FRAME_JOBS
+from ampacity.protocol.limits import FRAME_BYTES, FRAME_JOBS, MAX_NUMBER
 from ampacity.protocol.outcomes import (
     Delivery,
     Ending,
@@ -94,7 +94,7 @@ submissions = st.builds(
     st.sampled_from([b"", b"one", b"another"]),
     payloads,
     some_text,
-    st.none() | counts,
+    st.none() | st.integers(0, MAX_NUMBER),
 )
 assignments = st.builds(
     Assignment,
