@@ -6,6 +6,7 @@ library; after a while, ``top --once`` is asked what it sees, and what it prints
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def ampacity(*words: str) -> subprocess.Popen[bytes]:
 
 def drawn() -> str:
     """What ``top --once`` prints now, as SVG."""
-    console = Console(record=True, width=100, file=open(os.devnull, "w"))  # noqa: SIM115  # at the end
+    console = Console(record=True, width=100, file=io.StringIO())
     picture = top.picture
 
     def as_elsewhere(seen: dict[str, Any], *rest: Any, **more: Any) -> Any:
