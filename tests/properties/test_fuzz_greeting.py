@@ -32,6 +32,16 @@ def boxed(name: bytes, tag: bytes | None, arguments: Any) -> bytes:
     return bytes(amp.AmpBox({amp.COMMAND: name, **ask, **arguments}).serialize())
 
 
+def greet(role: str) -> bytes:
+    given = {"versions": [1, 2], "role": role, "software": "x"}
+    return boxed(b"Hello", b"h", commands.Hello.makeArguments(given, None))
+
+
+def authenticate(shown: Shown, secret: bytes | None = None) -> bytes:
+    given = {"token": shown.token.id, "secret": shown.token.secret if secret is None else secret}
+    return boxed(b"Authenticate", b"a", commands.Authenticate.makeArguments(given, None))
+
+
 class Strangers(RuleBasedStateMachine):
     """Any number of them at one door, which knows a few tokens."""
 
@@ -119,7 +129,7 @@ class Strangers(RuleBasedStateMachine):
         how=st.sampled_from(["well", "well", "cut", "long", "other", "nothing", "garbage"]),
         cut=st.integers(0, 200),
     )
-    def authenticate(self, data: st.DataObject, how: str, cut: int) -> None:
+    def show_a_token(self, data: st.DataObject, how: str, cut: int) -> None:
         stranger = self._one(data)
         shown = data.draw(st.sampled_from(self.tokens))
         secret = shown.token.secret
@@ -139,24 +149,48 @@ class Strangers(RuleBasedStateMachine):
             fits = secret == shown.token.secret and stranger.role == shown.token.role
             if fits and self.door.is_good(shown):
                 stranger.good = shown
-        given = {"token": shown.token.id, "secret": secret}
-        said = boxed(b"Authenticate", b"a", commands.Authenticate.makeArguments(given, None))
-        self._say(stranger, said, cut)
+        self._say(stranger, authenticate(shown, secret), cut)
 
     @precondition(lambda self: self.tokens)
     @rule(data=st.data(), role=st.none() | st.sampled_from(ROLES), cut=st.integers(0, 200))
     def come_and_say_all(self, data: st.DataObject, role: Role | None, cut: int) -> None:
         """What somebody does who has a token, and says the role of another perhaps."""
         shown = data.draw(st.sampled_from(self.tokens))
-        stranger = self.door.come(data.draw(st.sampled_from(ADDRESSES)), False)
-        stranger.role, stranger.tried = role or shown.token.role, True
-        if stranger.role == shown.token.role and self.door.is_good(shown):
+        self._come_with(shown, role or shown.token.role, [authenticate(shown)], cut)
+
+    @rule(role=st.sampled_from(ROLES), revoked=st.booleans(), cut=st.integers(0, 200))
+    def come_too_late(self, role: Role, revoked: bool, cut: int) -> None:
+        shown = self.door.issue(role, "own", None if revoked else STEP)
+        self.door.wait(2 * STEP)
+        if revoked:
+            self.door.revoke(shown)
+            self.door.turn()
+        self._come_with(shown, role, [authenticate(shown)], cut)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), first=st.sampled_from(ROLES), cut=st.integers(0, 400))
+    def take_the_greeting_back(self, data: st.DataObject, first: Role, cut: int) -> None:
+        """A second greeting, before the token that fits it: the first one counts."""
+        shown = data.draw(st.sampled_from(self.tokens))
+        self._come_with(shown, first, [greet(shown.token.role), authenticate(shown)], cut)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), wrong=st.binary(max_size=40), cut=st.integers(0, 400))
+    def guess_on(self, data: st.DataObject, wrong: bytes, cut: int) -> None:
+        """The right secret, after a wrong one: each connection has one try."""
+        shown = data.draw(st.sampled_from(self.tokens))
+        tries = [authenticate(shown, wrong), authenticate(shown)]
+        stranger = self._come_with(shown, shown.token.role, tries, cut)
+        assert stranger.admitted is None
+
+    def _come_with(self, shown: Shown, role: Role, said: list[bytes], cut: int) -> Stranger:
+        """Somebody new greets and goes on, all at once, with a token that is good or not."""
+        stranger = self.door.come(ADDRESSES[cut % 3], False)
+        stranger.role, stranger.tried = role, True
+        if role == shown.token.role and self.door.is_good(shown):
             stranger.good = shown
-        hello = {"versions": [1, 2], "role": stranger.role, "software": "x"}
-        given = {"token": shown.token.id, "secret": shown.token.secret}
-        said = boxed(b"Hello", b"h", commands.Hello.makeArguments(hello, None))
-        said += boxed(b"Authenticate", b"a", commands.Authenticate.makeArguments(given, None))
-        self._say(stranger, said, cut)
+        self._say(stranger, b"".join([greet(role), *said]), cut)
+        return stranger
 
     @rule(
         data=st.data(), name=st.sampled_from([*OTHERS, b"Hello", b"Authenticate"]),
