@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 
+import attrs
 import pytest
 from ampacity.tests.docs import shown
 
@@ -28,18 +30,30 @@ def test_shown_code_stands_in_the_program(code: shown.Code) -> None:
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=str)
 def test_a_program_prints_what_is_shown(output: shown.Output, tmp_path: Path) -> None:
-    (tmp_path / "mail").write_text("good night\n" if only_good_night(output) else MAIL)
-    process = shown.start(PROGRAMS / output.words[0], output.words[1:], folder=tmp_path)
-    output.check(shown.printed_by(process), without_places)
+    output, words = smaller(output)
+    (tmp_path / "mail").write_text(
+        "good night\n" if "with only good night" in output.notes else MAIL
+    )
+    process = shown.start(PROGRAMS / words[0], words[1:], folder=tmp_path)
+    printed = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "desk", shown.printed_by(process))
+    output.check(printed, without_places)
 
 
-def only_good_night(output: shown.Output) -> bool:
-    return "with only good night" in output.notes
+def smaller(output: shown.Output) -> tuple[shown.Output, list[str]]:
+    """The same with a smaller number, where the page says so: 3000 for 1000000."""
+    words = list(output.words)
+    for note in output.notes:
+        if found := re.fullmatch(r"(\d+) for (\d+)", note):
+            few, many = found.groups()
+            words = [few if word == many else word for word in words]
+            output = attrs.evolve(output, text=output.text.replace(many, few))
+    return output, words
 
 
 def without_places(text: str) -> str:
-    """Without times, without where exactly in the heavy part the loop was found to hang, and
-    without what else a busy machine was slow to do."""
+    """Without times, sizes in memory and sums, without where exactly in the heavy part the loop
+    was found to hang, and without what else a busy machine was slow to do."""
+    text = re.sub(r"\d+ MiB|\d+ together", "…", text)
     text = re.sub(r"who holds the loop\? mailroom\.py:\d+ in \w+\n", "who? render\n", text)
     text = re.sub(r"who holds .*\n", "", text)
     first, found, rest = text.partition("who? render\n")  # each of its functions is told once

@@ -1,0 +1,64 @@
+"""The second path: for those who only compute, without a reactor in sight."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from ampacity import JobsFailed
+from ampacity.blocking import Pool
+from mailroom import render
+
+NAMES = ["ada", "grace", "edsger", "barbara", "alan", "frances", "donald", "kathleen"]
+
+
+def size_of(name: str) -> int:
+    return len(render(name))
+
+
+def size_with_paint(name: str) -> int:
+    """The same, for a shop that has run out of one colour."""
+    if name == "edsger" and not Path("blue").exists():
+        raise FileNotFoundError("there is no blue paint")
+    return size_of(name)
+
+
+def alone() -> Iterable[int]:
+    return map(size_of, NAMES)
+
+
+def pool() -> Iterable[int]:
+    with Pool() as pool:
+        yield from pool.map(size_of, NAMES)
+
+
+def submit() -> Iterable[int]:
+    with Pool.connect() as pool:
+        sizes = pool.options(name="portraits").map(size_with_paint, NAMES)
+        sizes.submitted()
+        print("they are drawn without us; ask again for", sizes.id)
+    return []
+
+
+def collect(group: str) -> Iterable[int]:
+    with Pool.connect() as pool:
+        try:
+            yield from pool.group(group).result()
+        except JobsFailed as error:
+            for place, why in error.failures.items():
+                print(f"no picture of {NAMES[place]}: {why}")
+
+
+def retry(group: str) -> Iterable[int]:
+    with Pool.connect() as pool:
+        yield from pool.group(group).retry_failed()
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    what = {"alone": alone, "pool": pool, "submit": submit, "collect": collect, "retry": retry}
+    sizes = list(what[sys.argv[1]](*sys.argv[2:]))
+    if sizes:
+        print(f"{len(sizes)} pictures, {sum(sizes)} bytes, in {time.monotonic() - began:.2f} s")

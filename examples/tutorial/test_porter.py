@@ -1,0 +1,35 @@
+"""Chapter 13. Two minutes of waiting, tested in no time."""
+
+from __future__ import annotations
+
+import unittest
+
+from porter import Porter
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+
+class PorterTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.said: list[str] = []
+        self.picture: Deferred[bytes] = Deferred()
+        Porter(self.clock, self.said.append).mind("ada", self.picture)
+
+    def test_says_so_when_it_takes_long(self) -> None:
+        self.clock.advance(9.9)
+        self.assertEqual(self.said, [])
+        self.clock.advance(0.1)
+        self.clock.advance(60)
+        self.assertEqual(self.said, ["ada is not done after 10 s", "ada is not done after 70 s"])
+
+    def test_is_silent_once_it_is_there(self) -> None:
+        self.clock.advance(5)
+        self.picture.callback(b"a picture")
+        self.clock.advance(3600)
+        self.assertEqual(self.said, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
