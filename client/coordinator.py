@@ -29,13 +29,13 @@ class Ears(amp.CommandLocator):
         self._session = session
 
     @commands.Delivered.responder
-    async def delivered(self, outcomes: bytes) -> dict[str, Any]:
-        await self._session.delivered(unpack_deliveries(outcomes))
+    def delivered(self, outcomes: bytes) -> dict[str, Any]:
+        self._session.delivered(unpack_deliveries(outcomes))  # which needs no time
         return {}
 
     @commands.Output.responder
-    async def output(self, job: int, stream: int, offset: int, data: bytes) -> dict[str, Any]:
-        return {"wanted": await self._session.output(JobId(job), stream, offset, data)}
+    def output(self, job: int, stream: int, offset: int, data: bytes) -> Deferred[dict[str, Any]]:
+        return self._session.output(JobId(job), stream, offset, data).addCallback(_wanted)
 
 
 class RemoteCoordinator:
@@ -154,6 +154,10 @@ def _accepted(answer: dict[str, Any]) -> Accepted:
         missing=tuple(answer["missing"]),
         warning=answer["warning"],
     )
+
+
+def _wanted(wanted: bool) -> dict[str, Any]:
+    return {"wanted": wanted}
 
 
 def _part(answer: dict[str, Any], name: str) -> Any:
