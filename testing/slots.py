@@ -38,6 +38,8 @@ from .runs import End, Play, Run, spec_of
 from .timeline import Process
 
 _GRACE = Grace()
+_LOOK = 0.025
+"""Seconds between two looks at what waits."""
 
 
 class VirtualSlots:
@@ -289,7 +291,7 @@ class VirtualSlots:
 
     def _look_later(self) -> None:
         if self._look is None:
-            self._look = self._process.callLater(self.announced_after, self._look_at_waiting)
+            self._look = self._process.callLater(_LOOK, self._look_at_waiting)
 
     def _look_at_waiting(self) -> None:
         self._look = None
