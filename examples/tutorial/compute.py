@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ampacity import JobsFailed
@@ -56,9 +56,16 @@ def retry(group: str) -> Iterable[int]:
         yield from pool.group(group).retry_failed()
 
 
+WHAT: dict[str, Callable[..., Iterable[int]]] = {
+    "alone": alone,
+    "pool": pool,
+    "submit": submit,
+    "collect": collect,
+    "retry": retry,
+}
+
 if __name__ == "__main__":
     began = time.monotonic()
-    what = {"alone": alone, "pool": pool, "submit": submit, "collect": collect, "retry": retry}
-    sizes = list(what[sys.argv[1]](*sys.argv[2:]))
+    sizes = list(WHAT[sys.argv[1]](*sys.argv[2:]))
     if sizes:
         print(f"{len(sizes)} pictures, {sum(sizes)} bytes, in {time.monotonic() - began:.2f} s")

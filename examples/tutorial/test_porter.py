@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unittest
 
-from porter import Porter
+from ampacity.testing import ManualPool, result_of
+from porter import Porter, picture_or_excuse
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -29,6 +30,27 @@ class PorterTests(unittest.TestCase):
         self.clock.advance(3600)
         self.assertEqual(self.said, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ExcuseTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.pool = ManualPool()
+        self.addCleanup(self.pool.close)
+        self.told = Deferred.fromCoroutine(picture_or_excuse(self.pool, "ada"))
+
+    def test_a_picture(self) -> None:
+        self.pool.next().succeed(b"1234")
+        self.assertEqual(result_of(self.told), "ada hangs: 4 bytes")
+
+    def test_an_excuse_after_three_crashes(self) -> None:
+        for _ in range(3):
+            self.pool.next().die("SIGSEGV")
+        self.assertEqual(result_of(self.told), "ada has broken three brushes")
+
+    def test_an_excuse_after_three_minutes(self) -> None:
+        for _ in range(3):
+            self.pool.advance(63)  # the time-out, and the pause before the next attempt
+        self.assertEqual(result_of(self.told), "ada is too beautiful to be drawn")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Machine:
     """A process that stands for a machine: a coordinator, or a worker."""
 
     def __init__(self, folder: Path, name: str, *words: str) -> None:
-        self.words = [AMPACITY, *words]
+        self.words = [str(AMPACITY), *words]
         self.environ = {
             **os.environ,
             "AMPACITY_ACCESS": str(folder / "access"),

@@ -186,7 +186,8 @@ class Terminals:
     def _run(self, typed: Typed) -> str:
         ended = subprocess.run(
             [*self._host(typed.machine), "bash", "-c", self._meant(typed.command)],
-            **self._place(typed.machine),
+            cwd=self._home(typed.machine),
+            env=self._environ(typed.machine),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -202,7 +203,8 @@ class Terminals:
         with log.open("w") as out, (self.folder / "errors").open("a") as errors:
             process = subprocess.Popen(
                 [*self._host(typed.machine), "bash", "-c", f"exec {self._meant(typed.command)}"],
-                **self._place(typed.machine),
+                cwd=self._home(typed.machine),
+                env=self._environ(typed.machine),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=errors,
@@ -225,23 +227,18 @@ class Terminals:
 
     # -- places and names -----------------------------------------------------------------------
 
-    def _place(self, machine: str) -> dict[str, object]:
+    def _environ(self, machine: str) -> dict[str, str]:
         home = self._home(machine)
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("AMPACITY_", "XDG_"))}
-        folders = {
-            f"XDG_{name}": str(home / "xdg" / name) for name in ("STATE_HOME", "CONFIG_HOME")
-        }
         return {
-            "cwd": home,
-            "env": {
-                **environ,
-                **folders,
-                "HOME": str(home),
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "XDG_RUNTIME_DIR": str(home / "run"),
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
+            **environ,
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home / ".local" / "state"),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "XDG_RUNTIME_DIR": str(home / "run"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def _host(self, machine: str) -> list[str]:
