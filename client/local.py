@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from ..coordinator.driver import Driver
 from ..coordinator.settings import Settings
@@ -15,7 +14,7 @@ from ..protocol.blobs import BlobFolder
 from ..protocol.errors import StorageFull
 from ..protocol.ids import LOCAL_CLIENT
 from ..protocol.ports import WorkerEvents
-from ..protocol.temporary import TemporaryFolder, remove_abandoned
+from ..protocol.temporary import TemporaryFolder, remove_abandoned_meanwhile
 from ..workers.branch import branch
 from ..workers.machine import usable_cpus
 from ..workers.slots import SlotPool
@@ -35,8 +34,6 @@ class LocalCluster:
     is the driver alone. With a ``store`` folder, jobs and values are kept there; whoever names it
     sees to it that nobody else uses it.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -140,9 +137,7 @@ class LocalCluster:
             self._own = OwnSlots(self._reactor, self.driver, self.slots, self._grace)
             await self._own.start()
         if self._temporary is not None:
-            self.defer_to_thread(remove_abandoned).addErrback(
-                lambda failure: self.log.failure("abandoned folders were not removed", failure)
-            )
+            remove_abandoned_meanwhile()
 
     async def drain(self, grace: float) -> None:
         """Give what runs in our own slots ``grace`` seconds, end and give back the rest."""

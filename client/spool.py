@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.jobs import BlobRef
-from ..protocol.temporary import TemporaryFolder, remove_abandoned
+from ..protocol.temporary import TemporaryFolder, remove_abandoned_meanwhile
 from ..protocol.transfers import DeferToThread
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Spool:
     def _open(self) -> TemporaryFolder:
         if self._temporary is None:
             self._temporary = TemporaryFolder("client-")
-            self._in_thread(remove_abandoned)  # who leaves folders behind is one that makes them
+            remove_abandoned_meanwhile()  # who leaves folders behind is one that makes them
         return self._temporary
 
     def keep(self, ref: BlobRef, data: bytes) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 PREFIX: Final = "ampacity-"
@@ -40,6 +41,12 @@ def remove_abandoned(folder: Path | None = None) -> list[Path]:
     """Blocking: remove this user's folders whose process is dead; which ones these were."""
     found = (folder or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{_OWNER}")
     return [owner.parent for owner in found if _removed(owner)]
+
+
+def remove_abandoned_meanwhile() -> None:
+    """The same in a thread that no program's end waits for: there may be much of it, and the next
+    process goes on with what is left."""
+    Thread(target=remove_abandoned, name="ampacity-abandoned", daemon=True).start()
 
 
 def _removed(owner: Path) -> bool:

@@ -33,7 +33,7 @@ from ..protocol.blobs import BlobFolder
 from ..protocol.commands import Goodbye, Join
 from ..protocol.dialing import WAITING_SECONDS, Greeted, dial
 from ..protocol.steady import monotonic_of
-from ..protocol.temporary import remove_abandoned
+from ..protocol.temporary import remove_abandoned_meanwhile
 from ..protocol.tokens import Token
 from .agentslots import AgentSlots
 from .backlog import Backlog
@@ -197,7 +197,7 @@ class Agent(Service):
         await self._slots.start()
         await self._cache.start()
         await self._in_thread(rmtree, self._spool, True)
-        self._in_thread(remove_abandoned).addErrback(self._not_removed)
+        remove_abandoned_meanwhile()
         self._token = await self._in_thread(self._kept.find, self._address, self._given)
         self._telling.start(STATE_SECONDS, now=False).addErrback(self._log_mistake)
         while True:
@@ -379,9 +379,6 @@ class Agent(Service):
         if what not in self._said:
             self.log.info("{what}", what=what)
             self._said.add(what)
-
-    def _not_removed(self, failure: Failure) -> None:
-        self.log.failure("folders that killed processes have left were not removed", failure)
 
     def _log_mistake(self, failure: Failure) -> None:
         self.log.failure("the load of this machine cannot be told", failure)
