@@ -2,14 +2,14 @@
 
 Client, coordinator, agent and ampoule children, each a process, over UNIX sockets; no queue, no
 state, no time-outs, no output. What ampacity does besides has to fit in what this leaves.
-``python -m ampacity.benchmarks.relay client WORKERS N`` prints what ``bulk`` prints.
+``python -m ...programs.relay client WORKERS COUNT SINGLES`` prints ``rate`` and ``singles`` as
+``client`` does.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,9 +23,9 @@ from twisted.internet.endpoints import clientFromString, connectProtocol, server
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 
-from ..protocol.packing import pack, unpack_list
-from .bulk import SINGLES, WARM_UP
-from .jobs import noop
+from ...protocol.packing import pack, unpack_list
+from ..jobs import noop
+from .client import WARM_UP
 
 FRAME = 64
 IN_FLIGHT = 16
@@ -88,7 +88,7 @@ async def coordinator(reactor: Any, folder: str) -> None:
     await Deferred()
 
 
-async def client(reactor: Any, workers: str, count: str) -> None:
+async def client(reactor: Any, workers: str, count: str, singles: str) -> None:
     with tempfile.TemporaryDirectory(prefix="ampacity-") as folder:
         services = [start("agent", folder, workers)]
         try:
@@ -96,14 +96,14 @@ async def client(reactor: Any, workers: str, count: str) -> None:
             services.append(start("coordinator", folder))
             wait_for(Path(folder) / "coordinator")
             relay = await connect(reactor, f"{folder}/coordinator")
-            await in_bulk(relay, WARM_UP)
+            await in_bulk(relay, min(WARM_UP, int(count)))
             rate = int(count) / await in_bulk(relay, int(count))
-            single = statistics.median([await in_bulk(relay, 1) for _ in range(SINGLES)])
+            found = [await in_bulk(relay, 1) for _ in range(int(singles))]
         finally:
             for service in services:
                 service.terminate()
                 service.wait()
-    print(json.dumps({"rate": rate, "single": single}))
+    print(json.dumps({"rate": rate, "singles": found}))
 
 
 async def in_bulk(relay: amp.AMP, count: int) -> float:

@@ -1,18 +1,18 @@
-"""The peer on one machine: ``python -m ampacity.benchmarks.executor WORKERS N``.
+"""The peer on one machine: ``python -m ...programs.executor WORKERS COUNT SINGLES``.
 
-Prints a JSON object as ``bulk`` does, for ``concurrent.futures.ProcessPoolExecutor.submit``.
+Prints ``rate`` and ``singles`` as ``client`` does, for ``ProcessPoolExecutor.submit``.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from .bulk import SINGLES, WARM_UP
-from .jobs import noop
+from ..jobs import noop
+
+WARM_UP = 2000
 
 
 def in_bulk(pool: ProcessPoolExecutor, count: int) -> float:
@@ -24,12 +24,12 @@ def in_bulk(pool: ProcessPoolExecutor, count: int) -> float:
     return time.perf_counter() - started
 
 
-def main(workers: int, count: int) -> None:
+def main(workers: int, count: int, singles: int) -> None:
     with ProcessPoolExecutor(workers) as pool:
-        in_bulk(pool, WARM_UP)
+        in_bulk(pool, min(WARM_UP, count))
         rate = count / in_bulk(pool, count)
-        single = statistics.median(in_bulk(pool, 1) for _ in range(SINGLES))
-    print(json.dumps({"rate": rate, "single": single}))
+        found = [in_bulk(pool, 1) for _ in range(singles)]
+    print(json.dumps({"rate": rate, "singles": found}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""From ``submit`` to the result: p50, p99 and p99.9, idle and at half load.
+
+Idle is one job at a time, with a pause after each. At half load, jobs are submitted at half of the
+rate that the same client has just reached in bulk, each at its own intended moment, whether others
+have ended or not; its time counts from that moment, so that what waits because something else was
+late is not left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .kit import fresh, gauges
+from .kit.cluster import Cluster
+from .kit.measured import Measured
+from .kit.plan import Plan
+from .kit.program import main, say
+from .kit.spread import percentile, quantiles, together
+from .ways import DURABLE, RELAY, UNIX
+
+SINGLES = 2500
+SECONDS = 5.0
+ROUNDS = 3
+PARTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+
+Runs = list[dict[str, Any]]
+
+
+def measure(plan: Plan) -> Measured:
+    measured = Measured("latency", "Latency, idle and at half load")
+    singles, seconds = plan.few(SINGLES, 50), 0.5 if plan.quick else SECONDS
+    times = min(plan.times, ROUNDS)
+    relay = [
+        fresh.run("programs.relay", "client", plan.slots, 500, singles) for _ in range(times)
+    ]
+    _note(measured, "idle", RELAY, [run["singles"] for run in relay])
+    for way, durable in ((UNIX, False), (DURABLE, True)):
+        with Cluster(plan, durable=durable) as cluster:
+            runs = [_run(cluster, singles, seconds) for _ in range(times)]
+        say(f"{way}: half load is {runs[-1]['load']:,.0f} jobs/s")
+        _note(measured, "idle", way, [run["idle"] for run in runs])
+        _note(measured, "half load", way, [run["half"] for run in runs])
+        measured.add("half load", way, "jobs/s", [run["load"] for run in runs], "more")
+        for process in runs[0]["lag"]:
+            lag = together(run["lag"][process] for run in runs)
+            measured.curve("lag", f"{process}, half load, {way}", ("lag, s", "ticks"), lag)
+    return measured
+
+
+def _run(cluster: Cluster, singles: int, seconds: float) -> dict[str, Any]:
+    told = gauges.told(cluster.gauges)
+    return fresh.run("programs.paced", cluster.address, told, singles, seconds)
+
+
+def _note(measured: Measured, load: str, way: str, samples: list[list[float]]) -> None:
+    for name, part in PARTS.items():
+        found = [percentile(run, part) for run in samples]
+        measured.add(f"{load}, {name}", way, "s", found)
+    every = [seconds for run in samples for seconds in run]
+    axes = ("part of all jobs", "latency, s")
+    measured.curve("latency", f"{way}, {load}", axes, quantiles(every))
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)

@@ -1,0 +1,70 @@
+"""METG(50%): how short jobs may be until only half of the machine's time is work.
+
+Jobs of a known amount of work, from 10 µs to 1 s, on as many slots as processors; the efficiency is
+the part of the slots' time that as many bare processes would have needed. With everything on one
+machine, the client and the coordinator take their share of it, too: METG is then twice the CPU
+that all processes together spend on a job.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from .kit import fresh
+from .kit.cluster import Cluster
+from .kit.grain import durations, efficiency, metg
+from .kit.kernel import loops_a_second
+from .kit.measured import Measured
+from .kit.plan import Plan
+from .kit.program import main, say
+from .ways import UNIX
+
+SHORTEST, LONGEST = 1e-5, 1.0
+SECONDS = 1.0
+"""Of work, for each duration."""
+MOST_JOBS = 15_000
+ROUNDS = 3
+
+
+def measure(plan: Plan) -> Measured:
+    measured = Measured("metg", "Efficiency against the duration of jobs, and METG(50%)")
+    rate = loops_a_second(plan.slots)
+    with Cluster(plan) as cluster:
+        words = [cluster.address, *told(plan, rate)]
+        found = [fresh.run("programs.grains", *words) for _ in range(min(plan.times, ROUNDS))]
+    note(measured, UNIX, found, plan)
+    return measured
+
+
+def told(plan: Plan, rate: float, longest: float = LONGEST, most: int = MOST_JOBS) -> list[object]:
+    """The words for a program that measures durations: for each, its loops and how many jobs."""
+    longest, seconds = (0.01, 0.1) if plan.quick else (longest, SECONDS)
+    words: list[object] = [rate]
+    for duration in durations(SHORTEST, longest):
+        jobs = max(2 * plan.slots, min(most, round(plan.slots * seconds / duration)))
+        words.append(f"{duration}:{jobs}")
+    return words
+
+
+def note(measured: Measured, way: str, runs: list[dict[str, Any]], plan: Plan) -> None:
+    """The curve of the medians over the runs, and the METG of each run."""
+    curves = [
+        [(d, efficiency(jobs, d, plan.slots, elapsed)) for d, jobs, elapsed in run["grains"]]
+        for run in runs
+    ]
+    middle = [
+        (points[0][0], statistics.median(part for _, part in points))
+        for points in zip(*curves, strict=True)
+    ]
+    measured.curve("efficiency", way, ("a job, s", "efficiency"), middle)
+    reached = [found for curve in curves if (found := metg(curve)) is not None]
+    measured.add("METG(50%)", way, "s", reached)
+    if not reached:
+        measured.notes.append(f"{way} did not reach half of the machine's time.")
+    for duration, part in middle:
+        say(f"{way:32}{duration * 1e6:12,.0f} µs{part * 100:8.1f} %")
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)

