@@ -64,6 +64,17 @@ class Accounts:
         else:
             self._report(held, report, files)
 
+    def report_all(self, over: Sequence[tuple[Held, Report]]) -> None:
+        """All of these are over; what there is to tell by now is told at once."""
+        fresh: list[Report] = []
+        for held, report in over:
+            if held.attached is not None or held.why == "superseded":
+                self.report(held, report)
+            else:
+                self._forget(held)
+                fresh.append(report)
+        self._reporting.tell(fresh)
+
     def _heard(self, held: Held) -> None:
         waiting = self._unheard.pop(held, None)
         if waiting is not None:

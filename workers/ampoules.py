@@ -5,6 +5,8 @@ Importing this installs a reactor, as importing ampoule does: import it once one
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ampoule.main import AMPConnector, ProcessStarter
@@ -16,7 +18,8 @@ from twisted.protocols.amp import AMP, BinaryBoxProtocol
 from twisted.python.failure import Failure
 
 from .bootstrap import BOOTSTRAP
-from .errands import FROM_CHILD, TO_CHILD, BoxReader, Done
+from .errands import FROM_CHILD, JOBS_DONE, TO_CHILD, BoxReader, JobsDone, unpack_done
+from .streams import READ_SIZE
 
 if TYPE_CHECKING:
     from .launch import ChildOptions
@@ -27,8 +30,11 @@ _CLOSED = Failure(CONNECTION_DONE)
 class ProcessOwner(Protocol):
     """Who is told what a process does."""
 
-    def job_done(self, done: Done) -> None:
-        """A job's report came."""
+    def told(self, told: JobsDone) -> None:
+        """Reports came. Raises what it likes where they make no sense."""
+
+    def told_all(self) -> None:
+        """These were all that came at once."""
 
     def pipe_closed(self) -> None:
         """The process has closed a pipe of its connection."""
@@ -67,7 +73,7 @@ class ChildConnector(AMPConnector):
     def __init__(self, link: AMP, owner: ProcessOwner) -> None:
         super().__init__(link)
         self._owner = owner
-        self._boxes = BoxReader()
+        self._boxes = BoxReader(JOBS_DONE)
 
     def connectionMade(self) -> None:
         self.amp.makeConnection(self)
@@ -76,20 +82,40 @@ class ChildConnector(AMPConnector):
         if TO_CHILD in self.transport.pipes:
             self.transport.writeToChild(TO_CHILD, data)
 
+    def send(self, data: bytes) -> None:
+        """Write at once what the pipe takes: Twisted's own way waits for the next turn."""
+        writer = self.transport.pipes.get(TO_CHILD)
+        if writer is None:
+            return
+        if not writer.dataBuffer:
+            with contextlib.suppress(OSError):
+                data = data[os.write(writer.fileno(), data) :]
+        if data:
+            writer.write(data)
+            writer.doWrite()  # so that its buffer tells whether something waits
+
+    def read_at_once(self) -> None:
+        """Read what the child has sent, without waiting for the reactor to say so."""
+        reader = self.transport.pipes.get(FROM_CHILD)
+        with contextlib.suppress(OSError):
+            while reader is not None and (data := os.read(reader.fileno(), READ_SIZE)):
+                self.childDataReceived(FROM_CHILD, data)
+
     def loseConnection(self) -> None:
         for descriptor in (TO_CHILD, FROM_CHILD):
             self.transport.closeChildFD(descriptor)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         try:
-            for box in self._boxes.feed(data):
-                if isinstance(box, Done):
-                    self._owner.job_done(box)
+            for is_report, box in self._boxes.feed(data):
+                if is_report:
+                    self._owner.told(unpack_done(box))
                 else:
                     self.amp.dataReceived(box)
         except Exception:  # noqa: BLE001  # a job may have written anything to the pipe
             self._log.failure("a child sent what cannot be understood")
             self.loseConnection()
+        self._owner.told_all()
 
     def childConnectionLost(self, childFD: int) -> None:
         self._owner.pipe_closed()

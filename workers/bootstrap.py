@@ -42,7 +42,7 @@ def run(argv: list[str]) -> None:
     """Be a child: ``argv`` ends in the agent's pid, the reactor's name and the protocol's."""
     agent, reactor_name, protocol_name = argv[-3:]
     sys.argv[:] = [""]
-    for descriptor in (3, 4, 5):
+    for descriptor in (3, 4, 5, 6):
         os.set_inheritable(descriptor, False)
     _die_with(int(agent))
 

@@ -4,6 +4,9 @@ Its reactor is blocked by the job, by design: everything that goes on meanwhile 
 batch is a list of jobs; before each one the child takes a permit, one byte, from a pipe that the
 agent reads, too, when it wants back what has not begun. So no job runs twice, whoever is busy.
 
+What small jobs come to is told together, once in a millisecond; until then it stands in a file
+that is memory to this process, and that the agent can read, see ``journal``.
+
 What a job starts ends with it: a child whose job has left processes behind is replaced, and its
 process group killed. Threads that a job leaves running go on in the child, and what they print
 then is taken for the output of the job that runs.
@@ -24,15 +27,21 @@ from typing import Any
 
 from ampoule.child import AMPChild
 
-from ..protocol.packing import unpack_list
+from ..protocol.packing import pack, unpack_list
 from .calls import Calls, Ended, Interrupted, InterruptedByHand, Place, find_function
-from .errands import PERMITS, STALE, Prepare, RunJobs, job_done
+from .errands import JOURNAL, PERMITS, RUN_JOBS, STALE, BoxReader, Prepare, jobs_done
 from .freshness import Freshness
+from .journal import Journal
+from .limits import Limits
+from .printing import Streams
 from .results import clean
 from .shipped import ShippedModules
-from .stage import Streams, Surroundings, left_over, limits, restore_signals, send
+from .stage import Surroundings, left_over, restore_signals, send
 
 _IDLE, _RUNNING, _CLOSING = range(3)
+
+TELL_AFTER = 0.001
+"""Seconds that a report waits for those of the jobs behind it, if these are as short."""
 
 
 class JobChild(AMPChild):
@@ -41,6 +50,16 @@ class JobChild(AMPChild):
     def __init__(self, agent: str) -> None:
         super().__init__()
         self._batches: Batches | None = None
+        self._boxes = BoxReader(RUN_JOBS)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Run batches as they come; all else is stock AMP."""
+        for is_batch, box in self._boxes.feed(data):
+            if is_batch:
+                assert self._batches is not None
+                self._batches.run(box)
+            else:
+                super().dataReceived(box)
 
     @Prepare.responder
     def prepare(self, details: dict[str, Any]) -> dict[str, Any]:
@@ -55,12 +74,6 @@ class JobChild(AMPChild):
         answer = {"error": error, "python": version, "software": __version__, "pid": os.getpid()}
         return {"answer": answer}
 
-    @RunJobs.responder
-    def run_jobs(self, batch: bytes) -> dict[str, Any]:
-        """Run a batch; returns when it has ended."""
-        assert self._batches is not None
-        return {"stop": self._batches.run(batch)}
-
 
 class Batches:
     """Runs batches, one job after the other."""
@@ -70,7 +83,9 @@ class Batches:
         files.mkdir(mode=0o700, exist_ok=True)
         self._worker: str = details["worker"]
         self._calls = Calls(Place(self._worker, files, Path(details["results"])))
-        self._streams = Streams(details["nonce"])
+        self._journal = Journal(JOURNAL)
+        os.close(JOURNAL)
+        self._streams = Streams(details["nonce"], self._journal)
         self._files = files
         self._watch_processes = True
         self._shipped = ShippedModules()
@@ -78,6 +93,8 @@ class Batches:
         self._context: Any = None
         self._refused: Exception | None = None
         self._number = 0
+        self._untold_since = 0.0
+        self._stop = ""
         self._pid = os.getpid()
         self._mode = _IDLE
         self._signal = 0
@@ -100,27 +117,39 @@ class Batches:
                 sys.path.remove(folder)
             self._watch_processes = not left_over()  # what it has started stays with the child
         self._surroundings = Surroundings(self._files)
-        self._limits = limits()
+        self._limits = Limits()
         self._streams.flush()
         self._streams.restore()
-        self._streams.mark(0)
+        self._streams.mark()
         return error
 
-    def run(self, packed: bytes) -> str:
+    def run(self, packed: bytes) -> None:
+        """Run a batch, and tell that it has ended. One that has asked to be replaced runs none."""
+        self._stop = self._stop or self._run(*unpack_list(packed))
+        self._tell(self._stop)
+
+    def _run(self, context: list[Any], specs: list[Any], jobs: list[Any]) -> str:
         """Run a batch; returns why this child shall be replaced, or nothing."""
-        context, specs, jobs = unpack_list(packed)
         if self._context is None:
             self._enter(context)
         elif self._freshness is not None and self._freshness.stale():
             return STALE
+        left = len(jobs)
         for job, term, attempt, place, payload, path in jobs:
             if not _permitted():
                 return ""
+            left -= 1
             spec, function = specs[place]
-            stop = self._run_one(job, f"{term}.{attempt}", spec, function, payload, path)
+            name = b"%d.%d" % (term, attempt)
+            stop = self._run_one(job, name, spec, function, payload, path, not left)
             if stop:
                 return stop
         return ""
+
+    def _tell(self, stop: str | None) -> None:
+        """Send what the jobs came to; with ``stop``, which may be empty, the batch has ended."""
+        send(jobs_done(stop, *self._journal.unsent()))
+        self._journal.sent()
 
     def _enter(self, context: list[Any]) -> None:
         """Take the context of the first batch: it is this child's for good."""
@@ -143,11 +172,13 @@ class Batches:
             self._freshness = Freshness(watched)
 
     def _run_one(
-        self, job: int, attempt: str, spec: bytes, function: str | None, payload: Any, path: Any
-    ) -> str:
+        self, job: int, attempt: bytes, spec: bytes, function: str | None, payload: Any, path: Any,
+        last: bool,
+    ) -> str:  # fmt: skip
         self._number += 1
         since = time.time_ns()
         began = time.monotonic()
+        self._journal.begin(self._number, began)
         try:
             try:
                 began, ended = self._call(job, attempt, spec, function, payload, path)
@@ -160,10 +191,12 @@ class Batches:
             os._exit(0)  # a copy of this process that a job has made, and forgotten to end
         if self._freshness is not None:
             self._freshness.note(since)
-        return self._close(began, ended)
+        now = time.monotonic()
+        self._report(began, now, ended, last)
+        return self._clear_up(now, last)
 
     def _call(
-        self, job: int, attempt: str, spec: bytes, function: str | None, payload: Any, path: Any
+        self, job: int, attempt: bytes, spec: bytes, function: str | None, payload: Any, path: Any
     ) -> tuple[float, Ended]:
         self._mode = _RUNNING
         if self._signal:
@@ -184,21 +217,36 @@ class Batches:
         self._streams.flush()
         return began, ended
 
-    def _close(self, began: float, ended: Ended) -> str:
-        """Report, and clear up. Signals wait until this is done, so that no report is cut."""
-        now = time.monotonic()
-        done = (self._number, began, now, *ended, self._signal)
-        send(job_done(done))
+    def _report(self, began: float, now: float, ended: Ended, last: bool) -> None:
+        """Keep the report, and tell it where it is time to. Signals wait until all is cleared up,
+        so that no report is cut."""
+        journal = self._journal
+        marked = not self._streams.quiet()
+        report = pack((self._number, began, now, *ended, self._signal, marked))
+        waiting = journal.add(report)
+        if not waiting:
+            self._tell(None)
+            waiting = journal.add(report)
+        if not waiting:  # too long by itself
+            send(jobs_done(None, 1, report))
+        if marked:
+            self._streams.mark()
+        if waiting == 1:
+            self._untold_since = now
+        if not last and waiting and 2 * now - self._untold_since - began >= TELL_AFTER:
+            self._tell(None)
+
+    def _clear_up(self, now: float, last: bool) -> str:
         self._streams.restore()
-        self._streams.mark(self._number)
         if self._signal:
+            self._tell(None)
             os._exit(128 + self._signal)
         self._surroundings.restore()
         restore_signals(self._handlers)
         self._mode = _IDLE
         if self._watch_processes and left_over():
             return "it left processes behind"
-        if limits() != self._limits:
+        if self._limits.changed(now, last):
             return "it changed its limits"
         return ""
 

@@ -8,11 +8,11 @@ from typing import Any
 from .crew import Crew
 from .held import Context, Held, State
 from .process import Child
-from .waiting import SWITCH_AFTER, Waiting
+from .waiting import BATCH_SECONDS, SWITCH_AFTER, Waiting
 
 
 class Dispatch:
-    """Gives batches to free children, once a reactor turn at most.
+    """Gives batches to free children, and to those that are about to be free.
 
     A child of the attempt's context is taken first, then one of none; an idle child of another
     context is replaced, at once where nothing else wants it, and after ``SWITCH_AFTER`` in any
@@ -41,6 +41,14 @@ class Dispatch:
         if idle and len(self._waiting):
             self._timer = self._reactor.callLater(0, self._run)
 
+    def now(self) -> None:
+        """There may be something to give: at once, but once a turn; what comes after that in the
+        same turn is given together, at its end."""
+        idle = self._timer is None and not self._stopped and not self._held_back
+        if idle and len(self._waiting):
+            self._run()
+            self._timer = self._reactor.callLater(0, self._run)
+
     def stop(self) -> None:
         """Give nothing any more."""
         self._stopped = True
@@ -62,17 +70,32 @@ class Dispatch:
             self._give_to(fitting, context, free)
         for context in self._waiting.contexts():
             self._switch(free, self._waiting.waiting_in(context))
+        if len(self._waiting):
+            self._give_ahead()
 
     def _give_to(self, fitting: list[Child], context: Context, free: list[Child]) -> None:
         for place, child in enumerate(fitting):
             if not self._waiting.waiting_in(context):
                 return
             free.remove(child)
-            batch = self._waiting.take(context, len(fitting) - place)
-            for held in batch:
-                held.state = State.GIVEN
-            child.give(batch)
-            self._given(batch)
+            self._give(child, *self._waiting.take(context, len(fitting) - place))
+
+    def _give_ahead(self) -> None:
+        """Have the next batch ready in children whose present one is short, as is the next."""
+        busy = [child for child in self._crew.children() if child.has_room]
+        busy = [child for child in busy if child.expected < BATCH_SECONDS]
+        for place, child in enumerate(busy):
+            assert child.context is not None
+            batch, seconds = self._waiting.take_ahead(child.context, len(busy) - place)
+            if batch:
+                self._give(child, batch, seconds)
+
+    def _give(self, child: Child, batch: list[Held], seconds: float) -> None:
+        for held in batch:
+            held.state = State.GIVEN
+        child.expected = seconds
+        child.give(batch)
+        self._given(batch)
 
     def _switch(self, free: list[Child], wanted: int) -> None:
         """Replace idle children of other contexts."""

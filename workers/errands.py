@@ -1,20 +1,22 @@
 """What the agent and a child say to each other, over AMP on the child's pipes.
 
-A child's reactor is blocked while it runs a batch, so ``JobDone`` boxes are packed by hand and
-written straight to the pipe; the agent's side reads them by the same hand. All else is stock AMP.
+A child's reactor is blocked while it runs a batch, so what it tells meanwhile, the box
+``JobsDone``, is packed by hand and written straight to the pipe. ``RunJobs`` goes the same way,
+because a stock call costs as much as some ten jobs. All else is stock AMP.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+import msgpack
 from twisted.protocols import amp
 
 from ..protocol.errors import Malformed
 from ..protocol.fields import Frame, Packed
 from ..protocol.packing import pack, unpack_list
 
-STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS = range(6)
+STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS, JOURNAL = range(7)
 """The file descriptors of a child."""
 
 STALE = "stale"
@@ -33,15 +35,11 @@ class Prepare(amp.Command):
 
 
 class RunJobs(amp.Command):
-    """Run a batch: ``[context, specs, jobs]``, see ``pack_batch``. Answered at the end of the
-    batch, which is reached, too, when there are no permits left.
-
-    ``stop``: empty, or why this child shall be replaced: ``stale`` (nothing of the batch was
-    begun) or a sentence.
-    """
+    """Run a batch: ``[context, specs, jobs]``, see ``pack_batch``. Without an answer: a last
+    ``JobsDone`` says that the batch has ended, which it has, too, when no permits are left."""
 
     arguments: ClassVar = [(b"batch", Frame())]
-    response: ClassVar = [(b"stop", amp.Unicode())]
+    requiresAnswer = False  # noqa: N815  # Twisted's own name
 
 
 class Done(NamedTuple):
@@ -60,6 +58,17 @@ class Done(NamedTuple):
     """Whether a failure is worth another attempt."""
     signal: int
     """The signal that interrupted it, or 0."""
+    marked: bool = True
+    """Whether a marker follows in both output streams; if not, it has printed nothing."""
+
+
+class JobsDone(NamedTuple):
+    """What a child tells at once."""
+
+    stop: str | None
+    """At the end of a batch: empty, or why this child shall be replaced: ``stale`` (nothing of the
+    batch was begun) or a sentence. None: the batch goes on."""
+    done: list[Done]
 
 
 def pack_batch(context: Any, specs: list[Any], jobs: list[Any]) -> bytes:
@@ -73,55 +82,94 @@ def pack_batch(context: Any, specs: list[Any], jobs: list[Any]) -> bytes:
 
 
 def marker(nonce: bytes, number: int) -> bytes:
-    """What a child writes to both output streams at the end of its job ``number``."""
+    """What a child writes to both output streams at the end of the ``number``-th job that has
+    printed something; number 0 ends its preparation."""
     return nonce + number.to_bytes(8, "big")
 
 
-_HEAD = b"\0\x08_command\0\x07JobDone\0\x04done"
-_KEY = b"\0\x04done"
+# -- boxes by hand --------------------------------------------------------------------------------
+
 _VALUE = 0xFFFF
 
 
-def job_done(done: Done | tuple[Any, ...]) -> bytes:
-    """A ``JobDone`` box. Its value spans several keys where it is long, as a ``Frame`` does."""
-    data = pack(done)
-    if len(data) <= _VALUE:
-        return b"%b%b%b\0\0" % (_HEAD, len(data).to_bytes(2, "big"), data)
-    parts = [_HEAD, b"\xff\xff", data[:_VALUE]]
-    for place, start in enumerate(range(_VALUE, len(data), _VALUE), 1):
-        key = b"done.%d" % place
-        part = data[start : start + _VALUE]
-        parts += (len(key).to_bytes(2, "big"), key, len(part).to_bytes(2, "big"), part)
-    return b"".join([*parts, b"\0\0"])
+class Box:
+    """Boxes of one command with one argument, a ``Frame``, and no answer."""
+
+    __slots__ = ("_head", "_key")
+
+    def __init__(self, command: bytes, key: bytes) -> None:
+        self._key = key
+        parts = (b"_command", command, key)
+        self._head = b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+    def pack(self, data: bytes) -> bytes:
+        """A box, as AMP serializes it."""
+        if len(data) <= _VALUE:
+            return b"%b%b%b\0\0" % (self._head, len(data).to_bytes(2, "big"), data)
+        parts = [self._head, b"\xff\xff", data[:_VALUE]]
+        for place, start in enumerate(range(_VALUE, len(data), _VALUE), 1):
+            key = b"%b.%d" % (self._key, place)
+            part = data[start : start + _VALUE]
+            parts += (len(key).to_bytes(2, "big"), key, len(part).to_bytes(2, "big"), part)
+        return b"".join([*parts, b"\0\0"])
+
+    def unpack(self, data: bytes, start: int, stop: int) -> bytes | None:
+        """The argument of the box that stands there; None where it is another command's."""
+        if not data.startswith(self._head, start):
+            return None
+        parts: list[bytes] = []
+        at = start + len(self._head)
+        while at < stop - 2:
+            length = data[at] << 8 | data[at + 1]
+            parts.append(data[at + 2 : at + 2 + length])
+            at += 2 + length
+            at += 2 + (data[at] << 8 | data[at + 1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+RUN_JOBS = Box(RunJobs.commandName, b"batch")
+JOBS_DONE = Box(b"JobsDone", b"done")
 
 
 class BoxReader:
-    """Splits what a child sends: ``JobDone`` boxes are unpacked, all others handed on as bytes."""
+    """Splits what comes: of boxes of the expected kind the argument, all others as they are."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_box", "_parts", "_rest", "_size", "_wanted")
 
-    def __init__(self) -> None:
+    def __init__(self, box: Box) -> None:
+        self._box = box
         self._rest = b""
+        self._parts: list[bytes] = []
+        self._size = self._wanted = 0
 
-    def feed(self, data: bytes) -> list[Done | bytes]:
-        """The whole boxes up to here, in order.
-
-        Raises:
-            Malformed: a ``JobDone`` box is damaged.
-        """
-        if self._rest:
-            data = self._rest + data
-        found: list[Done | bytes] = []
+    def feed(self, data: bytes) -> list[tuple[bool, bytes]]:
+        """The whole boxes up to here, in order, and whether each is of the expected kind."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size < self._wanted:
+            return []
+        if len(self._parts) > 1:
+            data = b"".join(self._parts)
+        found: list[tuple[bool, bytes]] = []
         start = 0
-        while (stop := _box_end(data, start)) > 0:
-            found.append(_box(data, start, stop))
+        stop = _box_end(data, 0)
+        while stop > 0:
+            argument = self._box.unpack(data, start, stop)
+            found.append((False, data[start:stop]) if argument is None else (True, argument))
             start = stop
-        self._rest = data[start:]
+            stop = _box_end(data, start)
+        self._keep(data[start:], -stop)
         return found
+
+    def _keep(self, rest: bytes, missing: int) -> None:
+        self._parts = [rest] if rest else []
+        self._size = len(rest)
+        self._wanted = self._size + missing
 
 
 def _box_end(data: bytes, start: int) -> int:
-    """Where the box that begins at ``start`` ends; 0 if it is not complete."""
+    """Where the box that begins at ``start`` ends; if it is not complete, how many bytes are
+    missing at least, as a negative number or 0."""
     at, size = start, len(data)
     while at + 2 <= size:
         length = data[at] << 8 | data[at + 1]
@@ -129,22 +177,45 @@ def _box_end(data: bytes, start: int) -> int:
             return at + 2
         at += 2 + length
         if at + 2 > size:
-            return 0
+            break
         at += 2 + (data[at] << 8 | data[at + 1])
-    return 0
+    return min(0, size - at - 2)
 
 
-def _box(data: bytes, start: int, stop: int) -> Done | bytes:
-    if not data.startswith(_HEAD, start):
-        return data[start:stop]
-    parts: list[bytes] = []
-    at = start + len(_HEAD)
-    while at < stop - 2:
-        length = data[at] << 8 | data[at + 1]
-        parts.append(data[at + 2 : at + 2 + length])
-        at += 2 + length
-        at += 2 + (data[at] << 8 | data[at + 1])
-    values = unpack_list(parts[0] if len(parts) == 1 else b"".join(parts))
-    if len(values) < len(Done._fields):
-        raise Malformed(f"a job's report has {len(Done._fields)} fields, this one {len(values)}")
+# -- reports --------------------------------------------------------------------------------------
+
+_END = {None: pack(None), "": pack("")}
+_header = msgpack.Packer().pack_array_header
+
+
+def jobs_done(stop: str | None, count: int, reports: bytes) -> bytes:
+    """A ``JobsDone`` box of so many packed reports, which stand one behind the other."""
+    end = _END.get(stop) or pack(stop)
+    return JOBS_DONE.pack(b"%b%b%b" % (_header(count + 1), end, reports))
+
+
+def unpack_done(data: bytes) -> JobsDone:
+    """What ``jobs_done`` packed.
+
+    Raises:
+        Malformed: it is something else.
+    """
+    stop, *reports = unpack_list(data) or [0]
+    if not (stop is None or type(stop) is str):
+        raise Malformed("a batch ends without a word, or with the reason to replace the child")
+    return JobsDone(stop, [_done(report) for report in reports])
+
+
+def unpack_reports(count: int, reports: bytes) -> list[Done]:
+    """Packed reports that stand one behind the other.
+
+    Raises:
+        Malformed: they are something else.
+    """
+    return [_done(report) for report in unpack_list(_header(count) + reports)]
+
+
+def _done(values: Any) -> Done:
+    if type(values) is not list or len(values) < len(Done._fields):
+        raise Malformed(f"a job's report is a list of {len(Done._fields)} fields")
     return Done(*values[: len(Done._fields)])

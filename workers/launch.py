@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from ..protocol.errors import CannotStart
 from .bootstrap import NOT_INSTALLED
 from .ending import Grace
-from .errands import FROM_CHILD, PERMITS, STDERR, STDIN, STDOUT, TO_CHILD, Prepare
+from .errands import FROM_CHILD, STDERR, STDIN, STDOUT, TO_CHILD, Prepare
 from .rights import JobUser
 
 if TYPE_CHECKING:
@@ -102,9 +102,13 @@ def _carries_token(name: str, text: str) -> bool:
 
 
 def launch(
-    reactor: Any, options: ChildOptions, owner: ProcessOwner, permits: int, details: dict[str, Any]
+    reactor: Any,
+    options: ChildOptions,
+    owner: ProcessOwner,
+    shared: dict[int, int],
+    details: dict[str, Any],
 ) -> Launched:
-    """Start a child, and have it prepare itself.
+    """Start a child, and have it prepare itself. ``shared``: more descriptors for it.
 
     Raises:
         OSError: there is no such interpreter, or no room for a process.
@@ -118,7 +122,7 @@ def launch(
         **{stream: ends[1] for stream, ends in pipes.items()},
         TO_CHILD: "w",
         FROM_CHILD: "r",
-        PERMITS: permits,
+        **shared,
     }
     starter = ChildStarter(reactor, options, child_environment(options.user), descriptors, owner)
     pool = pool_of_one(starter, os.getpid())

@@ -86,6 +86,8 @@ class Lookout:
         begun: list[Beginning] = []
         behind = 0
         for child in list(self._crew.children()):
+            if child.busy:
+                child.look()
             running = child.running_since() if child.busy else None
             if running is not None:
                 elapsed = now - running[1]

@@ -8,9 +8,8 @@ import resource
 import secrets
 import signal
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -18,12 +17,12 @@ from twisted.python.failure import Failure
 
 from ..protocol.errors import CannotStart
 from .ending import Ladder
-from .errands import NONCE_SIZE, STDERR, STDOUT, Done, RunJobs
+from .errands import JOURNAL, NONCE_SIZE, PERMITS, RUN_JOBS, JobsDone
+from .given import Given
 from .held import Context, Held, State, packed
 from .launch import ChildOptions, last_words, launch, prepare_details, unfit
 from .machine import out_of_memory_kills, peak_memory
-from .permits import Permits
-from .streams import HeadTail, PipeReader, Splitter
+from .streams import PipeReader
 
 if TYPE_CHECKING:
     from .ampoules import ChildConnector
@@ -38,8 +37,8 @@ class ChildOwner(Protocol):
     def spawned(self, child: Child) -> None:
         """Its process exists."""
 
-    def job_ended(self, child: Child, held: Held) -> None:
-        """A job's report and all of its output are here."""
+    def jobs_ended(self, child: Child, ended: list[Held]) -> None:
+        """The reports and all of the output of these jobs are here."""
 
     def printed(self, child: Child, held: Held, stream: int, data: bytes) -> None:
         """A job has printed."""
@@ -52,12 +51,7 @@ class ChildOwner(Protocol):
 
 
 class Child:
-    """One child: an ampoule pool of one process, its permits and its output streams.
-
-    Jobs are numbered from 1 in the order in which they begin. ``begun()`` comes from the permits,
-    the number of reports from the child, the number of ended outputs from the markers; a job is
-    over when the last two have passed it.
-    """
+    """One child: an ampoule pool of one process, what it was given, and its output streams."""
 
     def __init__(self, reactor: Any, options: ChildOptions, number: int, owner: ChildOwner) -> None:
         self._reactor = reactor
@@ -67,24 +61,20 @@ class Child:
         self.context: Context | None = None
         self.pid = 0
         self.python = ""
-        self.busy = False
+        self.calls = 0
+        """Batches that it was given, and that have not ended."""
+        self.expected = 0.0
+        """Seconds that the batch which it was given last takes, by estimate."""
         self.ready = False
         self.gone = False
         self.retire = ""
         """Why it takes no more jobs, if it does not."""
-        self.mark = 0.0
-        """``CLOCK_MONOTONIC`` when the running job began, nearly: a batch's begin, or the end of
-        the job before."""
         self.peak_memory = 0
         self.killed_for_memory = False
         self.reason: Failure | None = None
-        self._jobs: deque[Held] = deque()
-        self._granted = 0
-        self._reported = 0
-        self._done = 0
-        self._noise = HeadTail()
         self._ladder: Ladder | None = None
-        self._permits = Permits()
+        self._stops: list[str] = []
+        self._taken_back = False
         self._pool: Any = None
         self._connector: ChildConnector | None = None
         self._highest_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -96,10 +86,7 @@ class Child:
         self._timer: Any = None
         nonce = secrets.token_bytes(NONCE_SIZE)
         self._nonce = nonce
-        self._splitters = {
-            stream: Splitter(nonce, self._taker(stream), self._advance)
-            for stream in (STDOUT, STDERR)
-        }
+        self._given = Given(nonce, partial(owner.printed, self))
 
     # -- starting ---------------------------------------------------------------------------------
 
@@ -110,11 +97,12 @@ class Child:
         """
         ready: Deferred[None] = Deferred()
         details = prepare_details(self._options, self._nonce, self.folder)
-        permits = self._permits.child_end
+        given = self._given
+        shared = {PERMITS: given.permits.child_end, JOURNAL: given.shared.descriptor}
         try:
-            launched = launch(self._reactor, self._options, self, permits, details)
+            launched = launch(self._reactor, self._options, self, shared, details)
         except OSError:
-            self._permits.close()
+            given.close()
             self.gone = True
             ready.errback()
             return ready
@@ -123,7 +111,11 @@ class Child:
         self.pid = launched.connector.transport.pid
         self._readers = {
             stream: PipeReader(
-                self._reactor, descriptor, self._splitters[stream].feed, self._stream_ended
+                self._reactor,
+                descriptor,
+                partial(given.shared.read_output, stream),
+                partial(self._output, stream),
+                self._stream_ended,
             )
             for stream, descriptor in outputs.items()
         }
@@ -156,86 +148,96 @@ class Child:
     # -- jobs -------------------------------------------------------------------------------------
 
     @property
+    def busy(self) -> bool:
+        """Whether it has a batch."""
+        return self.calls > 0
+
+    @property
     def free(self) -> bool:
-        """Whether it can be given a batch now."""
-        return self.ready and not self.busy and not self.gone and not self.retire
+        """Whether it can be given a batch now, and begins at once."""
+        return self.ready and not self.calls and not self.retire
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can be given a batch for when the one that it has is over.
+
+        Not when something was taken back from that one: a permit for the new batch would do for
+        the rest of the old one, too.
+        """
+        return self.ready and self.calls == 1 and not (self._taken_back or self.retire)
+
+    @property
+    def mark(self) -> float:
+        """``CLOCK_MONOTONIC`` when the running job began, as far as it is known."""
+        return self._given.mark
 
     def give(self, batch: Sequence[Held]) -> None:
         """Let it run these, in order."""
-        self.busy = True
-        first = batch[0].plan
+        self.calls += 1
         if self.context is None:
-            self.context = first.context
-        self._jobs.extend(batch)
-        self._granted += len(batch)
-        self.mark = time.monotonic()
-        self._permits.grant(len(batch))
-        call = self._pool.doWork(RunJobs, batch=packed(batch))
-        call.addCallbacks(self._batch_ended, self._batch_lost)
-
-    def _batch_ended(self, answer: dict[str, Any]) -> None:
-        self.busy = False
-        if not self.gone:
-            self._owner.batch_ended(self, answer["stop"])
-
-    def _batch_lost(self, failure: Failure) -> None:
-        """The process's end, which comes too, tells what was lost."""
-        self.kill()
+            self.context = batch[0].plan.context
+        self._given.add(batch)
+        assert self._connector is not None
+        self._connector.send(RUN_JOBS.pack(packed(batch)))
 
     def take_back(self) -> list[Held]:
         """Take back what it has not begun, in order."""
-        taken = [self._jobs.pop() for _ in range(self._permits.take_back())]
-        self._granted -= len(taken)
-        taken.reverse()
+        taken = self._given.take_back()
+        self._taken_back = self._taken_back or bool(taken)
         return taken
 
     def running(self) -> Held | None:
         """The job that runs now, or has just ended; exact once all is taken back."""
-        begun = self._granted - self._permits.left()
-        if begun <= self._done:
-            return None
-        place = begun - 1 - self._reported
-        return self._jobs[place] if place < len(self._jobs) else None
+        self.look()
+        return self._given.running()
 
     def running_since(self) -> tuple[Held, float] | None:
         """The running job and its begin, where every report before it is here."""
-        if self._granted == self._done or self._granted - self._permits.left() != self._done + 1:
-            return None
-        return self._jobs[self._done - self._reported], self.mark
+        return self._given.running_since()
 
     def unbegun(self) -> int:
         """How many it has not begun."""
-        return self._permits.left()
+        return self._given.unbegun()
 
     def has(self, wanted: set[Held]) -> bool:
         """Whether it was given one of these, and its report is not through."""
-        return not wanted.isdisjoint(self._jobs)
+        return self._given.has(wanted)
 
-    def job_done(self, done: Done) -> None:
-        """A job's report came."""
-        held = self._jobs[self._done - self._reported]
-        held.done = done
-        self._done += 1
-        self.mark = done.ended
-        self._advance()
+    # -- what it tells ----------------------------------------------------------------------------
 
-    def _taker(self, stream: int) -> Callable[[int, bytes], None]:
-        def take(number: int, data: bytes) -> None:
-            place = number - 1 - self._reported
-            if 0 <= place < len(self._jobs):
-                self._owner.printed(self, self._jobs[place], stream, data)
-            else:
-                self._noise.add(data)
+    def told(self, told: JobsDone) -> None:
+        """Reports came."""
+        for done in told.done:
+            self._given.note(done)
+        if told.stop is not None:
+            self._stops.append(told.stop)
 
-        return take
+    def told_all(self) -> None:
+        """Hand on the jobs that are over, and batches."""
+        ended = self._given.take_over()
+        if ended:
+            self._owner.jobs_ended(self, ended)
+        stops, self._stops = self._stops, []
+        for stop in stops:
+            self._batch_ended(stop)
 
-    def _advance(self) -> None:
-        """Hand on the jobs whose report and output are here."""
-        limit = min(self._done, *(s.passed - 1 for s in self._splitters.values()))
-        jobs = self._jobs
-        while self._reported < limit:
-            self._reported += 1
-            self._owner.job_ended(self, jobs.popleft())
+    def _batch_ended(self, stop: str) -> None:
+        self.calls = max(0, self.calls - 1)
+        self._taken_back = self._taken_back and self.busy
+        if not self.gone:
+            self._owner.batch_ended(self, stop)
+
+    def look(self) -> None:
+        """Know what it has done up to now, told or not."""
+        if self._connector is not None and not self.gone:
+            self._given.bring_up_to_date(self._connector.read_at_once)
+            self.told_all()
+
+    def _output(self, stream: int, data: bytes) -> None:
+        assert self._connector is not None
+        self._given.bring_up_to_date(self._connector.read_at_once)
+        self._given.feed(stream, data)
+        self.told_all()
 
     def pause(self, stream: int, paused: bool) -> None:
         """Read nothing of an output stream for a while, so that the job waits in its write."""
@@ -304,6 +306,7 @@ class Child:
         """The process has ended; what else is in its group ends with it."""
         self.signal(signal.SIGKILL)
         self._process_ended = True
+        self.ready = False
         self.reason = reason
         self._note_memory()
         if self._ladder is not None:
@@ -335,7 +338,7 @@ class Child:
     def _stream_ended(self) -> None:
         for stream, reader in self._readers.items():
             if not reader.connected:
-                self._splitters[stream].end()
+                self._given.end(stream)
         self._finish()
 
     def _finish(self) -> None:
@@ -344,25 +347,24 @@ class Child:
             return
         if any(reader.connected for reader in self._readers.values()):
             return
+        self.look()
         self.gone = True
-        self.ready = self.busy = False
+        self.calls = 0
         if self._timer is not None:
             self._timer.cancel()
-        unbegun = self.take_back()
-        self._permits.close()
-        self._report_rest(unbegun)
-        self._fail_start(last_words(self._options, self.reason, self._noise.last(4096)))
+        self._report_rest(self.take_back())
+        self._given.close()
+        noise = self._given.noise.last(4096)
+        self._fail_start(last_words(self._options, self.reason, noise))
         waiting, self._on_end = self._on_end, []
         for deferred in waiting:
             deferred.callback(None)
 
     def _report_rest(self, unbegun: list[Held]) -> None:
         """What was reported is over, markers or not; the one after it was running."""
-        while self._reported < self._done:
-            self._reported += 1
-            self._owner.job_ended(self, self._jobs.popleft())
-        running = self._jobs.popleft() if self._jobs else None
-        assert not self._jobs
+        reported, running = self._given.take_rest()
+        if reported:
+            self._owner.jobs_ended(self, reported)
         for held in unbegun:
             held.state = State.WAITING
         self._owner.child_ended(self, running, unbegun)

@@ -62,6 +62,11 @@ class Reporting:
         self._storing[number] = (report, files, None)
         self._store(number)
 
+    def tell(self, reports: Sequence[Report]) -> None:
+        """Report these, and all that waits, now."""
+        self._fresh += reports
+        self.flush()
+
     def _store(self, number: int) -> None:
         report, files, _ = self._storing[number]
         events = self._events

@@ -28,8 +28,9 @@ def wall_clock(mark: float) -> float:
     return time.time() - time.monotonic() + mark
 
 
-def succeeded_or_failed(held: Held) -> Report:
-    """What its child reported, with the output's end where it did not succeed."""
+def succeeded_or_failed(held: Held, since: float) -> Report:
+    """What its child reported, with the output's end where it did not succeed. ``since``: UNIX
+    time when ``CLOCK_MONOTONIC`` was 0."""
     done = held.done
     assert done is not None
     body = done.body
@@ -39,10 +40,10 @@ def succeeded_or_failed(held: Held) -> Report:
         held.job,
         held.attempt,
         ENDINGS[done.ending],
-        wall_clock(done.began),
+        since + done.began,
         done.ended - done.began,
         body,
-        tuple(BlobRef(digest, size) for digest, size, _ in done.blobs),
+        tuple(BlobRef(digest, size) for digest, size, _ in done.blobs) if done.blobs else (),
         held.packed_log(),
         done.again,
     )

@@ -91,14 +91,20 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 def plain(value: Any) -> tuple[bytes, Shown] | None:
     """What most small jobs give, pickled and shown without further ado; None for all else."""
     kind = type(value)
-    if kind is int or kind is float or kind is bool or (kind is str and len(value) <= _SMALL):
+    if kind is int:
+        if -_HUGE < value < _HUGE:
+            return pickle.dumps(value, 5), Shown(True, "int", repr(value))
+    elif kind is float or kind is bool or (kind is str and len(value) <= _SMALL):
         try:
             text = _encode(value)
-        except ValueError:  # not finite, or more digits than Python writes
+        except ValueError:  # not finite
             return None
         if len(text) <= SHOWN_SHORT and text.isprintable():
             return pickle.dumps(value, 5), Shown(True, kind.__name__, text)
     return None
+
+
+_HUGE = 1 << 64
 
 
 _SMALL = SHOWN_SHORT // 2

@@ -21,7 +21,7 @@ from ..protocol.errors import AmpacityError, CannotStart, Malformed, NoSuchJob
 from ..protocol.ids import JobId
 from ..protocol.jobs import Assignment
 from ..protocol.limits import OUTPUT_CHUNK
-from ..protocol.outcomes import JobLog
+from ..protocol.outcomes import JobLog, Report
 from ..protocol.ports import Beginning, Ended, Holding, WorkerEvents, WorkerInfo
 from . import reports
 from .accounts import Accounts
@@ -29,7 +29,7 @@ from .attached import Attached
 from .crew import Crew
 from .dispatch import Dispatch
 from .ending import Grace
-from .errands import STALE
+from .errands import STALE, Done
 from .evidence import evidence_of
 from .fetching import Fetching, message
 from .guard import Guard
@@ -127,9 +127,6 @@ class SlotPool:
         self._reaper.start()
         return made.addCallback(lambda _: self._crew.start())
 
-    def _now(self) -> float:
-        return float(self._reactor.seconds())
-
     def _in_thread(self, function: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
 
@@ -181,7 +178,7 @@ class SlotPool:
 
     def assign(self, assignments: Sequence[Assignment]) -> None:
         """Take attempts."""
-        now = self._now()
+        now = self._reactor.seconds()
         plan, of = None, ("", b"")
         for job, attempt, spec, payload, client in assignments:
             if spec is not of[1] or client != of[0]:  # a frame shares its specs
@@ -202,11 +199,11 @@ class SlotPool:
     def _arm(self) -> None:
         """There are jobs: see to children, if there are none, and to giving."""
         self._crew.wake()
-        self._dispatch.arm()
+        self._dispatch.now()
 
     def _fetched(self, held: Held) -> None:
         if held.state is State.FETCHING:
-            self._waiting.add(held, self._now())
+            self._waiting.add(held, self._reactor.seconds())
             self._arm()
 
     def _not_fetched(self, held: Held, error: AmpacityError | None) -> None:
@@ -326,28 +323,40 @@ class SlotPool:
                 piece = data[start : start + OUTPUT_CHUNK]
                 held.attached.printed(stream, offset + start, piece)
 
-    def job_ended(self, child: Child, held: Held) -> None:
-        """A job is over, as its child says."""
-        done = held.done
-        assert done is not None
-        seconds = done.ended - done.began
-        self._durations.note(held.plan.key, seconds)
-        files = self._results.of(child.folder, done.blobs) if done.blobs else ()
+    def jobs_ended(self, child: Child, ended: list[Held]) -> None:
+        """Jobs are over, as their child says."""
+        note = self._durations.note
+        told: list[tuple[Held, Report]] = []
+        since = reports.wall_clock(0.0)
+        for held, done in ((held, held.done) for held in ended if held.done is not None):
+            note(held.plan.key, done.ended - done.began)
+            if done.blobs or done.signal:
+                self._job_ended(child, held, done)
+            else:
+                told.append((held, reports.succeeded_or_failed(held, since)))
+        self._accounts.report_all(told)
+
+    def _job_ended(self, child: Child, held: Held, done: Done) -> None:
+        """One that was interrupted, or has left its result in a file."""
+        files = self._results.of(child.folder, done.blobs)
         if files is None:
             self._accounts.report(held, reports.refused(held, Malformed, ELSEWHERE))
-            return
-        if not done.signal:
-            self._accounts.report(held, reports.succeeded_or_failed(held), files)
-            return
-        self._results.discard(files)
-        evidence = evidence_of(self.info, child, held.why, done.signal)
-        self._accounts.ended(held, evidence, done.began, seconds)
+        elif not done.signal:
+            report = reports.succeeded_or_failed(held, reports.wall_clock(0.0))
+            self._accounts.report(held, report, files)
+        else:
+            self._results.discard(files)
+            evidence = evidence_of(self.info, child, held.why, done.signal)
+            self._accounts.ended(held, evidence, done.began, done.ended - done.began)
 
     def batch_ended(self, child: Child, stop: str) -> None:
-        """A child is idle again, or wants to be replaced."""
+        """A child has run a batch, or wants to be replaced."""
+        child.retire = child.retire or stop
+        if child.busy and not stop:
+            self._dispatch.now()
+            return
         self.relieve(child)
-        if stop:
-            child.retire = child.retire or stop
+        self._dispatch.now()
         if self._stopped is not None:
             self._crew.dismiss(child)
         elif child.retire:

@@ -55,10 +55,11 @@ class HeadTail:
 
 
 class Splitter:
-    """Cuts one stream at its markers. ``passed`` counts them: the preparation's first, then jobs'.
+    """Cuts one stream at its markers. ``passed`` counts them: the preparation's first, then those
+    of the jobs that have printed something.
 
-    ``take(number, data)`` is called with what belongs to the preparation (0) or to job ``number``,
-    ``mark()`` once for each read in which a marker was passed.
+    ``take(number, data)`` is called with what belongs to the preparation (0) or to the
+    ``number``-th of these jobs, ``mark()`` once for each read in which a marker was passed.
     """
 
     __slots__ = ("_expected", "_mark", "_nonce", "_rest", "_take", "passed")
@@ -121,12 +122,15 @@ class PipeReader(FileDescriptor):
         self,
         reactor: IReactorFDSet,
         descriptor: int,
+        read: Callable[[int, int], bytes],
         received: Callable[[bytes], None],
         ended: _Ended,
     ) -> None:
+        """``read``: as ``os.read``; ``received`` is called with what it gives."""
         super().__init__(reactor)
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
+        self._read = read
         self._received = received
         self._ended = ended
         self.connected = 1
@@ -146,7 +150,7 @@ class PipeReader(FileDescriptor):
     def doRead(self) -> Exception | None:
         """Read once; the reactor calls it when there is something."""
         try:
-            data = os.read(self._descriptor, READ_SIZE)
+            data = self._read(self._descriptor, READ_SIZE)
         except BlockingIOError:
             return None
         except OSError:
@@ -160,7 +164,7 @@ class PipeReader(FileDescriptor):
         """Read all that is there, and close; for a pipe that others may keep open."""
         while self.connected:
             try:
-                data = os.read(self._descriptor, READ_SIZE)
+                data = self._read(self._descriptor, READ_SIZE)
             except OSError:
                 break
             if not data:

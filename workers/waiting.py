@@ -10,9 +10,12 @@ from .held import Context, Held, State
 
 BATCH_SECONDS: Final = 0.005
 """Work, by estimate, in one call to a child."""
+AHEAD_SECONDS: Final = 0.002
+"""Work in a call that a child is given before the one that it has is over: long enough for the
+agent to send the next, and short, because nobody else can have it meanwhile."""
 BATCH_JOBS: Final = 256
 BATCH_BYTES: Final = 512 * 1024
-OVERHEAD: Final = 20e-6
+OVERHEAD: Final = 10e-6
 """Seconds that a child spends around each job."""
 SWITCH_AFTER: Final = 0.25
 """Seconds that a job waits for a child of its own context before another's is replaced."""
@@ -105,19 +108,39 @@ class Waiting:
         """When the first one of a context came."""
         return self._queues[context][0].since
 
-    def take(self, context: Context, free: int) -> list[Held]:
-        """A batch for one of ``free`` children of the context."""
+    def take(self, context: Context, free: int) -> tuple[list[Held], float]:
+        """A batch for one of ``free`` children of the context, and its work in seconds."""
         queue = self._queues[context]
-        most = min(BATCH_JOBS, -(-len(queue) // free))
-        batch = [queue.popleft()]
-        seconds = self._cost(batch[0])
-        size = _size(batch[0])
+        first = queue.popleft()
+        batch, seconds = [first], self._cost(first)
+        seconds = self._fill(batch, queue, -(-(len(queue) + 1) // free), seconds, BATCH_SECONDS)
+        return self._taken(context, queue, batch), seconds
+
+    def take_ahead(self, context: Context, busy: int) -> tuple[list[Held], float]:
+        """As ``take``, for one of ``busy`` children; maybe nothing, where jobs are not short."""
+        queue = self._queues.get(context)
+        if not queue:
+            return [], 0.0
+        batch: list[Held] = []
+        seconds = self._fill(batch, queue, -(-len(queue) // busy), 0.0, AHEAD_SECONDS)
+        return self._taken(context, queue, batch), seconds
+
+    def _fill(
+        self, batch: list[Held], queue: deque[Held], most: int, seconds: float, limit: float
+    ) -> float:
+        most = min(BATCH_JOBS, most)
+        size = _size(batch[0]) if batch else 0
         while queue and len(batch) < most:
-            seconds += self._cost(queue[0])
-            size += _size(queue[0])
-            if seconds > BATCH_SECONDS or size > BATCH_BYTES:
+            held = queue[0]
+            more = seconds + self._cost(held)
+            size += _size(held)
+            if more > limit or size > BATCH_BYTES:
                 break
+            seconds = more
             batch.append(queue.popleft())
+        return seconds
+
+    def _taken(self, context: Context, queue: deque[Held], batch: list[Held]) -> list[Held]:
         self._size -= len(batch)
         if not queue:
             del self._queues[context]

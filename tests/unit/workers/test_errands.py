@@ -1,52 +1,82 @@
-"""The boxes of a child, packed and read by hand, are AMP's."""
+"""The boxes between agent and child, packed and read by hand, are AMP's."""
 
 from __future__ import annotations
 
 import pytest
 from ampacity.protocol.errors import Malformed
 from ampacity.protocol.packing import pack
-from ampacity.workers.errands import BoxReader, Done, job_done
+from ampacity.workers.errands import (
+    JOBS_DONE,
+    RUN_JOBS,
+    BoxReader,
+    Done,
+    JobsDone,
+    RunJobs,
+    jobs_done,
+    unpack_done,
+    unpack_reports,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.protocols.amp import AmpBox, parseString
+from twisted.internet.testing import StringTransport
+from twisted.protocols.amp import AMP, AmpBox, parseString
+
+SIZES = st.integers(0, 200) | st.sampled_from([65_400, 65_535, 65_536, 200_000])
 
 
 def done(number, body):
-    return Done(number, 1.0, 2.0, 1, body, [], True, 0)
+    return Done(number, 1.0, 2.0, 1, body, [], True, 0, False)
 
 
-@given(
-    st.lists(st.integers(0, 200) | st.sampled_from([65_400, 65_535, 65_536, 200_000]), max_size=4),
-    st.integers(1, 70_000),
-)
+def box(stop, *reports):
+    return jobs_done(stop, len(reports), b"".join(pack(tuple(report)) for report in reports))
+
+
+@given(st.lists(SIZES, max_size=4), st.integers(1, 70_000))
 def test_any_cutting_gives_the_boxes(sizes, step):
     other = AmpBox({b"_answer": b"1", b"stop": b""}).serialize()
     expected = []
     data = b""
     for number, size in enumerate(sizes):
-        expected += [done(number, b"x" * size), other]
-        data += job_done(expected[-2]) + other
-    reader = BoxReader()
+        report = done(number, b"x" * size)
+        expected += [(True, JobsDone("", [report])), (False, other)]
+        data += box("", report) + other
+    reader = BoxReader(JOBS_DONE)
+    step = max(step, len(data) // 50)
     found = []
-    for start in range(0, len(data), max(step, len(data) // 50)):
-        found += reader.feed(data[start : start + max(step, len(data) // 50)])
+    for start in range(0, len(data), step):
+        for is_report, part in reader.feed(data[start : start + step]):
+            found.append((is_report, unpack_done(part) if is_report else part))
     assert found == expected
 
 
-def test_a_report_is_an_amp_box():
-    for size in (10, 100_000):
-        (box,) = parseString(job_done(done(1, b"y" * size)))
-        assert box[b"_command"] == b"JobDone"
-        assert pack(tuple(done(1, b"y" * size))) == b"".join(
-            box[key] for key in sorted(box) if key.startswith(b"done")
-        )
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_reports_are_an_amp_box(size):
+    reports = [done(1, b"y" * size), done(2, b"")]
+    (parsed,) = parseString(box(None, *reports))
+    assert parsed[b"_command"] == b"JobsDone"
+    value = b"".join(parsed[key] for key in sorted(parsed) if key.startswith(b"done"))
+    assert unpack_done(value) == JobsDone(None, reports)
 
 
-def test_a_damaged_report_is_malformed():
-    whole = pack(tuple(done(1, b"")))
-    for damaged in (b"\xc1" * len(whole), pack([1, 2]).ljust(len(whole), b"\0"), pack([1, 2])):
-        box = job_done(done(1, b"")).replace(
-            len(whole).to_bytes(2, "big") + whole, len(damaged).to_bytes(2, "big") + damaged
-        )
+@pytest.mark.parametrize("size", [0, 10, 65_535, 65_536, 300_000])
+def test_a_batch_is_what_stock_amp_sends(size):
+    transport = StringTransport()
+    amp = AMP()
+    amp.makeConnection(transport)
+    amp.callRemote(RunJobs, batch=b"b" * size)
+    assert transport.value() == RUN_JOBS.pack(b"b" * size)
+    assert BoxReader(RUN_JOBS).feed(transport.value()) == [(True, b"b" * size)]
+
+
+def test_reports_that_stand_behind_each_other():
+    reports = [done(number, b"body") for number in range(1, 40)]
+    assert unpack_reports(39, b"".join(pack(tuple(report)) for report in reports)) == reports
+
+
+def test_damaged_reports_are_malformed():
+    for damaged in (b"\xc1", b"", pack({}), pack([]), pack([3]), pack([None, [1, 2]])):
         with pytest.raises(Malformed):
-            BoxReader().feed(box)
+            unpack_done(damaged)
+    with pytest.raises(Malformed):
+        unpack_reports(2, pack(tuple(done(1, b""))))

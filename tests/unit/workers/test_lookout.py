@@ -19,6 +19,9 @@ class Child:
         self.held = held
         self.mark = mark
 
+    def look(self) -> None:
+        pass
+
     def running_since(self) -> tuple[Any, float]:
         return self.held, self.mark
 

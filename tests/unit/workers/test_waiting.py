@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.workers.held import Held, Plan, State
-from ampacity.workers.waiting import BATCH_JOBS, OVERHEAD, Durations, Waiting
+from ampacity.workers.waiting import AHEAD_SECONDS, BATCH_JOBS, OVERHEAD, Durations, Waiting
 
 
 def plan(target="m:f", client="a", **options):
@@ -30,36 +31,36 @@ def jobs(batch):
 
 def test_an_unknown_target_goes_alone():
     waiting, context = filled(10)
-    assert jobs(waiting.take(context, 1)) == [0]
+    assert jobs(waiting.take(context, 1)[0]) == [0]
     assert len(waiting) == 9
 
 
 def test_known_targets_share_five_milliseconds():
     waiting, context = filled(100, seconds=0.001 - OVERHEAD)
-    assert jobs(waiting.take(context, 1)) == [0, 1, 2, 3, 4]
+    assert jobs(waiting.take(context, 1)[0]) == [0, 1, 2, 3, 4]
 
 
 def test_a_batch_has_a_bound():
     waiting, context = filled(1000, seconds=0.0)
-    assert len(waiting.take(context, 1)) == min(BATCH_JOBS, int(0.005 / OVERHEAD))
+    assert len(waiting.take(context, 1)[0]) == min(BATCH_JOBS, int(0.005 / OVERHEAD))
 
 
 def test_a_short_queue_is_spread_first():
     waiting, context = filled(6, seconds=0.0)
-    assert [len(waiting.take(context, free)) for free in (4, 3, 2, 1)] == [2, 2, 1, 1]
+    assert [len(waiting.take(context, free)[0]) for free in (4, 3, 2, 1)] == [2, 2, 1, 1]
 
 
 def test_attached_jobs_go_alone():
     of = plan(attach=True)
     waiting, context = filled(4, of, seconds=0.0)
-    assert len(waiting.take(context, 1)) == 1
+    assert len(waiting.take(context, 1)[0]) == 1
 
 
 def test_what_is_put_back_comes_first_and_in_order():
     waiting, context = filled(10, seconds=0.0)
-    batch = waiting.take(context, 2)
+    batch = waiting.take(context, 2)[0]
     waiting.put_back(batch[2:])
-    assert jobs(waiting.take(context, 1)) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert jobs(waiting.take(context, 1)[0]) == [2, 3, 4, 5, 6, 7, 8, 9]
     assert len(waiting) == 0
 
 
@@ -68,7 +69,7 @@ def test_removed_ones_are_gone():
     gone = [held for held in waiting if held.job in (1, 3)]
     waiting.remove(gone)
     assert len(waiting) == 3
-    assert jobs(waiting.take(context, 1)) == [0, 2, 4]
+    assert jobs(waiting.take(context, 1)[0]) == [0, 2, 4]
     assert waiting.contexts() == []
 
 
@@ -78,7 +79,7 @@ def test_contexts_by_their_oldest():
     for number, of in enumerate((second, first, second)):
         waiting.add(Held(JobId(number), Attempt(1, 1), of, b""), 0.0)
     assert waiting.contexts() == [second.context, first.context]
-    held = waiting.take(second.context, 2)[0]
+    held = waiting.take(second.context, 2)[0][0]
     assert held.state is State.WAITING
     assert waiting.contexts() == [first.context, second.context]
 
@@ -95,3 +96,27 @@ def test_durations_are_smoothed():
     durations.note("f", 1.0)
     durations.note("f", 2.0)
     assert 1.0 < durations.estimate("f") < 2.0
+
+
+def test_what_is_given_ahead_is_short():
+    waiting, context = filled(1000, seconds=0.0005 - OVERHEAD)
+    batch, seconds = waiting.take_ahead(context, 1)
+    assert jobs(batch) == [0, 1, 2, 3]
+    assert seconds == pytest.approx(AHEAD_SECONDS)
+    assert len(waiting) == 996
+
+
+def test_nothing_unknown_long_or_attached_is_given_ahead():
+    for waiting, context in (
+        filled(10),
+        filled(10, seconds=0.003),
+        filled(10, plan(attach=True), seconds=0.0),
+    ):
+        assert waiting.take_ahead(context, 1)[0] == []
+        assert len(waiting) == 10
+    assert waiting.take_ahead(plan(client="b").context, 1) == ([], 0.0)
+
+
+def test_what_is_given_ahead_is_spread():
+    waiting, context = filled(9, seconds=0.0)
+    assert [len(waiting.take_ahead(context, busy)[0]) for busy in (2, 1)] == [5, 4]
