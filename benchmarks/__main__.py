@@ -1,105 +1,111 @@
-"""No-op jobs a second: through the coordinator, and through ``ProcessPoolExecutor``.
+"""The benchmarks, one after the other, each in a process of its own.
 
-Everything runs on this machine as processes of its own: a client, a coordinator, an agent, its
-children. One measurement at a time, each in a fresh client, in turns; medians are compared. The
-bare relay is the floor of the same hops in stock AMP, see ``relay``.
+``python -m ampacity.benchmarks`` measures ampacity and the floors, ``--peers`` the peers and
+ampacity beside them. What was found is printed, and written as JSON for plots and pages.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from ..examples.demo.cluster import Cluster
+from .kit import fresh, machine
+from .kit.measured import Measured, from_plain
+from .kit.program import arguments, say
+from .kit.results import Results, read, write
+from .kit.targets import judged, targets_text
+from .registry import ALL, OURS, PEERS
 
-ROUNDS = 3
-JOBS = 20_000
-
-
-class Measured(NamedTuple):
-    rates: list[float]
-    singles: list[float]
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.rates)
-
-    @property
-    def single(self) -> float:
-        return statistics.median(self.singles)
+FOLDER = Path("build/bench")
 
 
-def run(module: str, *words: str) -> dict[str, float]:
-    """One measurement in a process of its own."""
-    command = [sys.executable, "-m", f"{__package__}.{module}", *words]
-    printed = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout
-    return dict(json.loads(printed))
-
-
-def measure(ways: dict[str, list[str]], rounds: int) -> dict[str, Measured]:
-    """Every way in turn, ``rounds`` times."""
-    measured = {name: Measured([], []) for name in ways}
-    for _ in range(rounds):
-        for name, words in ways.items():
-            found = run(*words)
-            measured[name].rates.append(found["rate"])
-            measured[name].singles.append(found["single"])
-            print(f"  {name:36}{found['rate']:12,.0f} jobs/s", file=sys.stderr)
-    return measured
-
-
-def report(measured: dict[str, Measured], peer: str) -> None:
-    """A table; ratios are to the peer in the same run."""
-    print(f"{'':36}{'bulk, jobs/s':>14}{'ratio':>8}{'one at a time':>16}{'ratio':>8}")
-    for name, found in measured.items():
-        print(
-            f"{name:36}{found.rate:14,.0f}{found.rate / measured[peer].rate:8.2f}"
-            f"{found.single * 1e3:13.2f} ms{found.single / measured[peer].single:8.2f}"
-        )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--jobs", type=int, default=JOBS)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    given = parser.parse_args()
-    peer = "ProcessPoolExecutor.submit"
-    with (
-        tempfile.TemporaryDirectory(prefix="ampacity-") as folder,
-        Cluster(Path(folder) / "memory") as here,
-        Cluster(Path(folder) / "disk") as durable,
-    ):
-        here.start_coordinator("--ephemeral")
-        durable.start_coordinator()
-        for cluster in (here, durable):
-            cluster.start_worker("agent", given.workers)
-            cluster.wait_for_workers(1)
-        count = str(given.jobs)
-        measured = measure(
-            {
-                peer: ["executor", str(given.workers), count],
-                "ampacity, over the UNIX socket": ["bulk", here.socket_address, count],
-                "ampacity, over TLS": ["bulk", here.client_address, count],
-                "ampacity, every job on disk": ["bulk", durable.socket_address, count],
-                "bare relay, frames of 64": ["relay", "client", str(given.workers), count],
-            },
-            given.rounds,
-        )
-    print(
-        f"{given.jobs} no-op jobs, {given.workers} processes that run them, medians of "
-        f"{given.rounds}; {os.cpu_count()} processors, Python {platform.python_version()}"
+def main() -> int:
+    given = _parser().parse_args()
+    if given.list:
+        for name, what in ALL.items():
+            print(f"{name:14} {what}")
+        return 0
+    names = _names(given)
+    results = Results(
+        machine=machine.facts(),
+        versions=machine.versions(),
+        date=machine.today(),
+        command=_command(given),
+        measured={},
     )
-    report(measured, peer)
+    failed = []
+    for name in names:
+        say(f"{name}: {ALL[name]}")
+        if (found := _run(name, given)) is None:
+            failed.append(name)
+        else:
+            results.measured[name] = found
+    file = given.json or FOLDER / f"{_file_name(given)}.json"
+    write(results, file)
+    _tell(results, file)
+    for name in failed:
+        say(f"{name} failed")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments(__doc__)
+    parser.add_argument("--only", metavar="NAMES", help="these, with commas between them")
+    parser.add_argument("--peers", action="store_true", help="the peers, and ampacity beside them")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    return parser
+
+
+def _names(given: argparse.Namespace) -> list[str]:
+    if not given.only:
+        return list(PEERS if given.peers else OURS)
+    names = [name for name in given.only.replace(",", " ").split() if name]
+    if unknown := [name for name in names if name not in ALL]:
+        sys.exit(f"there is no {', '.join(unknown)}; there are: {', '.join(ALL)}")
+    return names
+
+
+def _file_name(given: argparse.Namespace) -> str:
+    """A run of some of them, or a quick one, does not stand for the whole."""
+    if given.quick:
+        return "quick"
+    return "some" if given.only else "peers" if given.peers else "bench"
+
+
+def _command(given: argparse.Namespace) -> str:
+    only = f" ONLY={given.only}" if given.only else ""
+    return f"make bench{'-peers' if given.peers else ''}{only}"
+
+
+def _run(name: str, given: argparse.Namespace) -> Measured | None:
+    """In a process of its own, which prints its own table."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "found.json"
+        words = ["--rounds", str(given.rounds), "--slots", str(given.slots), "--json", str(file)]
+        if given.quick:
+            words.append("--quick")
+        if given.profile is not None:
+            words += ["--profile", str(given.profile)]
+        done = subprocess.run(fresh.command(name, *words), check=False)
+        if done.returncode or not file.exists():
+            return None
+        told: dict[str, Any] = json.loads(file.read_text())
+        return from_plain(told)
+
+
+def _tell(results: Results, file: Path) -> None:
+    """The targets; those of the other kind of run are taken from its own file, if it is there."""
+    others = [FOLDER / "bench.json", FOLDER / "peers.json"]
+    runs = [results, *(read(other) for other in others if other != file and other.exists())]
+    print(targets_text(judged(runs)))
+    total = sum(measured.seconds for measured in results.measured.values())
+    print(f"\n{total:.0f} s; written to {file}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -89,7 +89,9 @@ def _note_syncs(measured: Measured, plan: Plan) -> None:
 
 def counted(table: str) -> int:
     """The calls in the table that ``strace -c`` prints."""
-    found = re.findall(rf"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*?(?:{'|'.join(SYNCS)})$", table, re.M)
+    found = re.findall(
+        rf"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*?(?:{'|'.join(SYNCS)})$", table, re.M
+    )
     return sum(map(int, found))
 
 

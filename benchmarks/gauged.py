@@ -137,13 +137,14 @@ def answer_at(reactor: Any, path: str, profile: str | None) -> None:
 
 
 def main(path: str, *words: str) -> int:
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
     from ..cli.entry import main as command_line
 
+    reactor: Any = installed
     folder = os.environ.get("AMPACITY_BENCH_PROFILE")
     profile = None if folder is None else str(Path(folder) / f"{Path(path).name}.prof")
-    reactor.callWhenRunning(answer_at, reactor, path, profile)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(answer_at, reactor, path, profile)
     return command_line(words)
 
 

@@ -30,9 +30,7 @@ def measure(plan: Plan) -> Measured:
     measured = Measured("latency", "Latency, idle and at half load")
     singles, seconds = plan.few(SINGLES, 50), 0.5 if plan.quick else SECONDS
     times = min(plan.times, ROUNDS)
-    relay = [
-        fresh.run("programs.relay", "client", plan.slots, 500, singles) for _ in range(times)
-    ]
+    relay = [fresh.run("programs.relay", "client", plan.slots, 500, singles) for _ in range(times)]
     _note(measured, "idle", RELAY, [run["singles"] for run in relay])
     for way, durable in ((UNIX, False), (DURABLE, True)):
         with Cluster(plan, durable=durable) as cluster:

@@ -1,4 +1,4 @@
-"""A million jobs: what each takes of the coordinator's memory, and how late the loops are meanwhile.
+"""A million jobs: what each takes of memory, and how late the loops are meanwhile.
 
 All cores are busy: the agent's slots run long jobs of another client. Then a million jobs are
 submitted that no worker may take, listed, and cancelled; then 200 workers with work in hand vanish
@@ -23,19 +23,23 @@ from .workers import simulated
 JOBS = 1_000_000
 WORKERS = 200
 TOGETHER = "all of it"
+PROCESSES = ("coordinator", "agent")
+LAGS = ("p99", "longest")
 
 
 def measure(plan: Plan) -> Measured:
     measured = Measured("million", "A million jobs, and 200 workers that vanish")
+    parts = ("time", *(f"loop lag of the {who}, {what}" for who in PROCESSES for what in LAGS))
+    measured.base = dict.fromkeys(("memory a queued job", *parts), "")
     with Cluster(plan) as cluster, _busy(cluster, plan):
-        parts = _run(cluster, "million", plan.few(JOBS, 20_000))
+        found = _run(cluster, "million", plan.few(JOBS, 20_000))
         with simulated(cluster, plan.few(WORKERS, 20), "busy") as workers:
             filled = _run(cluster, "vanishing", plan.few(WORKERS, 20), workers.pid)
-    _note_memory(measured, parts["memory"])
-    seconds = parts["seconds"] | filled["seconds"]
+    _note_memory(measured, found["memory"])
+    seconds = found["seconds"] | filled["seconds"]
     for part, spent in seconds.items():
         measured.add("time", part, "s", [spent])
-    _note_lag(measured, {**parts["parts"], **filled["parts"]})
+    _note_lag(measured, {**found["parts"], **filled["parts"]})
     return measured
 
 
@@ -71,7 +75,7 @@ def _note_memory(measured: Measured, memory: dict[str, Any]) -> None:
 
 
 def _note_lag(measured: Measured, parts: dict[str, Any]) -> None:
-    for process in ("coordinator", "agent"):
+    for process in PROCESSES:
         every = []
         for part, readings in parts.items():
             lag, longest = readings[process]["lag"], readings[process]["longest"]

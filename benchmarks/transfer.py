@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from .kit import fresh, gauges
@@ -30,7 +31,9 @@ ROOM = 6 << 30
 
 def measure(plan: Plan) -> Measured:
     measured = Measured("transfer", "Values to a child and back")
-    sizes, array = (QUICK, 1 << 24) if plan.quick else (SIZES, ARRAY)
+    measured.base = {"to a child": "", "back": ""}
+    sizes: Sequence[int] = QUICK if plan.quick else SIZES
+    array = plan.few(ARRAY, 1 << 24)
     if not plan.quick and shutil.disk_usage(tempfile.gettempdir()).free < ROOM:
         sizes, array = SIZES[:-1], 1 << 28
         measured.notes.append("Smaller values than usual: less than 6 GiB of disk are free.")

@@ -65,7 +65,10 @@ def _note_idle(measured: Measured, cluster: Cluster, count: int, plan: Plan) -> 
     """The part of a core that the coordinator uses while nothing is to be done."""
     time.sleep(1)  # all have joined; what that has left to do is done
     gauges.pause(cluster.gauges)
-    process, seconds = psutil.Process(cluster.pids["coordinator"]), 1.0 if plan.quick else IDLE_SECONDS
+    process, seconds = (
+        psutil.Process(cluster.pids["coordinator"]),
+        1.0 if plan.quick else IDLE_SECONDS,
+    )
     before = process.cpu_times()
     time.sleep(seconds)
     after = process.cpu_times()

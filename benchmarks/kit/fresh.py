@@ -29,8 +29,7 @@ def run(module: str, *words: object, seconds: float = 300, **environ: str) -> di
     try:
         done = subprocess.run(
             command(module, *words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env={**os.environ, **environ},
             timeout=seconds,
             check=False,

@@ -61,7 +61,7 @@ class Measured:
     curves: list[Curve] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
     base: dict[str, str] = attrs.field(factory=dict)
-    """By quantity, the way that ratios are to; otherwise the first one."""
+    """By quantity, the way that ratios are to, or "" for none; otherwise the first one."""
     seconds: float = 0.0
 
     def add(
@@ -90,11 +90,17 @@ class Measured:
             found.setdefault(figure.quantity, []).append(figure)
         return found
 
-    def base_of(self, quantity: str) -> Figure:
-        """The figure that the others of its quantity are set against."""
+    def base_of(self, quantity: str) -> Figure | None:
+        """The figure that the others of its quantity are set against, if there are others."""
         figures = self.quantities()[quantity]
         wanted = self.base.get(quantity)
+        if wanted == "" or len(figures) == 1:
+            return None
         return next((figure for figure in figures if figure.way == wanted), figures[0])
+
+    def figure(self, quantity: str, way: str) -> Figure | None:
+        """What was measured of this, if it was."""
+        return next((f for f in self.figures if (f.quantity, f.way) == (quantity, way)), None)
 
 
 def plain(measured: Measured) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def percentile(samples: Sequence[float], part: float) -> float:
 
 def bound(histogram: Histogram, part: float) -> float:
     """The upper bound of the bucket in which this part of all is reached; 0 where there is none."""
-    left = math.ceil(part * sum(count for _, count in histogram))
+    left: float = math.ceil(part * sum(count for _, count in histogram))
     for upper, count in histogram:
         left -= count
         if left <= 0:
@@ -38,7 +38,8 @@ def together(histograms: Iterable[Histogram]) -> list[tuple[float, float]]:
 def beyond(histogram: Histogram) -> list[tuple[float, float]]:
     """``(bound, part of all that is above it)``: what a plot of a tail shows."""
     everything = sum(count for _, count in histogram)
-    points, left = [], everything
+    points: list[tuple[float, float]] = []
+    left = everything
     for upper, count in histogram:
         points.append((upper, left / everything))
         left -= count

@@ -32,18 +32,22 @@ def _digits(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def row(figure: Figure, base: Figure) -> tuple[str, str, str, str]:
+def row(figure: Figure, base: Figure | None) -> tuple[str, str, str, str]:
     """Way, median, spread, ratio to the base."""
     spread = ""
     if len(figure.values) > 1:
         spread = f"{amount(figure.low, figure.unit)} – {amount(figure.high, figure.unit)}"
-    ratio = f"{figure.median / base.median:.2f}" if base.median else ""
+    ratio = f"{figure.median / base.median:.2f}" if base is not None and base.median else ""
     return figure.way, amount(figure.median, figure.unit), spread, ratio
 
 
-def rows_of(measured: Measured, quantity: str) -> list[tuple[str, str, str, str]]:
+def table_of(measured: Measured, quantity: str) -> list[list[str]]:
+    """With its head, and without the columns in which nothing else stands."""
     base = measured.base_of(quantity)
-    return [row(figure, base) for figure in measured.quantities()[quantity]]
+    rows = [row(figure, base) for figure in measured.quantities()[quantity]]
+    table = [(quantity, *HEAD[1:]), *rows]
+    full = [n for n in range(len(table[0])) if any(line[n] for line in rows)]
+    return [[line[n] for n in full] for line in table]
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
@@ -62,8 +66,7 @@ def columns(rows: Iterable[Sequence[str]]) -> str:
 def as_text(measured: Measured) -> str:
     """All figures of a measurement, and its notes."""
     parts = [f"== {measured.title} ({measured.seconds:.0f} s)"]
-    for quantity in measured.quantities():
-        parts.append(columns([(quantity, *HEAD[1:]), *rows_of(measured, quantity)]))
+    parts += [columns(table_of(measured, quantity)) for quantity in measured.quantities()]
     return "\n\n".join([*parts, *measured.notes]) + "\n"
 
 
@@ -74,8 +77,6 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def as_markdown(measured: Measured) -> str:
-    parts = [
-        markdown((quantity, *HEAD[1:]), rows_of(measured, quantity))
-        for quantity in measured.quantities()
-    ]
+    tables = [table_of(measured, quantity) for quantity in measured.quantities()]
+    parts = [markdown(table[0], table[1:]) for table in tables]
     return "\n\n".join([*parts, *measured.notes])

@@ -23,9 +23,8 @@ class Running(Peer):
     distributions: ClassVar = ("ampoule", "Twisted")
 
     def start(self) -> None:
-        from twisted.internet import reactor
-
         from ampoule.pool import ProcessPool
+        from twisted.internet import reactor
 
         from .ampoule_child import Child
 

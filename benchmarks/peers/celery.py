@@ -35,7 +35,7 @@ class Running(Peer):
         self._server, path = redis_server.start(Path(self._folder.name), tuned)
         os.environ |= celery_settings.environ(path, tuned)
         words = [sys.executable, "-m", "celery", "-A", APP, "worker", "--loglevel=ERROR"]
-        words += [f"--concurrency={self.slots}", "--quiet"]
+        words += [f"--concurrency={self.slots}"]
         if tuned:
             words += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         self._worker = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

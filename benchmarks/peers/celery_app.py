@@ -9,9 +9,6 @@ from celery import Celery
 from .. import jobs
 from .celery_settings import REDIS, TUNED
 
-
-
-
 _path = os.environ[REDIS]
 
 app = Celery("benchmark", broker=f"redis+socket://{_path}", backend=f"redis+socket://{_path}")

@@ -1,4 +1,4 @@
-"""A fresh client of a coordinator: ``python -m ...programs.client ADDRESS GAUGES COUNT SINGLES [BLANK]``.
+"""A client of a coordinator: ``python -m ...client ADDRESS GAUGES COUNT SINGLES [BLANK]``.
 
 COUNT no-op jobs are submitted without waiting in between, then SINGLES of them one at a time.
 BLANK is given where simulated workers answer, who send the same result for every job.

@@ -1,4 +1,4 @@
-"""A fresh client that keeps to a pace: ``python -m ...programs.paced ADDRESS GAUGES SINGLES SECONDS``.
+"""A client that keeps to a pace: ``python -m ...paced ADDRESS GAUGES SINGLES SECONDS``.
 
 Prints a JSON object: ``idle`` and ``half``, the seconds that jobs took one at a time and at half
 of the rate in bulk; ``load``, that half; ``lag`` as histograms by process, at half load.

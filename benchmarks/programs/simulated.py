@@ -35,7 +35,15 @@ from ...protocol.commands import (
 from ...protocol.connection import Connection
 from ...protocol.dialing import dial
 from ...protocol.jobs import unpack_assignments
-from ...protocol.outcomes import Ending, JobLog, Outcome, Report, pack_log, pack_outcome, pack_reports
+from ...protocol.outcomes import (
+    Ending,
+    JobLog,
+    Outcome,
+    Report,
+    pack_log,
+    pack_outcome,
+    pack_reports,
+)
 from ...protocol.ports import WorkerInfo
 
 SLOTS = 2

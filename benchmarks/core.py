@@ -1,9 +1,8 @@
 """What scheduler and driver cost a job, with nothing around them: no wire, no child, no disk.
 
 Jobs go from ``submit`` to the acknowledged delivery, in frames, with workers that end everything
-at once. Prints microseconds of CPU a job by the number of workers, and bytes a queued job.
-
-    python benchmarks/scheduler.py [JOBS]
+at once: the CPU of a job by the number of workers, and the bytes of Python's own heap that a
+queued job takes.
 """
 
 from __future__ import annotations
@@ -17,17 +16,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ampacity.coordinator.driver import Driver
-from ampacity.protocol.blobs import BlobFolder
-from ampacity.protocol.ids import ClientId, JobId, SessionId
-from ampacity.protocol.jobs import Assignment, JobSpec, Submission, pack_spec
-from ampacity.protocol.limits import FRAME_JOBS
-from ampacity.protocol.outcomes import Delivery, Ending, JobLog, Report
-from ampacity.protocol.ports import Beginning, Ended, Holding, WorkerEvents, WorkerInfo
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 
+from ..coordinator.driver import Driver
+from ..protocol.blobs import BlobFolder
+from ..protocol.ids import ClientId, JobId, SessionId
+from ..protocol.jobs import Assignment, JobSpec, Submission, pack_spec
+from ..protocol.limits import FRAME_JOBS
+from ..protocol.outcomes import Delivery, Ending, JobLog, Report
+from ..protocol.ports import Beginning, Ended, Holding, WorkerEvents, WorkerInfo
+from .kit.measured import Measured
+from .kit.plan import Plan
+from .kit.program import main
+
 PAYLOAD = 100
+JOBS = 50_000
+WORKERS = (1, 10, 100, 1000)
+ROUNDS = 3
 
 
 class Client:
@@ -92,7 +98,7 @@ def submit(session: Any, jobs: int) -> None:
 
 
 def cost(jobs: int, workers: int) -> float:
-    """Microseconds of CPU a job."""
+    """Seconds of CPU a job."""
     clock = Clock()
     driver, client, session = make(clock)
     for number in range(workers):
@@ -111,7 +117,7 @@ def cost(jobs: int, workers: int) -> float:
     while client.outcomes < jobs // FRAME_JOBS * FRAME_JOBS:
         clock.advance(0.0001)
     driver.stop()
-    return (time.process_time() - began) / client.outcomes * 1e6
+    return (time.process_time() - began) / client.outcomes
 
 
 def memory(jobs: int) -> float:
@@ -127,15 +133,19 @@ def memory(jobs: int) -> float:
     return (after - before) / (jobs // FRAME_JOBS * FRAME_JOBS) - sys.getsizeof(bytes(PAYLOAD))
 
 
-def main() -> None:
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    print(f"{jobs} jobs, payloads of {PAYLOAD} bytes")
-    print("workers  microseconds a job")
-    for workers in (1, 10, 100, 1000):
-        print(f"{workers:7}  {cost(jobs, workers):18.1f}")
-        gc.collect()
-    print(f"a queued job takes {memory(jobs):.0f} bytes besides its payload")
+def measure(plan: Plan) -> Measured:
+    jobs = plan.few(JOBS, 5000)
+    measured = Measured("core", "Scheduler and driver by themselves")
+    for workers in WORKERS:
+        way = f"{workers:,} worker{'s' if workers > 1 else ''}"
+        found = []
+        for _ in range(min(plan.times, ROUNDS)):
+            found.append(cost(jobs, workers))
+            gc.collect()
+        measured.add("CPU a job", way, "s", found)
+    measured.add("heap a queued job", "besides its payload", "B", [memory(jobs)])
+    return measured
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, __doc__)

@@ -1,0 +1,91 @@
+"""Puts the figures of the last runs into ``docs/performance.md``, with plots beside it.
+
+``python -m ampacity.benchmarks.docs`` reads ``build/bench/bench.json`` and ``peers.json`` (those of
+``docs/performance/`` where they are missing), keeps them in ``docs/performance/``, draws the plots
+there, and writes the tables of the page between their marks::
+
+    <!-- bench: targets -->
+    ...
+    <!-- bench: end -->
+
+A mark names ``targets``, ``machine``, a measurement, or ``plot NAME: what it shows``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .kit import tables
+from .kit.plots import draw
+from .kit.results import Results, read
+from .kit.tables import amount
+from .kit.targets import judged, targets_markdown
+
+RUNS = Path("build/bench")
+PAGE = Path("docs/performance.md")
+FILES = ("bench.json", "peers.json")
+MARK = re.compile(r"(<!-- bench: (?!end)([^>]+?) -->\n).*?(<!-- bench: end -->)", re.S)
+NOTHING = "*Not measured yet.*"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the last runs")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    folder = given.page.with_suffix("")
+    runs = taken_over(given.runs, folder)
+    if not runs:
+        sys.exit(f"there is no run in {given.runs}: make bench first")
+    plots = draw(runs, folder)
+    given.page.write_text(filled(given.page.read_text(), runs, folder.name, plots))
+    print(f"{given.page}: {', '.join(run.command for run in runs)}; {len(plots)} plots")
+
+
+def taken_over(source: Path, folder: Path) -> list[Results]:
+    """The runs, kept beside the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        if (source / name).exists():
+            shutil.copy(source / name, folder / name)
+    return [read(folder / name) for name in FILES if (folder / name).exists()]
+
+
+def filled(page: str, runs: Sequence[Results], folder: str, plots: Sequence[str]) -> str:
+    """The page with what stands between its marks made anew."""
+
+    def make(mark: re.Match[str]) -> str:
+        return f"{mark[1]}{_part(mark[2], runs, folder, plots)}\n{mark[3]}"
+
+    return MARK.sub(make, page)
+
+
+def _part(asked: str, runs: Sequence[Results], folder: str, plots: Sequence[str]) -> str:
+    if asked == "targets":
+        return targets_markdown(judged(runs))
+    if asked == "machine":
+        return "\n\n".join(_about(run) for run in runs)
+    if asked.startswith("plot "):
+        name, _, what = asked.removeprefix("plot ").partition(": ")
+        return f"![{what}]({folder}/{name}.svg)" if name in plots else NOTHING
+    measured = next((run.measured[asked] for run in runs if asked in run.measured), None)
+    return NOTHING if measured is None else tables.as_markdown(measured)
+
+
+def _about(run: Results) -> str:
+    machine, versions = run.machine, run.versions
+    with_ = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"`{run.command}` on {run.date}: {machine['cpu']}, {machine['processors']} processors, "
+        f"{amount(machine['memory'], 'B')} of memory, {machine['kernel']}, {machine['python']}, "
+        f"{with_}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Large values, and C code that gives up the interpreter's lock: where others win.
+
+An array goes to a process and back; an array is read by several jobs, in the way that a peer has
+for it; digests are made by C code that lets other threads run, each of a piece of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .kit import fresh
+from .kit.cluster import Cluster
+from .kit.measured import Measured
+from .kit.plan import Plan
+from .kit.program import main, say
+from .kit.rivals import rivals, try_to
+from .kit.tables import amount
+from .peers.peer import PIECE, READERS
+from .ways import UNIX
+
+ARRAY = 1 << 30
+SHARED = 1 << 28
+ROUNDS = 3
+
+
+def measure(plan: Plan) -> Measured:
+    measured = Measured("peers_values", "Large values and C code, and the peers")
+    array, shared = plan.few(ARRAY, 1 << 24), plan.few(SHARED, 1 << 24)
+    names = {
+        "array": f"an array of {amount(array, 'B')}, there and back".replace(".00", ""),
+        "shared": f"an array of {amount(shared, 'B')}, read by {READERS} jobs",
+        "digests": f"SHA-256 of pieces of {amount(PIECE, 'B')}".replace(".00", ""),
+    }
+    measured.base = dict.fromkeys(names.values(), UNIX)
+    ways: dict[str, Callable[[str, int], dict[str, Any] | None]] = {UNIX: _ours(plan)}
+    for rival in rivals(measured):
+        ways[rival.way] = partial(try_to, measured, rival, plan)
+    for way, run in ways.items():
+        times = range(min(plan.times, ROUNDS))
+        arrays = [answer for _ in times if (answer := run("array", array))]
+        others = [answer for _ in times if (answer := run("shared", shared))]
+        measured.add(names["array"], way, "s", [found["seconds"] for found in arrays])
+        reads = [found["seconds"] for found in others if "seconds" in found]
+        measured.add(names["shared"], way, "s", reads)
+        digests = [found["digests"] for found in others]
+        measured.add(names["digests"], way, "B/s", digests, "more")
+        say(f"{way}: {', '.join(amount(found['seconds'], 's') for found in arrays)}")
+    return measured
+
+
+def _ours(plan: Plan) -> Callable[[str, int], dict[str, Any]]:
+    def run(what: str, size: int) -> dict[str, Any]:
+        with Cluster(plan) as cluster:  # a fresh one: it keeps values for a while
+            return fresh.run("programs.arrays", cluster.address, what, size)
+
+    return run
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)
