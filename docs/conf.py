@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import ampacity
@@ -101,7 +102,14 @@ def examples(app: Any, ctx: Any, lines: list[str]) -> None:
     lines[:] = ["Examples:", "", ".. code-block:: text", "", *(f"    {one}" for one in shown), ""]
 
 
+def folder(app: Any, env: Any, node: Any, text: Any) -> Any:
+    """A link to a folder of the repository is its name: a page can lead to files alone."""
+    here = Path(env.doc2path(node["refdoc"])).parent
+    return text if (here / node["reftarget"]).is_dir() else None
+
+
 def setup(app: Any) -> None:
+    app.connect("missing-reference", folder)
     app.connect("sphinx-click-process-epilog", examples)
     app.connect("autodoc-process-docstring", code_blocks)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
