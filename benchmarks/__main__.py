@@ -17,7 +17,7 @@ from typing import Any
 from .kit import fresh, machine
 from .kit.measured import Measured, from_plain
 from .kit.program import arguments, say
-from .kit.results import Results, read, write
+from .kit.results import Results, write
 from .kit.targets import judged, targets_text
 from .registry import ALL, OURS, PEERS
 
@@ -47,7 +47,7 @@ def main() -> int:
             results.measured[name] = found
     file = given.json or FOLDER / f"{_file_name(given)}.json"
     write(results, file)
-    _tell(results, file)
+    _tell(results, file, everything=not given.only)
     for name in failed:
         say(f"{name} failed")
     return 1 if failed else 0
@@ -98,11 +98,10 @@ def _run(name: str, given: argparse.Namespace) -> Measured | None:
         return from_plain(told)
 
 
-def _tell(results: Results, file: Path) -> None:
-    """The targets; those of the other kind of run are taken from its own file, if it is there."""
-    others = [FOLDER / "bench.json", FOLDER / "peers.json"]
-    runs = [results, *(read(other) for other in others if other != file and other.exists())]
-    print(targets_text(judged(runs)))
+def _tell(results: Results, file: Path, everything: bool) -> None:
+    """The targets: all of them after a whole run, those that were measured after another."""
+    found = judged([results])
+    print(targets_text([one for one in found if everything or one.value is not None]))
     total = sum(measured.seconds for measured in results.measured.values())
     print(f"\n{total:.0f} s; written to {file}")
 
