@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 from typing import Any
 
 import ampacity
@@ -29,6 +28,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(ampacity\..*\.)?(P|T|T_co|P\.(kw)?args|Which|Errors|Report|Deferred)"),
     ("py:.*", r"(.*\.)?(ErrorText|Evidence|Session|AsyncJob|AsyncPool|Eventual|JobId|GroupId)"),
     ("py:exc", "BadOption"),
+    ("myst", r"(\.\./)+[\w/-]+"),  # folders of the repository; a test looks whether they are there
 ]
 
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
@@ -102,14 +102,7 @@ def examples(app: Any, ctx: Any, lines: list[str]) -> None:
     lines[:] = ["Examples:", "", ".. code-block:: text", "", *(f"    {one}" for one in shown), ""]
 
 
-def folder(app: Any, env: Any, node: Any, text: Any) -> Any:
-    """A link to a folder of the repository is its name: a page can lead to files alone."""
-    here = Path(env.doc2path(node["refdoc"])).parent
-    return text if (here / node["reftarget"]).is_dir() else None
-
-
 def setup(app: Any) -> None:
-    app.connect("missing-reference", folder)
     app.connect("sphinx-click-process-epilog", examples)
     app.connect("autodoc-process-docstring", code_blocks)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
