@@ -17,6 +17,7 @@ from .events import Begun, Finished, Returned
 from .placement import Placement, learn
 from .records import JobRecord, WorkerRecord
 from .state import State
+from .successes import Successes
 from .transitions import BEGIN, DELAY, DELAYED, END, ENDED, QUEUED, REQUEUE, RUNNING, SENT
 
 SHORT = 200
@@ -49,8 +50,11 @@ UNBEGUN_BODIES = {
 class Attempts:
     """The life of attempts, from their assignment to the end of the job or of the attempt."""
 
-    def __init__(self, state: State, placement: Placement, deliveries: Deliveries) -> None:
+    def __init__(
+        self, state: State, placement: Placement, deliveries: Deliveries, successes: Successes
+    ) -> None:
         self._state = state
+        self._successes = successes
         self._placement = placement
         self._deliveries = deliveries
 
@@ -83,7 +87,8 @@ class Attempts:
         worker = self._state.workers.get(event.worker)
         if worker is None:
             return
-        for report in event.reports:
+        reports = iter(event.reports)
+        while (report := self._successes.end(worker, reports)) is not None:
             job = self._current(worker, report.job, report.attempt)
             if job is not None:
                 self._report(worker, job, report)

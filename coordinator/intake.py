@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from operator import attrgetter
+from typing import cast
 
 from ..protocol.errors import (
     Disconnected,
@@ -50,6 +51,8 @@ OPEN_GROUPS = 10_000
 PYTHONS = 64
 """Versions of Python that the waiting jobs of one client may need."""
 
+_SPEC, _KEY = attrgetter("spec"), attrgetter("key")
+
 
 class Intake:
     """Accepts jobs, or refuses them."""
@@ -66,7 +69,7 @@ class Intake:
 
     def submitted(self, event: Submitted) -> None:
         """Accept a frame of jobs once; the same sequence number again gets the same answer."""
-        keys = [job.key for job in event.submissions if job.key is not None]
+        keys = [key for key in map(_KEY, event.submissions) if key is not None]
         if keys and self._state.durable:
             self._state.run(self._with_keys(event, keys))
         else:
@@ -93,7 +96,8 @@ class Intake:
             answer = session.answers.get(event.sequence)
             if answer is None:
                 self._check(session, event)
-                specs = {job.spec: state.spec(job.spec) for job in event.submissions}
+                packed = set(map(_SPEC, event.submissions))
+                specs = {spec: state.spec(spec) for spec in packed}
                 self._check_pythons(session.client, specs)
                 answer = self._accept(session, event, specs)
         except (Disconnected, Refused, Malformed) as error:
@@ -165,7 +169,7 @@ class Intake:
         answer = Accepted(
             ids=tuple((first, count) for first, count in runs),
             group=None if group is None else group.id,
-            warning=self._warning(jobs),
+            warning=self._warning(specs) if jobs else None,
         )
         self._remember(session, event.sequence, answer)
         return answer
@@ -182,6 +186,15 @@ class Intake:
         state, client, owner = self._state, session.client, session.id
         wall = state.at.wall
         keys, number = client.keys, state.next_job
+        if submissions and set(map(_KEY, submissions)) == {None}:  # nearly every frame
+            state.next_job += len(submissions)
+            add_run(runs, number, len(submissions))
+            return [
+                JobRecord(job, client, owner, specs[packed], payload, None, group, place, wall)
+                for job, (packed, payload, _, place) in zip(
+                    cast("Iterator[JobId]", count(number)), submissions, strict=False
+                )
+            ]
         new: dict[str, JobId] = {}
         jobs = []
         for packed, payload, key, place in submissions:
@@ -234,19 +247,17 @@ class Intake:
             add_run(client.runs, first, count)
             if group is not None:
                 add_run(group.runs, first, count)
-        start = 0
-        for place, job in enumerate(jobs):
+        size = 0
+        for job in jobs:
             payload: Payload = job.payload
-            if isinstance(payload, BlobRef):
+            if type(payload) is bytes:
+                size += len(payload)
+            elif isinstance(payload, BlobRef):
                 state.hold((payload,))
-            else:
-                size = len(payload)
-                state.pending_bytes += size
-                client.pending_bytes += size
-            if job.spec is not jobs[start].spec:
-                self._queue(client, jobs[start:place])
-                start = place
-        self._queue(client, jobs[start:])
+        state.pending_bytes += size
+        client.pending_bytes += size
+        for _, alike in groupby(jobs, key=_SPEC):
+            self._queue(client, list(alike))
         state.writes.append(JobsAdded(jobs))
 
     def _queue(self, client: ClientRecord, jobs: list[JobRecord]) -> None:
@@ -257,20 +268,18 @@ class Intake:
         if state.durable and queue.full:
             queue.extend_tail(jobs[0].id, count)
         else:
-            for job in jobs:
-                state.warm(job)
-                queue.append(job)
+            state.warm_all(record, jobs)
+            queue.extend(jobs)
             state.queues.added(client, spec.python, count)
         if record.blobs:
-            for _ in jobs:
-                state.hold(record.blobs)
+            state.hold(record.blobs * count)
         if spec.deadline is not None:
             state.fall_due(state.at.now + spec.deadline, jobs[0].id, count)
 
     # -- what cannot run now ----------------------------------------------------------------------
 
-    def _warning(self, jobs: list[JobRecord]) -> str | None:
-        for python in {job.spec.spec.python for job in jobs}:
+    def _warning(self, specs: dict[bytes, SpecRecord]) -> str | None:
+        for python in {record.spec.python for record in specs.values()}:
             reason = self.waiting_reason(python)
             if reason is not None:
                 return reason

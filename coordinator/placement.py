@@ -9,9 +9,12 @@ waits and another worker has jobs behind its slots, some of those are taken back
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 
-from ..protocol.jobs import Assignment
+from ..protocol.columns import named
+from ..protocol.ids import Attempt, ClientId, JobId
+from ..protocol.jobs import Assignment, Payload
 from .effects import Assign, AttemptsMade
 from .queues import Turns
 from .records import JobRecord, WorkerRecord
@@ -141,18 +144,8 @@ class Placement:
             turns -= 1
             del free[worker]
             slots = worker.info.slots - len(worker.held)
-            jobs = self._take(lane, min(slots, share, self._left))
+            jobs, _ = queues.take_some(lane.turns, min(slots, share, self._left))
             self._give(worker, jobs)
-
-    def _take(self, lane: Lane, count: int) -> list[JobRecord]:
-        jobs = []
-        take = self._state.queues.take
-        for _ in range(count):
-            job = take(lane.turns)
-            if job is None:
-                break
-            jobs.append(job)
-        return jobs
 
     def _fill_credit(self, lane: Lane) -> None:
         """Share what waits among the workers with credit; those without leave until they have."""
@@ -173,11 +166,12 @@ class Placement:
                 del lane.credit[worker]
                 continue
             share = ceil(waiting / (len(workers) - place))
-            jobs, room = self._take_work(lane, worker, share, room)
+            spare = most_held(worker.info.slots) - len(worker.held)
+            jobs, left = queues.take_some(lane.turns, min(share, spare, self._left), room)
             if not jobs:
                 return
             self._give(worker, jobs)
-            if room <= 0.0:
+            if left is not None and left <= 0.0:
                 lane.credit.pop(worker, None)
 
     def _room_beyond(self, worker: WorkerRecord) -> float:
@@ -191,49 +185,36 @@ class Placement:
             return 0.0
         return room
 
-    def _take_work(
-        self, lane: Lane, worker: WorkerRecord, share: int, room: float
-    ) -> tuple[list[JobRecord], float]:
-        """Up to ``share`` jobs of known duration until the credit is used; and what is left."""
-        jobs = []
-        take = self._state.queues.take
-        spare = most_held(worker.info.slots) - len(worker.held)
-        for _ in range(min(share, spare, self._left)):
-            job = take(lane.turns, True)
-            if job is None:
-                break
-            jobs.append(job)
-            room -= job.spec.cost.seconds or FLOOR
-            if room <= 0.0:
-                break
-        return jobs, room
-
     def _give(self, worker: WorkerRecord, jobs: list[JobRecord]) -> None:
         """Make attempts of these jobs."""
-        state = self._state
-        self._left -= len(jobs)
-        assignments = []
-        event = (state.at.wall, "sent", worker.name)
+        if jobs:
+            state = self._state
+            self._left -= len(jobs)
+            state.move_all(jobs, ASSIGN)
+            state.writes.append(AttemptsMade(worker, jobs))
+            state.tells.append(Assign(worker, named(Assignment, self._attempts(worker, jobs))))
+        self.room(worker)
+
+    def _attempts(
+        self, worker: WorkerRecord, jobs: list[JobRecord]
+    ) -> Iterator[tuple[JobId, Attempt, bytes, Payload, ClientId]]:
+        """The fields of their assignments, while the worker comes to hold them."""
+        first, event = self._state.attempt(1), (self._state.at.wall, "sent", worker.name)
         first_story = (event,)
+        held, work = worker.held, 0.0
         for job in jobs:
-            last = job.attempt
-            job.attempt = attempt = state.attempt(1 if last is None else last.number + 1)
-            state.move(job, ASSIGN)
-            job.worker = worker
-            job.weight = weight = job.spec.cost.seconds or FLOOR
-            worker.work += weight
-            worker.held[job.id] = job
+            last, spec = job.attempt, job.spec
+            attempt = first if last is None else self._state.attempt(last.number + 1)
+            job.attempt, job.worker = attempt, worker
+            job.weight = weight = spec.cost.seconds or FLOOR
+            work += weight
+            held[job.id] = job
             if job.story:
                 job.note(event)
             else:
                 job.story = first_story
-            assignments.append(
-                Assignment(job.id, attempt, job.spec.packed, job.payload, job.client.id)
-            )
-        if assignments:
-            state.writes.append(AttemptsMade(worker, jobs))
-            state.tells.append(Assign(worker, assignments))
-        self.room(worker)
+            yield job.id, attempt, spec.packed, job.payload, job.client.id
+        worker.work += work
 
     # -- taking back ------------------------------------------------------------------------------
 

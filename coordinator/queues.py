@@ -102,11 +102,15 @@ class JobQueue:
 
     def append(self, job: JobRecord) -> None:
         """Put a job at the end."""
+        self.extend([job])
+
+    def extend(self, jobs: list[JobRecord]) -> None:
+        """Put jobs at the end; a frame of them makes a block no longer than it makes a frame."""
         blocks = self.blocks
         if not blocks or len(blocks[-1]) >= BLOCK:
             blocks.append(deque())
-        blocks[-1].append(job)
-        self.size += 1
+        blocks[-1].extend(jobs)
+        self.size += len(jobs)
 
     def push_front(self, job: JobRecord) -> None:
         """Put a job that had its turn once before all others."""
@@ -133,6 +137,30 @@ class JobQueue:
         """Take the job that ``head`` has shown."""
         self.blocks[0].popleft()
         self.size -= 1
+
+    def take(self, count: int, room: float | None) -> tuple[list[JobRecord], float | None]:
+        """The first so many jobs; with ``room``, seconds, until that is used up, or one comes
+        whose duration cannot be estimated. And what is left of the room."""
+        jobs: list[JobRecord] = []
+        blocks = self.blocks
+        while blocks and len(jobs) < count:
+            block = blocks[0]
+            if not block:
+                blocks.popleft()
+                continue
+            job = block[0]
+            if job.state == QUEUED:
+                if room is not None:
+                    seconds = job.spec.cost.seconds
+                    if seconds is None or room <= 0.0:
+                        break
+                    room -= seconds
+                jobs.append(job)
+            else:
+                self.stale -= 1
+            block.popleft()
+        self.size -= len(jobs)
+        return jobs, room
 
     def discard(self) -> None:
         """One of the jobs has ended while it waited. Its place is freed in the long run."""
@@ -191,6 +219,17 @@ class Turns:
             queue.pop()
             return job
         return None
+
+    def only_queue(self) -> tuple[ClientRecord, str | None] | None:
+        """The client, and the requirement, of whom alone there are jobs; None where several are
+        listed, or one's two queues have some."""
+        if len(self.clients) != 1:
+            return None
+        client = self.clients[0]
+        anywhere, bound = client.queues.get(None), client.queues.get(self.python)
+        if bound is None or not bound.size:
+            return (client, None) if anywhere is not None and anywhere.size else None
+        return None if anywhere is not None and anywhere.size else (client, self.python)
 
     def _first(self, client: ClientRecord) -> tuple[JobQueue | None, JobRecord | None]:
         """A client's oldest job that fits, of the two queues that it may stand in."""
@@ -259,6 +298,28 @@ class Queues:
             self._look(job.client, python)
         return job
 
+    def take_some(
+        self, turns: Turns, count: int, room: float | None = None
+    ) -> tuple[list[JobRecord], float | None]:
+        """Up to so many jobs for a worker of that Python, each client's in its turn; with ``room``
+        for as many seconds of work, jobs of known duration. And what is left of the room."""
+        jobs: list[JobRecord] = []
+        if (only := turns.only_queue()) is not None:
+            client, python = only
+            jobs, room = client.queues[python].take(count, room)
+            if jobs:
+                client.passed = 0
+                self._shrunk(python, len(jobs))
+                self._look(client, python)
+        while len(jobs) < count and (room is None or room > 0.0):
+            job = self.take(turns, room is not None)
+            if job is None:
+                break
+            jobs.append(job)
+            if room is not None:
+                room -= job.spec.cost.seconds or 0.0
+        return jobs, room
+
     def discard(self, job: JobRecord) -> None:
         """A waiting job has ended."""
         python = job.spec.spec.python
@@ -266,8 +327,8 @@ class Queues:
         job.client.queues[python].discard()
         self._look(job.client, python)
 
-    def _shrunk(self, python: str | None) -> None:
-        left = self.sizes[python] - 1
+    def _shrunk(self, python: str | None, jobs: int = 1) -> None:
+        left = self.sizes[python] - jobs
         if left or python is None:
             self.sizes[python] = left
         else:

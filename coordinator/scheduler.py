@@ -54,6 +54,7 @@ from .restoring import Restoring
 from .retention import Retention
 from .settings import Settings
 from .state import State, Task
+from .successes import Successes
 
 _Route = Callable[[Any], None]
 
@@ -69,7 +70,8 @@ class Scheduler:
         self.retention = Retention(state)
         self.placement = Placement(state)
         self.deliveries = Deliveries(state, self.retention)
-        self.attempts = Attempts(state, self.placement, self.deliveries)
+        successes = Successes(state, self.retention)
+        self.attempts = Attempts(state, self.placement, self.deliveries, successes)
         self.cancelling = Cancelling(state, self.attempts)
         self.intake = Intake(state, self.placement, self.deliveries, self.retention)
         self.leases = Leases(state, self.placement, self.attempts)

@@ -178,13 +178,17 @@ class State:
 
     def warm(self, job: JobRecord) -> None:
         """A job is in memory from now on."""
-        spec = job.spec
+        self.warm_all(job.spec, [job])
+
+    def warm_all(self, spec: SpecRecord, jobs: list[JobRecord]) -> None:
+        """Jobs of one spec are in memory from now on."""
         if not spec.jobs:
             self.specs[spec.packed] = spec
-        spec.jobs += 1
-        self.jobs[job.id] = job
-        if job.key is not None:
-            job.client.keys[job.key] = job.id
+        spec.jobs += len(jobs)
+        self.jobs.update((job.id, job) for job in jobs)
+        for job in jobs:
+            if job.key is not None:
+                job.client.keys[job.key] = job.id
 
     def drop(self, job: JobRecord) -> None:
         """A job is not in memory any more."""
@@ -244,18 +248,22 @@ class State:
         Raises:
             IllegalMove: the table does not hold this; with the job's story.
         """
-        old = job.state
-        new = TABLE[move][old]
-        if new == ILLEGAL:
-            raise IllegalMove(f"{MOVE_NAMES[move]} is not possible: {tell_story(job)}")
-        job.state = new
-        counts = self.counts
-        counts[old] -= 1
-        counts[new] += 1
-        if job.group is not None:
-            counts = job.group.counts
+        self.move_all((job,), move)
+
+    def move_all(self, jobs: Iterable[JobRecord], move: int) -> None:
+        """Change the state of many jobs, as ``move`` does."""
+        row, counts = TABLE[move], self.counts
+        for job in jobs:
+            old = job.state
+            new = row[old]
+            if new == ILLEGAL:
+                raise IllegalMove(f"{MOVE_NAMES[move]} is not possible: {tell_story(job)}")
+            job.state = new
             counts[old] -= 1
             counts[new] += 1
+            if job.group is not None:
+                job.group.counts[old] -= 1
+                job.group.counts[new] += 1
 
     def leave_queue(self, job: JobRecord) -> None:
         """A job that waits has ended. The tail of a queue keeps its id until that is met."""

@@ -24,3 +24,8 @@ class Tally:
     def remove(self, job: JobRecord) -> None:
         self.jobs -= 1
         self.bytes -= job.kept
+
+    def grow(self, jobs: int, size: int) -> None:
+        """So many more, or fewer, with so many bytes."""
+        self.jobs += jobs
+        self.bytes += size

@@ -37,8 +37,13 @@ def columns(records: Sequence[Any], fields: int) -> Sequence[Column]:
 
 def tuples(kind: type[_Record], *fields: Iterable[Any]) -> list[_Record]:
     """Named tuples from the columns of their fields, every field given; some may be endless."""
+    return named(kind, zip(*fields, strict=False))
+
+
+def named(kind: type[_Record], rows: Iterable[tuple[Any, ...]]) -> list[_Record]:
+    """Named tuples from plain ones that have every field."""
     # the kind's own constructor is a function of Python's
-    return list(map(tuple.__new__, repeat(kind), zip(*fields, strict=False)))
+    return list(map(tuple.__new__, repeat(kind), rows))
 
 
 def all_of(column: Iterable[Any], *types: type) -> bool:
