@@ -95,10 +95,12 @@ def react(
     """
     from twisted.internet import reactor
 
+    from ..protocol.collecting import collect_seldom
     from ..protocol.steady import make_steady
     from .logs import begin_logging
 
     make_steady(reactor)
+    collect_seldom()
 
     begin_logging(log_level, log_format)
     run = _Run(reactor, main, service, hurry)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.blobs import BlobFolder
+from ..protocol.collecting import collect_now
 from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Assignment
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
 
 _ASSIGN, _END, _RETRACT = attrgetter("assign"), attrgetter("end"), attrgetter("retract")
 
+FEW_JOBS = 10_000
+"""Jobs in memory, below which it takes little time to look for garbage in all of it."""
+
 BLOB_SWEEP = 60.0
 """Seconds between looks at blobs that nothing refers to."""
 
@@ -92,9 +96,7 @@ class Driver:
         self.workers: dict[WorkerId, BoundWorker] = {}
         self.sessions: dict[SessionId, BoundSession] = {}
         self._reactor = reactor
-        self._time = Timekeeping(
-            reactor, self.handle, lambda: self.scheduler.wake, lambda: self.questions.sample()
-        )
+        self._time = Timekeeping(reactor, self.handle, lambda: self.scheduler.wake, self._beat)
         self.moment = self._time.moment
         self._commits = Commits(reactor, self.store, self._end_turn, self._tell, self._broken)
         self._recent = Recent()
@@ -201,6 +203,11 @@ class Driver:
         acknowledged, self._acknowledged = self._acknowledged, {}
         for session, jobs in acknowledged.items():
             self.handle(Acknowledged(self.moment(), session, jobs))
+
+    def _beat(self) -> None:
+        self.questions.sample()
+        if len(self.scheduler.state.jobs) < FEW_JOBS:
+            collect_now()
 
     # -- telling ----------------------------------------------------------------------------------
 
