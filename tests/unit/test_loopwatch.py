@@ -169,7 +169,7 @@ async def test_without_a_report_it_is_logged(loop: Any) -> None:
 
 def test_it_waits_for_a_reactor_that_does_not_run_yet() -> None:
     class Waiting(Clock):
-        def callWhenRunning(self, call: Any) -> None:
+        def callWhenRunning(self, call: Any, *arguments: Any) -> None:
             pass
 
         def addSystemEventTrigger(self, *_: object) -> Deferred[None]:
@@ -185,6 +185,87 @@ def test_it_waits_for_a_reactor_that_does_not_run_yet() -> None:
     assert watch.held == []
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_report_that_fails_is_logged_and_the_next_place_is_reported(
+    loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[str] = []
+
+    class Log:
+        def failure(self, _: str, place: str) -> None:
+            places.append(place.split()[-1])
+
+    monkeypatch.setattr(LoopWatch, "log", Log())
+
+    def fail(_: Held) -> None:
+        raise RuntimeError
+
+    watch = LoopWatch(loop, 0.02, fail)
+    watch.start()
+    await round_of(loop, (hold, 0.2), (hold_elsewhere, 0.2))
+    watch.stop()
+    assert {"hold", "hold_elsewhere"} <= {*places}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_report_may_stop_the_watch(loop: Any) -> None:
+    stopped = threading.Event()
+
+    def end_it(_: Held) -> None:
+        watch.stop()
+        stopped.set()
+
+    watch = LoopWatch(loop, 0.02, end_it)
+    watch.start()
+    await round_of(loop, (stopped.wait, 10), (hold, 0.1))
+    assert stopped.is_set()
+    assert len(watch.held) == 1
+    watch.start()
+    await round_of(loop, (hold_elsewhere, 0.2))
+    watch.stop()
+    assert "hold_elsewhere" in [held.place.split()[-1] for held in watch.held]
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_histogram_has_every_tick(loop: Any) -> None:
+    watch = LoopWatch(loop, 0.1, lambda _: None)
+    watch.start()
+    await round_of(loop, (hold, 0.3))
+    watch.stop()
+    summary = watch.summary()
+    assert 0.25 < summary["max"] < 5
+    assert sum(count for _, count in watch.histogram()) == summary["ticks"] >= 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_time_is_counted_until_the_loop_comes_round(loop: Any) -> None:
+    watch = LoopWatch(loop, 0.1, lambda _: None)
+    watch.start()
+    await round_of(loop, (hold, 0.35), (hold, 0.45))
+    watch.stop()
+    (held,) = [held for held in watch.held if held.place.endswith("in hold")]
+    assert held.count == 2
+    assert 0.8 <= held.seconds < 5
+    assert 0.45 <= held.longest < held.seconds
+    assert str(held).startswith(f"{held.place}: 2 times, ")
+
+
+# -- in programs of their own ----------------------------------------------------------------------
+
+
+def run(program: str, *words: str) -> str:
+    """What it prints; it must end well, and complain about nothing."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
 def test_it_ends_with_the_reactor_without_a_word() -> None:
     program = """
 from twisted.internet import reactor
@@ -193,11 +274,73 @@ LoopWatch(reactor, 0.01).start()
 reactor.callLater(0.05, reactor.stop)
 reactor.run()
 """
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert run(program) == ""
+
+
+FINDS = """
+import importlib, json, sys, time
+importlib.import_module("twisted.internet." + sys.argv[1]).install()
+from twisted.internet import reactor, task
+from ampacity import LoopWatch
+
+def decode(text):  # the library's own functions are not to blame
+    return json.JSONDecoder().scan_once(text, 0) and time.sleep(0.2)
+
+class Decoder(json.JSONDecoder):
+    def decode(self, text):
+        return decode(text)
+
+def handle_message():
+    json.loads("[1]", cls=Decoder)
+
+def sort_for_long():  # keeps the interpreter's lock: no thread can look meanwhile
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        sorted(numbers)
+
+numbers = [(n * 7919) % 1_000_003 for n in range(1_500_000)]
+found = []
+watch = LoopWatch(reactor, 0.1, found.append)
+watch.start()
+reactor.callLater(0.1, handle_message)
+reactor.callLater(0.4, sort_for_long)
+reactor.callLater(0.5, lambda: reactor.callLater(0.1, reactor.stop))
+reactor.run()
+for held in found:
+    print(held.place.split()[-1], held.stack.count("File"), "mainLoop" in held.stack)
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "reactor", ["selectreactor", "pollreactor", "epollreactor", "asyncioreactor"]
+)
+def test_any_reactor_is_watched(reactor: str) -> None:
+    printed = run(FINDS, reactor).splitlines()
+    names = [line.split()[0] for line in printed]
+    assert names[0] == "decode"
+    assert "sort_for_long" in names
+    assert all(line.endswith("False") for line in printed)
+
+
+COST = """
+import sys, time
+from twisted.internet import reactor
+from ampacity import LoopWatch
+
+def cpu():
+    return time.process_time() - began
+
+if sys.argv[1] == "watched":
+    LoopWatch(reactor).start()
+reactor.callLater(0.5, lambda: globals().update(began=time.process_time()))
+reactor.callLater(2.5, lambda: (print(cpu() / 2), reactor.stop()))
+reactor.run()
+"""
+
+
+@pytest.mark.alone
+def test_it_costs_less_than_a_hundredth_of_a_processor() -> None:
+    """An idle loop is the worst case: it is woken for nothing else."""
+    cost = min(float(run(COST, "watched")) - float(run(COST, "alone")) for _ in range(3))
+    assert cost < 0.01
