@@ -1,4 +1,4 @@
-"""What the how-to pages of the command line show is what comes when it is typed."""
+"""What the README and the how-to pages of the command line show is what comes when it is typed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from ampacity.tests.docs import shown, terminals
+from ampacity.workers.machine import usable_cpus
 
 NAMES = ("map-over-files", "ship-your-code", "stale-code", "stuck", "systemd", "wrong-python")
 PAGES = [shown.ROOT / "docs" / "howto" / f"{name}.md" for name in NAMES]
+README = shown.ROOT / "README.md"
 PROGRAMS = shown.ROOT / "examples" / "guides"
 
 
@@ -32,6 +34,7 @@ def played() -> Iterator[terminals.Terminals]:
         names = {
             rf"\b{socket.gethostname()}\b": "desk",
             re.escape(str(Path(sys.executable).parent)): "/srv/venv/bin",
+            rf"\bwith {usable_cpus()} slots\b": "with 2 slots",
         }
         desk = terminals.Terminals(Path(folder), fill, names)
         try:
@@ -51,6 +54,6 @@ def test_shown_code_stands_in_the_program(code: shown.Code) -> None:
     code.check()
 
 
-@pytest.mark.parametrize("session", terminals.sessions(PAGES), ids=str)
+@pytest.mark.parametrize("session", terminals.sessions([*PAGES, README]), ids=str)
 def test_a_session_goes_as_shown(session: terminals.Session, played: terminals.Terminals) -> None:
     played.play(session)
