@@ -37,7 +37,7 @@ class KeywordSpider(scrapy.Spider):
             self.logger.error("%s: %s", response.url, error)
             found = []
         yield {"page": response.css("title::text").get(), "keywords": found}
-        for link in response.css("a"):
+        for link in response.css("a::attr(href)").getall():
             yield response.follow(link)
 
 

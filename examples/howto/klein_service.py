@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
 from twisted.web.server import Request, Site
 
 MOST_UNDER_WAY = 3
@@ -45,18 +46,18 @@ class Factors:
         job.cancel()
 
     @app.handle_errors(QueueFull)
-    def too_much(self, request: Request, failure: Failure) -> bytes:
+    def too_much(self, request: IRequest, failure: Failure) -> bytes:
         request.setResponseCode(503)
         request.setHeader("Retry-After", "1")
         return b"too much to do, come again"
 
     @app.handle_errors(JobTimedOut)
-    def too_long(self, request: Request, failure: Failure) -> bytes:
+    def too_long(self, request: IRequest, failure: Failure) -> bytes:
         request.setResponseCode(504)
         return b"that takes too long"
 
     @app.handle_errors(JobCrashed)
-    def crashed(self, request: Request, failure: Failure) -> bytes:
+    def crashed(self, request: IRequest, failure: Failure) -> bytes:
         print(failure.getErrorMessage())  # with its signal, its memory, its last output
         request.setResponseCode(500)
         return b"that went wrong"

@@ -28,6 +28,7 @@ class Duplicates(Resource):
         self.under_way = 0
 
     def render_POST(self, request: Request) -> Any:
+        assert request.content is not None  # it has come as a whole
         text = request.content.read(LARGEST + 1)
         if len(text) > LARGEST:
             return self.refuse(request, 413, "that is too long")

@@ -142,8 +142,8 @@ def test_the_same_under_twistd(tmp_path: Path) -> None:
     for name in ("inbox", "outbox"):
         (tmp_path / name).mkdir()
     shutil.copy(PROGRAMS / "letters.txt", tmp_path / "inbox")
-    twistd = Path(sys.executable).with_name("twistd")
-    words = [twistd, "--nodaemon", "--pidfile=", "--python", PROGRAMS / "mill.tac"]
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    words = [twistd, "--nodaemon", "--pidfile=", "--python", str(PROGRAMS / "mill.tac")]
     process = subprocess.Popen(
         words,
         cwd=tmp_path,
