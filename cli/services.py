@@ -283,10 +283,11 @@ def down_command(common: Common) -> int:
     number is told.
     """
     from ..protocol.errors import NoCoordinator
-    from .connecting import access_folder, client
+    from .connecting import access_folder, client, line_in
 
-    access = access_folder(common.settings)
-    elsewhere = common.settings["coordinator"] is not None
+    settings = common.settings
+    access = access_folder(settings)
+    elsewhere = settings["coordinator"] is not None or line_in(settings) is not None
     if not elsewhere and access.holder() is None:
         raise NoCoordinator(f"no coordinator runs here: nobody holds {access.path}")
 

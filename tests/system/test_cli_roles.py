@@ -225,4 +225,8 @@ def test_an_operator_runs_again_cancels_and_forgets_others_jobs(people: People) 
     people.operator("forget", "--client", people.one.id, "4")
     assert people.one.ids() == [3, 2, 1]
     # a child was replaced, which this test would leave behind
-    people.here("down")
+    assert "a viewer may not ask" in people.viewer("down", code=4)
+    done = people.operator.run_command("down", *people.operator.flags)
+    assert done.returncode == 0
+    assert "the coordinator is stopping" in done.stderr
+    people.here.run_command("down", *people.here.flags)  # and is waited for
