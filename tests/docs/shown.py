@@ -30,6 +30,9 @@ import attrs
 ROOT = Path(ampacity.__file__).parent
 """The repository."""
 
+WRITING = os.environ.get("SHOWN") == "write"
+"""Whether pages are to be changed, and not tested."""
+
 _CODE = re.compile(r"<!-- from: (?P<source>\S+) -->\n```(?P<kind>\w+)\n(?P<text>.*?)```", re.S)
 _OUTPUT = re.compile(
     r"<!-- output: (?P<words>[^(\n]+?)(?: \((?P<notes>[^)\n]*)\))? -->\n"
@@ -72,10 +75,10 @@ class Output:
         run (``without_times`` does so for times). With the note "in any order", lines may come in
         any order."""
         blur = blur or without_times
-        as_shown = same(printed, self.text, blur, any_order="in any order" in self.notes)
-        if not as_shown and os.environ.get("SHOWN") == "write":
+        if WRITING:
             rewrite(self.page, self.text, printed)
-        elif not as_shown:  # compared once more, for the difference to be told
+        elif not same(printed, self.text, blur, any_order="in any order" in self.notes):
+            # compared once more, for the difference to be told
             assert blur(printed).splitlines() == blur(self.text).splitlines(), str(self.page)
 
 
@@ -150,7 +153,7 @@ def start(
     )
 
 
-def printed_by(process: subprocess.Popen[str], seconds: float = 60) -> str:
+def printed_by(process: subprocess.Popen[str], seconds: float = 90) -> str:
     """All that a program prints until it ends, which it must do well."""
     try:
         printed, _ = process.communicate(timeout=seconds)

@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 
 import attrs
+from ampacity.tests.docs import shown
 
 _BLOCK = re.compile(
     r"<!-- session: (?P<name>[^(\n]+?)(?: \((?P<notes>[^)\n]*)\))? -->\n"
@@ -40,7 +41,8 @@ _TYPED = re.compile(
 
 REPEATED = (
     r"amp1\.\w+\.[\w.-]+",  # a token
-    r"(?<=token )[\w-]{11}(?=,)|^[\w-]{11}(?= +(?:worker|client|operator|viewer)\b)",
+    r"(?<=token )[\w-]{11}(?=,)|(?<=revoked )[\w-]{11}|^[\w-]{11}(?= +(?:worker|client|operator|viewer)\b)",
+    r"[\w-]{11}(?= +\d+ +\d\d:\d\d:\d\d)",  # in a list: the token that somebody joined by
     r"(?<=process )\d+",
 )
 """What a reader copies from what was printed into what is typed."""
@@ -55,6 +57,9 @@ DIFFERENT = (
     r"─+",
 )
 """What else differs from run to run."""
+
+_NOBODY = "you"
+"""The home where no machine has a name."""
 
 SHOW_SECONDS = 60.0
 """How long what is shown may take to be printed."""
@@ -145,27 +150,29 @@ class Terminals:
     names: Mapping[str, str] = attrs.field(factory=dict)  # how a page calls what is called so here
     _homes: dict[str, Path] = attrs.field(init=False, factory=dict)
     _staying: dict[str, tuple[subprocess.Popen[str], Path]] = attrs.field(init=False, factory=dict)
-    _now: dict[str, str] = attrs.field(init=False)  # a page's word -> this run's
+    _now: dict[str, str] = attrs.field(init=False, factory=dict)  # a page's word -> this run's
+    _places: dict[str, str] = attrs.field(init=False)  # the same of what is listened on
 
     def __attrs_post_init__(self) -> None:
         # a port that is free, in the place of the one that all pages show
-        self._now = {"tcp:8786": "tcp:127.0.0.1:0"}
+        self._places = {"tcp:8786": "tcp:127.0.0.1:0"}
 
     def play(self, session: Session) -> None:
         """Type all commands of a session; fail where something else is printed than shown."""
         for text, block in session.blocks:
             played = [(typed, self._type(typed)) for typed in block]
-            if all(fits(printed, typed) for typed, printed in played):
+            if shown.WRITING:
+                self._rewrite(session.page, text, played)
                 continue
-            if os.environ.get("SHOWN") == "write":
-                _rewrite(session.page, text, played)
-            else:
-                for typed, printed in played:
-                    if not fits(printed, typed):  # compared once more, for the difference
-                        assert blur(printed) == blur(typed.printed), typed.command
+            for typed, printed in played:
+                if not fits(printed, typed):  # compared once more, for the difference
+                    assert blur(printed) == blur(typed.printed), typed.command
 
     def close(self) -> None:
-        """End what still runs in a terminal."""
+        """End what still runs in a terminal, or was detached from one."""
+        for machine, home in self._homes.items():
+            if any(home.glob("run/*/coordinator.socket")):
+                self._run(Typed(machine=machine, command="ampacity down", printed="", stays=False))
         for process, _ in self._staying.values():
             process.send_signal(signal.SIGINT)
         for process, _ in self._staying.values():
@@ -248,7 +255,7 @@ class Terminals:
 
     def _home(self, machine: str) -> Path:
         if machine not in self._homes:
-            home = self._homes[machine] = self.folder / (machine or "you")
+            home = self._homes[machine] = self.folder / (machine or _NOBODY)
             home.mkdir()
             (home / "run").mkdir(mode=0o700)
             self.fill(home)
@@ -258,11 +265,11 @@ class Terminals:
         """What was printed, with the page's names; the words that a command may repeat are kept."""
         for machine, home in self._homes.items():
             printed = printed.replace(f"{home}/run", "/run/user/1000")
-            printed = printed.replace(str(home), f"/home/{machine or 'you'}")
+            printed = printed.replace(str(home), f"/home/{machine or _NOBODY}")
         for here, there in self.names.items():
             printed = re.sub(here, there, printed)
         for found in re.finditer(r"(?:tcp:127\.0\.0\.1|\bada):(\d+)", printed):
-            self._now["ada:8786"] = f"127.0.0.1:{found[1]}"
+            self._places["ada:8786"] = f"127.0.0.1:{found[1]}"
         printed = re.sub(r"\b(127\.0\.0\.1|ada):\d+", "ada:8786", printed)
         for pattern in REPEATED:
             then, now = (re.findall(pattern, text, re.M) for text in (typed.printed, printed))
@@ -270,9 +277,26 @@ class Terminals:
         return printed
 
     def _meant(self, command: str) -> str:
+        command = self._of_now(command)
+        for then, now in self._places.items():
+            command = command.replace(then, now)
+        return command
+
+    def _of_now(self, command: str) -> str:
         for then in sorted(self._now, key=len, reverse=True):
             command = command.replace(then, self._now[then])
         return command
+
+    def _rewrite(self, page: Path, old: str, played: list[tuple[Typed, str]]) -> None:
+        new = ""
+        for typed, printed in played:
+            shortened = "…" in typed.printed and fits(printed, typed)
+            lines = (typed.printed if shortened else printed).rstrip().splitlines()
+            new += f"{typed.machine}$ {self._of_now(typed.command)}\n"
+            new += "".join(line.rstrip() + "\n" for line in lines)
+        text = page.read_text()
+        assert text.count(f"```console\n{old}```") == 1, f"{page}: shown twice, write it by hand"
+        page.write_text(text.replace(f"```console\n{old}```", f"```console\n{new}```"))
 
 
 def fits(printed: str, typed: Typed) -> bool:
@@ -283,13 +307,3 @@ def fits(printed: str, typed: Typed) -> bool:
     lines = [re.escape(line).replace("…", ".*") + "\n" for line in wanted.splitlines()]
     pattern = "".join("(?:.*\n)*?" if line == ".*\n" else line for line in lines)
     return re.fullmatch(pattern, seen.rstrip("\n") + "\n" if seen else "") is not None
-
-
-def _rewrite(page: Path, old: str, played: list[tuple[Typed, str]]) -> None:
-    new = "".join(
-        f"{typed.machine}$ {typed.command}\n" + (printed.rstrip() + "\n" if printed.strip() else "")
-        for typed, printed in played
-    )
-    text = page.read_text()
-    assert text.count(f"```console\n{old}```") == 1, f"{page}: shown twice, write it by hand"
-    page.write_text(text.replace(f"```console\n{old}```", f"```console\n{new}```"))
