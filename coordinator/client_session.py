@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +190,7 @@ class ClientSession(BlobResponder):
     def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
         frames = [
             self._connection.call(commands.Delivered, outcomes=pack_deliveries(batch))
-            for batch in batches(outcomes, _size)
+            for batch in batches(outcomes, _size, _sum(map(_BODY, outcomes), len(outcomes)))
         ]
         all_of_them = gatherResults(frames, consumeErrors=True)
         return all_of_them.addCallbacks(lambda _: None, _first)
@@ -226,6 +227,9 @@ def _answer(accepted: Accepted) -> dict[str, Any]:
     }
 
 
+_SPEC, _PAYLOAD, _KEY = attrgetter("spec"), attrgetter("payload"), attrgetter("key")
+
+
 def _checked(submissions: list[Submission], name_length: int) -> list[Submission]:
     """What would not fit on its way to a worker is refused here.
 
@@ -234,6 +238,11 @@ def _checked(submissions: list[Submission], name_length: int) -> list[Submission
     """
     if len(submissions) > FRAME_JOBS:
         raise TooLarge(f"{len(submissions)} jobs in one frame; the limit is {FRAME_JOBS}")
+    sizes = map(len, map(_PAYLOAD, submissions))  # a blob's reference is short
+    if max(sizes, default=0) <= INLINE_LIMIT and not any(map(_KEY, submissions)):
+        specs = set(map(_SPEC, submissions))
+        if max(map(len, specs), default=0) <= SPEC_BYTES:
+            return submissions  # nearly every frame
     for spec, payload, key, _place in submissions:
         if type(payload) is bytes and len(payload) > INLINE_LIMIT:
             raise TooLarge(f"a payload over {INLINE_LIMIT} bytes travels as a blob")
@@ -258,8 +267,17 @@ def _ids(jobs: Any) -> list[JobId]:
     return jobs
 
 
+_BODY = attrgetter("body")
+_BESIDES = 16
+"""Bytes that a delivery takes besides its body."""
+
+
+def _sum(bodies: Iterable[bytes], count: int) -> int:
+    return sum(map(len, bodies)) + count * _BESIDES
+
+
 def _size(delivery: Delivery) -> int:
-    return len(delivery.body) + 16
+    return len(delivery.body) + _BESIDES
 
 
 def _first(failure: Failure) -> Failure:

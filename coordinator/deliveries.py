@@ -202,12 +202,16 @@ class Deliveries:
         if session is None:
             return
         session.foreign.difference_update(event.jobs)
-        for number in event.jobs:
-            if number in session.outbox:
-                del session.outbox[number]
-                self._settle(self._state.jobs[number], session)
-                if session.reading is not None:
-                    session.reading.add(number)
+        gone = session.outbox.pop
+        numbers = [number for number in event.jobs if gone(number, False) is None]
+        known = self._state.jobs
+        jobs = [known[number] for number in numbers]
+        self._retention.take_all(jobs, session)
+        for job in jobs:
+            job.owed -= 1
+        self._state.cooling += [job for job in jobs if not job.owed]
+        if session.reading is not None:
+            session.reading.update(numbers)
         self._go_on(session)
         if session.behind:
             self._catch_up(session)
@@ -219,10 +223,8 @@ class Deliveries:
             session.parked = None
             self._state.run(task)
 
-    def _settle(self, job: JobRecord, taker: SessionRecord | None = None) -> None:
+    def _settle(self, job: JobRecord) -> None:
         """A job is not on its way to a session any more."""
-        if taker is not None and taker.client is job.client:
-            self._retention.take(job, taker)
         job.owed -= 1
         if not job.owed:
             self._state.cooling.append(job)

@@ -319,7 +319,7 @@ class Driver:
             self.store,
             self._recent,
             partial(self._acknowledge, session),
-            partial(self.listeners.on_its_way, session),
+            partial(self.listeners.told, session),
             record.foreign,
         )
         bound = self.sessions[session] = BoundSession(self, record, port, outbox, role)

@@ -137,9 +137,10 @@ class Listeners:
                 self._lines.drop(session, job)
             self._taken(session)
 
-    def on_its_way(self, session: SessionId, job: JobId) -> bool:
-        """Whether the session has not taken all of the job's output yet."""
-        return bool(self._lines) and self._lines.waits(session, job)
+    def told(self, session: SessionId, jobs: Sequence[JobId]) -> Sequence[JobId]:
+        """Those of these jobs of whose output nothing is on its way to the session."""
+        waits = self._lines.waits
+        return [job for job in jobs if not waits(session, job)] if self._lines else jobs
 
     # -- attaching --------------------------------------------------------------------------------
 

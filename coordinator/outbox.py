@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
+from operator import attrgetter
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..protocol.columns import tuples
 from ..protocol.errors import Disconnected
 from ..protocol.ids import JobId
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
@@ -32,6 +34,8 @@ RECENT_BYTES = 8 << 20
 RECENT_JOBS = 8192
 """What is kept in memory of outcomes that were stored a moment ago."""
 
+_ENDING, _BODY = attrgetter("ending"), attrgetter("body")
+
 
 class Recent:
     """Outcomes that were stored a moment ago: most are on their way at once, without being read."""
@@ -49,9 +53,10 @@ class Recent:
 
     def drop(self, jobs: Sequence[JobId]) -> None:
         """These were delivered."""
-        for job in jobs:
-            if job in self._outcomes:
-                self._remove(job)
+        if self._outcomes:
+            for job in jobs:
+                if job in self._outcomes:
+                    self._remove(job)
 
     def _remove(self, job: JobId) -> None:
         self._bytes -= len(self._outcomes.pop(job).body)
@@ -59,7 +64,7 @@ class Recent:
     def outcomes(self, jobs: Sequence[JobId]) -> list[Stored | None] | None:
         """The outcomes of these jobs; None where one of them is not here."""
         found = self._outcomes
-        if not all(job in found for job in jobs):
+        if not all(map(found.__contains__, jobs)):
             return None
         return [found[job] for job in jobs]
 
@@ -75,15 +80,16 @@ class Outbox:
         store: Store,
         recent: Recent,
         acknowledged: Callable[[Sequence[JobId]], None],
-        output_on_its_way: Callable[[JobId], bool],
-        foreign: Container[JobId] = (),
+        told: Callable[[Sequence[JobId]], Sequence[JobId]],
+        foreign: Collection[JobId] = (),
     ) -> None:
-        """``foreign``: jobs of other clients, whose values are not told."""
+        """``told``: those of some jobs of whose output nothing is on its way any more;
+        ``foreign``: jobs of other clients, whose values are not told."""
         self._port = port
         self._store = store
         self._recent = recent
         self._acknowledged = acknowledged
-        self._held_back = output_on_its_way
+        self._told = told
         self._foreign = foreign
         self._waiting: deque[JobId] = deque()
         self._in_flight = self._bytes = 0
@@ -127,13 +133,13 @@ class Outbox:
     def _next_jobs(self) -> list[JobId]:
         """Jobs for one frame; those with output on its way wait for it."""
         jobs = list(islice(self._waiting, FRAME_JOBS))
-        ready = [job for job in jobs if not self._held_back(job)]
+        ready = self._told(jobs)
         for _ in jobs:
             self._waiting.popleft()
         if len(ready) < len(jobs):
             going = set(ready)
             self._waiting.extendleft(job for job in reversed(jobs) if job not in going)
-        return ready
+        return list(ready)
 
     def _have_read(self, stored: list[Stored | None], jobs: list[JobId]) -> None:
         size = sum(len(one.body) for one in stored if one is not None)
@@ -151,15 +157,7 @@ class Outbox:
         self._busy = False
         if self._closed:
             return
-        deliveries, size, taken = [], 0, 0
-        for job, outcome in zip(jobs, stored, strict=True):
-            taken += 1
-            if outcome is not None:
-                body = outcome.body if job not in self._foreign else without_value(outcome.body)
-                deliveries.append(Delivery(job, outcome.ending, body))
-                size += len(body) + RECORD_BYTES
-                if size >= FRAME_BYTES:
-                    break
+        deliveries, size, taken = self._fill_frame(stored, jobs)
         self._waiting.extendleft(reversed(jobs[taken:]))
         if not deliveries:
             return
@@ -173,6 +171,25 @@ class Outbox:
             errbackArgs=(size,),
         )
         sent.addErrback(self._not_told)
+
+    def _fill_frame(
+        self, stored: list[Stored | None], jobs: list[JobId]
+    ) -> tuple[list[Delivery], int, int]:
+        """The deliveries of one frame, their bytes, and how many of the jobs that were."""
+        known = [one for one in stored if one is not None]
+        size = sum(map(len, map(_BODY, known))) + RECORD_BYTES * len(known)
+        if size < FRAME_BYTES and len(known) == len(jobs) and not self._foreign:
+            return tuples(Delivery, jobs, map(_ENDING, known), map(_BODY, known)), size, len(jobs)
+        deliveries, size, taken = [], 0, 0
+        for job, outcome in zip(jobs, stored, strict=True):
+            taken += 1
+            if outcome is not None:
+                body = outcome.body if job not in self._foreign else without_value(outcome.body)
+                deliveries.append(Delivery(job, outcome.ending, body))
+                size += len(body) + RECORD_BYTES
+                if size >= FRAME_BYTES:
+                    break
+        return deliveries, size, taken
 
     def _answered(self, _: None, jobs: list[JobId], size: int) -> None:
         self._in_flight -= 1

@@ -45,16 +45,29 @@ class Retention:
 
     # -- what is kept -----------------------------------------------------------------------------
 
-    def take(self, job: JobRecord, taker: SessionRecord | None = None) -> None:
-        """Somebody has the job's outcome: the session that waits for it, or another one where
-        none waits."""
-        owner = None if job.owner is None else self._state.sessions.get(job.owner)
-        if not job.taken and (owner is None or owner is taker):
+    def take(self, job: JobRecord) -> None:
+        """Somebody has the job's outcome, for which no session waits."""
+        if not job.taken and job.owner not in self._state.sessions:
             job.taken = True
             self.untaken.remove(job)
             job.client.untaken.remove(job)
             self.taken.add(job)
             self._state.taken.append(job.id)
+
+    def take_all(self, jobs: Sequence[JobRecord], taker: SessionRecord) -> None:
+        """A session has these jobs' outcomes, each of which was on its way to it."""
+        state, client, taken, kept = self._state, taker.client, [], 0
+        for job in jobs:
+            if job.taken or job.client is not client:
+                continue
+            if job.owner == taker.id or job.owner not in state.sessions:
+                job.taken = True
+                kept += job.kept
+                taken.append(job.id)
+        self.untaken.grow(-len(taken), -kept)
+        client.untaken.grow(-len(taken), -kept)
+        self.taken.grow(len(taken), kept)
+        state.taken += taken
 
     def ended(self, job: JobRecord) -> None:
         """A job has its outcome, which nobody has yet."""

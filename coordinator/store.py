@@ -123,31 +123,43 @@ class MemoryStore:
                 self._orphans.setdefault(job.owner, {})[job.id] = None
 
     def _end(self, write: JobsEnded) -> None:
+        outcomes, untaken, orphans = self._outcomes, self._untaken, self._orphans
+        last: SessionId | None = None
+        backlog: dict[JobId, None] = {}
         for job, body, log in write.outcomes:
+            number, owner = job.id, job.owner
             ending = ending_of(job.state)
             assert ending is not None
-            self._outcomes[job.id] = Stored(ending, body, log)
-            self._untaken[job.id] = job.owner
-            if job.owner is not None:
-                self._backlogs.setdefault(job.owner, {})[job.id] = None
-                _leave(self._orphans, job.owner, job.id)
+            outcomes[number] = Stored(ending, body, log)
+            untaken[number] = owner
+            if owner is None:
+                continue
+            if owner is not last:
+                last, backlog = owner, self._backlogs.setdefault(owner, {})
+            backlog[number] = None
+            if orphans:
+                _leave(orphans, owner, number)
 
     def _take(self, write: JobsTaken) -> None:
-        for number in write.jobs:
-            if number in self._untaken:
-                self._leave_backlog(number)
-                self._taken[number] = None
+        taken = [number for number in write.jobs if number in self._untaken]
+        self._leave_backlogs(taken)
+        self._taken.update(dict.fromkeys(taken))
 
     def _forget(self, write: JobsForgotten) -> None:
         for number in write.jobs:
             self._outcomes.pop(number, None)
             self._taken.pop(number, None)
-            self._leave_backlog(number)
+        self._leave_backlogs(write.jobs)
 
-    def _leave_backlog(self, number: JobId) -> None:
-        owner = self._untaken.pop(number, None)
-        if owner is not None:
-            _leave(self._backlogs, owner, number)
+    def _leave_backlogs(self, jobs: Sequence[JobId]) -> None:
+        untaken, backlogs = self._untaken, self._backlogs
+        for number in jobs:
+            owner = untaken.pop(number, None)
+            backlog = None if owner is None else backlogs.get(owner)
+            if backlog is not None and owner is not None:
+                backlog.pop(number, None)
+                if not backlog:
+                    del backlogs[owner]
 
     def read(self, question: Question) -> Found:
         """Ids only: the scheduler has the records."""

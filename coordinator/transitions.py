@@ -97,6 +97,11 @@ TABLE: Final = tuple(
 """``TABLE[move][state]`` is the next state, or ``ILLEGAL``."""
 
 
+_ENDINGS = tuple(
+    Ending(state - END) if state >= ENDED else None for state in range(len(STATE_NAMES))
+)
+
+
 def ending_of(state: int) -> Ending | None:
     """How a job in this state ended; none while it has not."""
-    return Ending(state - END) if state >= ENDED else None
+    return _ENDINGS[state]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -166,7 +167,7 @@ class WorkerSession(BlobResponder):
     # -- to the worker ----------------------------------------------------------------------------
 
     def assign(self, assignments: Sequence[Assignment]) -> None:
-        for batch in batches(assignments, _Sizes()):
+        for batch in batches(assignments, _Sizes(), _most(assignments)):
             self._tell(commands.Assign, jobs=pack_assignments(batch))
 
     def end(self, attempts: Sequence[Ended]) -> None:
@@ -200,6 +201,18 @@ class WorkerSession(BlobResponder):
             self._connection.drop(f"it did not take {command.__name__}: {failure.value}")
 
 
+def _most(assignments: Sequence[Assignment]) -> int:
+    """The bytes that these take at most, if each frame of them had each of their specs."""
+    specs = sum(map(len, set(map(_SPEC, assignments))))
+    payloads = sum(map(len, map(_PAYLOAD, assignments)))  # a blob's reference is short
+    return payloads + len(assignments) * _BESIDES + specs * (len(assignments) // FRAME_JOBS + 1)
+
+
+_SPEC, _PAYLOAD = attrgetter("spec"), attrgetter("payload")
+_BESIDES = 64
+"""Bytes that an assignment takes besides its payload and its spec, at most."""
+
+
 class _Sizes:
     """What an assignment adds to a frame, in bytes: jobs of one submission share their spec."""
 
@@ -209,7 +222,7 @@ class _Sizes:
         self._spec = b""
 
     def __call__(self, assignment: Assignment) -> int:
-        size = 64 if type(assignment.payload) is not bytes else 24 + len(assignment.payload)
+        size = _BESIDES if type(assignment.payload) is not bytes else 24 + len(assignment.payload)
         if assignment.spec is not self._spec:
             self._spec = assignment.spec
             size += len(self._spec)
@@ -298,11 +311,11 @@ def _checked(reports: list[Report]) -> list[Report]:
     """
     if len(reports) > FRAME_JOBS:
         raise TooLarge(f"{len(reports)} reports in one frame; the limit is {FRAME_JOBS}")
-    for report in reports:
-        if len(report.blobs) > _MOST_BLOBS:
+    for _, _, _, began, seconds, body, blobs, log, _ in reports:
+        if blobs and len(blobs) > _MOST_BLOBS:
             raise TooLarge(f"a report may refer to {_MOST_BLOBS} values")
-        if not 0 <= report.seconds <= MAX_SECONDS or not 0 <= (report.began or 0) <= _LATEST:
+        if not 0 <= seconds <= MAX_SECONDS or not 0 <= (began or 0) <= _LATEST:
             raise Malformed("a report's times are out of all bounds")
-        if len(report.body) + len(report.log) > BODY_BYTES:
+        if len(body) + len(log) > BODY_BYTES:
             raise TooLarge(f"a report may take {BODY_BYTES} bytes; values travel as blobs")
     return reports

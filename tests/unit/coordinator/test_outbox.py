@@ -48,7 +48,7 @@ class Bodies:
 def outbox(size: int, jobs: int) -> tuple[Port, Bodies, list[JobId]]:
     port, store, taken = Port(), Bodies(size), list[JobId]()
     made: Any = store
-    box = Outbox(port, made, Recent(), taken.extend, lambda _: False)
+    box = Outbox(port, made, Recent(), taken.extend, lambda jobs: jobs)
     box.add([JobId(number) for number in range(jobs)])
     box.flush()
     return port, store, taken
