@@ -39,8 +39,10 @@ def draw(names: list[str]) -> int:
 
 
 def main(reactor: Any) -> Deferred[None]:
+    began = reactor.seconds()
+
     def told(count: int) -> None:
-        print(f"{count} pictures hang")
+        print(f"{count} pictures hang, after {reactor.seconds() - began:.2f} s")
 
     def failed(failure: Failure) -> None:
         print(f"no pictures: {failure.getErrorMessage()}")

@@ -64,7 +64,7 @@ def _png(width: int, height: int, rows: bytes) -> bytes:
 def hang(message: str, picture: bytes) -> None:
     """Put a picture on the wall: into a file with the message's name."""
     Path(f"{message}.png").write_bytes(picture)
-    print(f"{message}: a picture of {len(picture)} bytes")
+    print(f"{message}: a picture of {len(picture)} bytes\n", end="")  # at once: see chapter 3
 
 
 class WallClock:

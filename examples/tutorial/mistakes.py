@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 from twisted.internet.defer import AlreadyCalledError, Deferred
+from twisted.logger import formatEvent, globalLogBeginner
 
 
 def forgotten_return() -> object:
@@ -15,6 +19,20 @@ def forgotten_return() -> object:
     seen: list[object] = []
     answer.addCallback(double).addCallback(seen.append)
     answer.callback(21)
+    return seen[0]
+
+
+def shared() -> object:
+    """Two who add a callback to the same Deferred stand in one line, not side by side."""
+
+    def listed(number: int) -> list[int]:
+        return [number]
+
+    answer: Deferred[Any] = Deferred()
+    seen: list[object] = []
+    answer.addCallback(listed)
+    answer.addCallback(seen.append)
+    answer.callback(42)
     return seen[0]
 
 
@@ -47,8 +65,27 @@ def waiting_for_it() -> str:
     return f"{type(answer.result).__name__}" if answer.called else "not there yet"
 
 
+def nobody_takes_it() -> str:
+    """An error without an errback is logged, when its Deferred is thrown away."""
+    logged: list[str] = []
+
+    def look(event: dict[str, Any]) -> None:
+        logged.append(formatEvent(event).rstrip(":"))
+
+    observers: list[Any] = [look]
+    globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
+    answer: Deferred[str] = Deferred()
+    answer.addCallback(int)
+    answer.callback("no number")
+    del answer
+    gc.collect()
+    return logged[0]
+
+
 if __name__ == "__main__":
     print("a callback that forgets to return hands on:", forgotten_return())
+    print("the second of two who share it gets:", shared())
     print("firing twice:", fired_twice())
     print("an error after the first errback:", errback_too_early())
     print("asking the Deferred for its value now:", waiting_for_it())
+    print("an error that nobody takes:", nobody_takes_it())

@@ -41,7 +41,8 @@ _TYPED = re.compile(
 
 REPEATED = (
     r"amp1\.\w+\.[\w.-]+",  # a token
-    r"(?<=token )[\w-]{11}(?=,)|(?<=revoked )[\w-]{11}|^[\w-]{11}(?= +(?:worker|client|operator|viewer)\b)",
+    r"(?<=token )[\w-]{11}(?=,)|(?<=revoked )[\w-]{11}",
+    r"^[\w-]{11}(?= +(?:worker|client|operator|viewer)\b)",
     r"[\w-]{11}(?= +\d+ +\d\d:\d\d:\d\d)",  # in a list: the token that somebody joined by
     r"(?<=process )\d+",
 )

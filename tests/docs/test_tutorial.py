@@ -71,6 +71,14 @@ def test_a_program_prints_what_is_shown(
     output.check(printed, without_places)
 
 
+@pytest.mark.parametrize("way", ["callbacks", "names", "yield"])
+def test_the_other_ways_print_the_same(way: str, tmp_path: Path) -> None:
+    page = shown.ROOT / "docs" / "tutorial" / "06-four-ways.md"
+    [output] = shown.outputs([page])
+    process = shown.start(PROGRAMS / output.words[0], [way], folder=tmp_path)
+    output.check(shown.printed_by(process))
+
+
 def smaller(output: shown.Output) -> tuple[shown.Output, list[str]]:
     """The same with a smaller number, where the page says so: 3000 for 1000000."""
     words = list(output.words)
