@@ -6,7 +6,7 @@ retries, time-outs, losses and errors are those of the real thing in all three; 
 that would run the jobs are not there. What they do is up to the test: ``Runs``, ``Returns``,
 ``Raises``, ``Crashes``, ``Hangs``.
 
-Importing this installs no reactor, and none is needed: the kit works with pytest-twisted, with
+Importing this installs no reactor, and none has to run: the kit works with pytest-twisted, with
 trial, and with plain synchronous tests, where ``result_of`` reads what has a result by now.
 """
 

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from ..client.pool import Pool
 from ..client.remote import RemoteLink, Target
+from ..client.session import Session
 from ..coordinator.settings import Settings
 from ..coordinator.store import MemoryStore
 from ..protocol.addresses import Address
@@ -22,7 +23,7 @@ from .lendingpool import LendingPool
 from .machines import CoordinatorMachine, VirtualMachine, WorkerMachine
 from .processes import token_of
 from .programs import KitEngine, ProgramReactor, at_once
-from .results import NotFired, fired
+from .results import NotFired, ends_of
 from .row_store import Disk, RowStore
 from .rows import Rows
 from .stage import Answer, Stage
@@ -115,6 +116,7 @@ class VirtualCluster:
 
         def make_link(reactor: Any) -> Any:
             link = _Link(reactor, target, wait, patience)
+            link.owner = self.scratch
             link._random = self.random  # type: ignore[assignment]  # not the system's
             return link
 
@@ -161,8 +163,7 @@ class VirtualCluster:
             Exception: the error that it has ended with.
             NotFired: it has no result after so many virtual seconds.
         """
-        ends: list[Any] = []
-        fired(awaitable).addBoth(ends.append)
+        ends = ends_of(awaitable)
         until = self.timeline.now + seconds
         while not ends:
             due = self.timeline.next_due()
@@ -187,6 +188,8 @@ class ClusterPool(LendingPool):
 class _Link(RemoteLink):
     """It does without threads."""
 
-    def open(self, session: Any) -> Deferred[None]:
-        at_once(session)
+    owner: Scratch
+
+    def open(self, session: Session) -> Deferred[None]:
+        at_once(session, self.owner)
         return super().open(session)

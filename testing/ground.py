@@ -19,7 +19,7 @@ from ..coordinator.transitions import ENDED
 from ..protocol.blobs import BlobFolder
 from ..protocol.ids import LOCAL_CLIENT
 from .lending import Lending
-from .programs import PromptReactor, at_once
+from .programs import ProgramReactor, PromptReactor, at_once
 from .runs import Play
 from .slots import VirtualSlots
 from .stage import Stage
@@ -67,7 +67,7 @@ class Ground:
         self.refusal: Exception | None = None
         follow = weakref.WeakMethod(self.follow)
         self.reactor = PromptReactor(machine, "program", lambda: _call(follow))
-        self.clock = Process(machine, "application")
+        self.clock = ProgramReactor(machine, "application")
         self._process = Process(machine, "here")
         self._slot_count = slots
         self._settings = settings or Settings()
@@ -104,8 +104,7 @@ class Ground:
     def _open(self, session: Session) -> None:
         if self._setup is not None:
             self._setup()
-        at_once(session)
-        weakref.finalize(self.scratch, session.spool.close)
+        at_once(session, self.scratch)
         blobs = BlobFolder(self.scratch() / "values", maybeDeferred, durable=False)
         blobs.start()
         driver = self.driver = Driver(self._process, blobs, self._settings)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from .doings import Doing
 from .ground import LONGEST, Ground
 from .kitpools import KitPool
+from .runs import Run
+from .stage import Answer
 
 
 class NeverEnds(AssertionError):
@@ -40,7 +44,7 @@ class _InlineGround(Ground):
         return f"{jobs or 'a job'} has not ended"
 
 
-def _bounded(run: Any) -> bool:
+def _bounded(run: Run) -> bool:
     return run.why is not None or run.spec.timeout is not None or run.spec.deadline is not None
 
 
@@ -56,3 +60,9 @@ class InlinePool(KitPool):
     """
 
     _ground_class = _InlineGround
+
+    def plan(self, function: Callable[..., Any], *doings: Doing | Answer) -> None:
+        """What the jobs of a function do from here on: the first execution of each the first of
+        these, and so on, the last one again and again. A single function in their place is asked
+        each time, with the job's arguments."""
+        self._ground.stage.plan(function, doings)

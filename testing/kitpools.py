@@ -12,11 +12,9 @@ from ..client.options import Options
 from ..client.pool import Pool
 from ..coordinator.settings import Settings
 from ..workers.calls import find_function
-from .doings import Doing
 from .ground import Ground
 from .lendingpool import LendingPool
 from .programs import KitEngine
-from .stage import Answer
 
 
 class KitPool(LendingPool):
@@ -74,12 +72,6 @@ class KitPool(LendingPool):
     def advance(self, seconds: float) -> None:
         """Let virtual time pass. What a call of the application raises meanwhile comes out here."""
         self._ground.advance(seconds)
-
-    def plan(self, function: Callable[..., Any], *doings: Doing | Answer) -> None:
-        """What the jobs of a function do from here on: the first execution of each the first of
-        these, and so on, the last one again and again. A single function in their place is asked
-        each time, with the job's arguments."""
-        self._ground.stage.plan(function, doings)
 
     def refuse(self, error: Exception | None) -> None:
         """Have all that is submitted from here on refused with an error (``QueueFull()``,

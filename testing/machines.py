@@ -157,10 +157,12 @@ class CoordinatorMachine(_Server):
 
     def fill_disk(self) -> None:
         """Nothing can be stored from here on: ``StorageFull``."""
-        if self._cluster.disk is not None:
-            self._cluster.disk.full = True
+        disk = self._cluster.disk
+        if disk is not None:
+            disk.full, disk.room = True, "there is no room on the disk"
 
     def make_room(self) -> None:
         """The disk is not full any more."""
-        if self._cluster.disk is not None:
-            self._cluster.disk.full = False
+        disk = self._cluster.disk
+        if disk is not None:
+            disk.full, disk.room = False, ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 
 from ..client.engine import Engine, MakeLink
 from ..client.session import Session
@@ -41,10 +43,8 @@ class ProgramReactor(Process):
         """What would be done in a thread is done at once."""
         try:
             result = function(*args, **kw)
-        except Exception as e:  # noqa: BLE001  # told as a failure, as threads do
-            from twisted.python.failure import Failure
-
-            done(False, Failure(e))
+        except Exception:  # noqa: BLE001  # told as a failure, as threads do
+            done(False, Failure())
         else:
             done(True, result)
 
@@ -80,9 +80,10 @@ class KitEngine(Engine):
         self.ground = ground
 
 
-def at_once(session: Session) -> None:
-    """Have a session do without threads, and hold on to nothing that it does not need."""
-    session.spool._defer_to_thread = _no_thread
+def at_once(session: Session, owner: object) -> None:
+    """Have a session do without threads, and what it has spooled removed with its owner."""
+    session.spool._defer_to_thread = _no_thread  # it then holds on to no reactor, and no owner
+    weakref.finalize(owner, session.spool.close)
 
 
 def _no_thread(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

@@ -27,6 +27,19 @@ def fired(awaitable: Awaitable[T] | Deferred[T]) -> Deferred[T]:
     return Deferred.fromCoroutine(awaitable)  # type: ignore[arg-type]  # another awaitable says so
 
 
+def ends_of(awaitable: Awaitable[Any] | Deferred[Any]) -> list[Any]:
+    """A list that holds the value, or the failure, as soon as there is one. A Deferred keeps its
+    value; a failure is taken, and not logged."""
+    ends: list[Any] = []
+
+    def read(result: Any) -> Any:
+        ends.append(result)
+        return None if isinstance(result, Failure) else result
+
+    fired(awaitable).addBoth(read)
+    return ends
+
+
 def result_of(awaitable: Awaitable[T] | Deferred[T]) -> T:
     """The result of a job, a group, a Deferred or a coroutine that has one by now.
 
@@ -34,8 +47,7 @@ def result_of(awaitable: Awaitable[T] | Deferred[T]) -> T:
         Exception: the error that it has ended with.
         NotFired: it has no result yet.
     """
-    ends: list[Any] = []
-    fired(awaitable).addBoth(ends.append)
+    ends = ends_of(awaitable)
     if not ends:
         raise NotFired(f"there is no result yet of {awaitable!r:.200}")
     if isinstance(ends[0], Failure):

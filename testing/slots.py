@@ -72,7 +72,7 @@ class VirtualSlots:
         self._events: WorkerEvents | None = None
         self._held: dict[Holding, Run] = {}
         self._waiting: deque[Run] = deque()
-        self._running: dict[Holding, Run] = {}
+        self._running: dict[Run, None] = {}
         self._look: Any = None
         self._stopped: Deferred[None] | None = None
         self.info = WorkerInfo(
@@ -90,7 +90,7 @@ class VirtualSlots:
     @property
     def running(self) -> list[Run]:
         """What runs, in the order in which it began."""
-        return list(self._running.values())
+        return list(self._running)
 
     @property
     def waiting(self) -> list[Run]:
@@ -122,17 +122,20 @@ class VirtualSlots:
         return self._stopped
 
     def _stop_running(self) -> None:
-        for run in list(self._running.values()):
+        for run in self.running:
             run.why = run.why or "stopped"
             self._signal(run)
 
     def _tell_if_stopped(self) -> None:
-        if self._stopped is not None and not self._held and not self._stopped.called:
+        if self._stopped is not None and not self._left() and not self._stopped.called:
             self._reporting.flush()
             self._stopped.callback(None)
 
+    def _left(self) -> bool:
+        return bool(self._held or self._running)
+
     def _died(self) -> None:
-        for run in self._running.values():
+        for run in self._running:
             self.play.ended(run, "killed")
 
     # -- what the coordinator asks ----------------------------------------------------------------
@@ -213,7 +216,7 @@ class VirtualSlots:
             self._give_back([run])
             return
         self._waiting.remove(run)
-        del self._held[run.holding]
+        self._forget(run)
         told = ErrorText(type(error).__qualname__, str(error), str(error))
         self._report(run, End(Ending.FAILED, pack_outcome(Outcome(error=told))))
 
@@ -225,7 +228,7 @@ class VirtualSlots:
             if run is None:
                 break
             self._waiting.remove(run)
-            self._running[run.holding] = run
+            self._running[run] = None
             run.began, run.wall = self._process.seconds(), self._process.machine.wall()
             self._plan(run)
         if self._waiting:
@@ -283,9 +286,15 @@ class VirtualSlots:
     def _let_go(self, run: Run, how: str) -> None:
         self.play.ended(run, how)
         run.stop()
-        del self._held[run.holding], self._running[run.holding]
+        self._forget(run)
+        del self._running[run]
         self._process.callLater(self.between, self._begin)
         self._process.callLater(0, self._tell_if_stopped)
+
+    def _forget(self, run: Run) -> None:
+        """A coordinator with another store may have given us one of the same name by now."""
+        if self._held.get(run.holding) is run:
+            del self._held[run.holding]
 
     # -- giving back ------------------------------------------------------------------------------
 
@@ -296,7 +305,7 @@ class VirtualSlots:
     def _look_at_waiting(self) -> None:
         self._look = None
         late = self._process.seconds() - self.returned_after
-        slow = [run for run in self._running.values() if run.began < late]
+        slow = [run for run in self._running if run.began < late]
         if len(slow) == self.info.slots:
             self._give_back([run for run in self._waiting if run.since < late])
         if self._waiting:
@@ -305,7 +314,7 @@ class VirtualSlots:
     def _give_back(self, runs: Sequence[Run]) -> None:
         for run in runs:
             self._waiting.remove(run)
-            del self._held[run.holding]
+            self._forget(run)
         if runs and self._events is not None:
             self._events.returned([run.holding for run in runs])
         self._tell_if_stopped()
@@ -314,7 +323,7 @@ class VirtualSlots:
 
     def _report_ended(self, run: Run) -> None:
         """It was ended, as somebody asked for."""
-        self._held.pop(run.holding, None)
+        self._forget(run)
         if run.why == "superseded":
             return
         if run.why == "stopped":
