@@ -25,13 +25,17 @@ def size_with_paint(name: str) -> int:
     return size_of(name)
 
 
-def alone() -> Iterable[int]:
-    return map(size_of, NAMES)
+def letters(count: str) -> list[str]:
+    return [f"letter {number}" for number in range(int(count))]
 
 
-def pool() -> Iterable[int]:
+def alone(count: str = "60") -> Iterable[int]:
+    return map(size_of, letters(count))
+
+
+def pool(count: str = "60") -> Iterable[int]:
     with Pool() as pool:
-        yield from pool.map(size_of, NAMES)
+        yield from pool.map(size_of, letters(count))
 
 
 def submit() -> Iterable[int]:

@@ -93,7 +93,7 @@ def smaller(output: shown.Output) -> tuple[shown.Output, list[str]]:
 def without_places(text: str) -> str:
     """Without times, sizes in memory and sums, without where exactly in the heavy part the loop
     was found to hang, and without what else a busy machine was slow to do."""
-    text = re.sub(r"\d+ MiB|\d+ together", "…", text)
+    text = re.sub(r"\d+ MiB|\d+ together|(?<=pictures, )\d+ bytes", "…", text)
     text = re.sub(r"in \d+\.\d+s\n", "in …\n", text)
     text = re.sub(r"who holds the loop\? mailroom\.py:\d+ in \w+\n", "who? render\n", text)
     text = re.sub(r"who holds .*\n", "", text)
