@@ -27,6 +27,11 @@ def stack_of(frame: FrameType | None) -> list[FrameType]:
     return frames[::-1]
 
 
+def codes_of(frame: FrameType) -> list[CodeType]:
+    """The functions of a stack, without keeping it."""
+    return [one.f_code for one in stack_of(frame)]
+
+
 def called_by(base: Sequence[CodeType], innermost: FrameType | None) -> list[FrameType]:
     """The part of a stack that a loop has called, the outermost first; nothing where it waits.
 

@@ -15,7 +15,7 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from .loopstacks import called_by, place_of, stack_of, text_of, to_blame
+from .loopstacks import called_by, codes_of, place_of, text_of, to_blame
 
 _FINEST = 1e-5
 _STEPS = 8  # buckets for each doubling: a percentile is right to 9%
@@ -253,21 +253,23 @@ class LoopWatch:
     def _begin(self, stopped: threading.Event) -> None:
         if not stopped.is_set():  # by now, it may have been started once more
             self._loop = threading.get_ident()
-            self._base.clear()
-            self._again(time.monotonic())
+            self._base = codes_of(sys._getframe(1))
+            self._again(self._first_tick)
 
-    def _again(self, now: float) -> None:
-        self._call = self._reactor.callLater(self._interval, self._tick, now + self._interval)
+    def _first_tick(self, due: float) -> None:
+        self._base = codes_of(sys._getframe(1))  # it begins in the middle of something else
+        self._tick(due)
 
     def _tick(self, due: float) -> None:
+        self._lags.add(time.monotonic() - due)
+        self._again(self._tick)
+
+    def _again(self, tick: Callable[[float], None]) -> None:
         now = time.monotonic()
-        self._lags.add(now - due)
-        if not self._base:
-            self._base = [frame.f_code for frame in stack_of(sys._getframe(1))]
         with self._lock:
             self._settle(now)
             self._beat = now
-        self._again(now)
+        self._call = self._reactor.callLater(self._interval, tick, now + self._interval)
 
     def _settle(self, now: float) -> None:
         hold, self._hold = self._hold, None

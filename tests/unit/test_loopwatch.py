@@ -323,6 +323,26 @@ def test_any_reactor_is_watched(reactor: str) -> None:
     assert all(line.endswith("False") for line in printed)
 
 
+FIRST = """
+import sys, time
+from twisted.internet import reactor
+from ampacity import LoopWatch
+
+def first():
+    time.sleep(0.3)
+    reactor.stop()
+
+watch = LoopWatch(reactor, 0.05, lambda held: print(held.place.split()[-1]))
+watch.start()
+reactor.callLater(0, first)
+reactor.run()
+"""
+
+
+def test_what_holds_the_loop_before_its_first_tick_is_found() -> None:
+    assert run(FIRST) == "first\n"
+
+
 COST = """
 import sys, time
 from twisted.internet import reactor
