@@ -11,7 +11,7 @@ import click
 
 from ..protocol.tokens import ROLES, Role
 from .failures import Exit, say
-from .rendering import dumps, harmless, local_time, span
+from .rendering import dumps, harmless, local_time, rfc3339, span
 from .settings import duration
 from .shared import Common, command
 from .tables import Table
@@ -91,7 +91,7 @@ def create_command(common: Common, role: Role, expires: float, name: str | None)
     async def main(reactor: Any, link: Any) -> int:
         line, token = await link.create_token(role, expires or None, name)
         if common.as_json:
-            until = time.time() + expires if expires else None
+            until = rfc3339(time.time() + expires if expires else None)
             told = {"line": line, "token": token, "role": role, "name": name, "expires": until}
             click.echo(dumps(told))
         else:
@@ -137,7 +137,8 @@ def show_tokens(tokens: Sequence[dict[str, Any]], as_json: bool) -> None:
     """Print the list."""
     if as_json:
         for token in tokens:
-            click.echo(dumps(token))
+            times = {key: rfc3339(token[key]) for key in ("created", "expires", "last")}
+            click.echo(dumps({**token, **times}))
         return
     table = Table(
         "TOKEN", "ROLE", "USE", "NAME", "CREATED", "EXPIRES", "JOINED BY", ">CONNECTIONS", "LAST"

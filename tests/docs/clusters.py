@@ -30,8 +30,14 @@ class Cluster:
     _started: list[subprocess.Popen[bytes]] = attrs.field(factory=list)
 
     def begin(self, *words: str) -> None:
-        self.start(*AMPACITY, "coordinator", "--listen=tcp:127.0.0.1:0", "--ready-file=up", *words)
-        self.ready = until(lambda: json.loads((self.home / "up").read_text()))
+        line = ["coordinator", "--listen=tcp:127.0.0.1:0", "--ready-file=up", *words]
+        process = self.start(*AMPACITY, *line)
+
+        def ready() -> dict[str, Any]:
+            assert process.poll() is None, "it could not start"
+            return dict(json.loads((self.home / "up").read_text()))
+
+        self.ready = until(ready)
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         around = {**self.environ, **environ}
@@ -41,8 +47,7 @@ class Cluster:
     def ask(self, *words: str) -> list[Any]:
         """What a command prints as JSON."""
         line = [*AMPACITY, "--json", *words]
-        printed = subprocess.check_output(line, env=self.environ, timeout=60)
-        return [json.loads(one) for one in printed.splitlines()]
+        return records(subprocess.check_output(line, env=self.environ, timeout=60))
 
     def secret(self, name: str, text: str) -> None:
         """A file that is for its owner alone."""
@@ -73,6 +78,11 @@ def cluster(*words: str) -> Iterator[Cluster]:
             yield found
         finally:
             found.end()
+
+
+def records(printed: bytes) -> list[Any]:
+    """What was printed as JSON, a line each."""
+    return [json.loads(line) for line in printed.splitlines()]
 
 
 def until(found: Callable[[], T], seconds: float = 60) -> T:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def test_create_list_and_revoke(shell: Shell) -> None:
 
     (listed,) = [one for one in shell.json("token", "list") if one["id"] == token.id]
     assert (listed["role"], listed["use"], listed["name"]) == ("client", "own", "ci\x1b[31m")
-    assert 7100 < listed["expires"] - time.time() < 7200
+    expires = datetime.fromisoformat(listed["expires"]).timestamp()
+    assert 7100 < expires - time.time() < 7201
     table = shell("token", "list").stdout
     assert "\x1b" not in table
     assert token.id in table
