@@ -101,16 +101,17 @@ class ClientSession(BlobResponder):
     # -- jobs -------------------------------------------------------------------------------------
 
     @commands.Submit.responder
-    async def submit(self, sequence: int, group: int | None, jobs: bytes) -> dict[str, Any]:
+    def submit(self, sequence: int, group: int | None, jobs: bytes) -> Deferred[dict[str, Any]]:
         _check_numbers(sequence, group or 0)
         submissions = _checked(unpack_submissions(jobs), self._connection.caps.name_length)
         self._journal.count("submitted", len(submissions))
-        try:
-            return _answer(await self._opened.submit(sequence, submissions, group))
-        except StorageFull as e:
-            if self._connection.version < 2:
-                raise QueueFull(str(e)) from None
-            raise
+        accepted = self._opened.submit(sequence, submissions, group)
+        return accepted.addCallbacks(_answer, self._not_accepted)
+
+    def _not_accepted(self, failure: Failure) -> Failure:
+        if self._connection.version < 2 and failure.check(StorageFull):
+            return Failure(QueueFull(str(failure.value)))
+        return failure
 
     @commands.CloseGroup.responder
     async def close_group(self, group: int, size: int) -> dict[str, Any]:
@@ -188,10 +189,12 @@ class ClientSession(BlobResponder):
     # -- to the client ----------------------------------------------------------------------------
 
     def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
-        frames = [
+        frames: list[Deferred[Any]] = [
             self._connection.call(commands.Delivered, outcomes=pack_deliveries(batch))
             for batch in batches(outcomes, _size, _sum(map(_BODY, outcomes), len(outcomes)))
         ]
+        if len(frames) == 1:
+            return frames[0].addCallback(lambda _: None)
         all_of_them = gatherResults(frames, consumeErrors=True)
         return all_of_them.addCallbacks(lambda _: None, _first)
 

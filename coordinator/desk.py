@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from twisted.logger import Logger
-from twisted.protocols import amp
 
 from ..protocol.commands import CreateToken, ListTokens, RevokeToken
 from ..protocol.connection import Connection
 from ..protocol.errors import Malformed, NotListening, StorageFull, TooLarge
 from ..protocol.ids import ClientId
 from ..protocol.limits import NAME_LENGTH
+from ..protocol.responders import Responders
 from ..protocol.tokens import ROLES, Role, Token
 from .credentials import Credential, Credentials
 from .guests import Guests
@@ -22,7 +22,7 @@ LONGEST = 100 * 365 * 86400.0
 """Seconds that a token may be good for, where it shall expire at all."""
 
 
-class TokenDesk(amp.CommandLocator):
+class TokenDesk(Responders):
     """The desk as one operator sees it. ``line_of`` makes of a token the line to be pasted."""
 
     log = Logger()

@@ -123,9 +123,9 @@ class WorkerSession(BlobResponder):
         return {}
 
     @commands.Finished.responder
-    async def finished(self, reports: bytes) -> dict[str, Any]:
-        await self._joined.finished(_checked(unpack_reports(reports)))
-        return {}
+    def finished(self, reports: bytes) -> Deferred[dict[str, Any]]:
+        recorded = self._joined.finished(_checked(unpack_reports(reports)))
+        return recorded.addCallback(lambda _: {})
 
     @commands.Returned.responder
     def returned(self, attempts: Any) -> dict[str, Any]:

@@ -46,36 +46,37 @@ class BoxReader:
             data = self._rest + data
             self._rest = b""
         at, end = 0, len(data)
+        box, key, keys, size = self._box, self._key, self._keys, self._size
+        # a box of a frame has ten parts: the state of this is local, and all of it in one loop
         while end - at >= 2:
             length = data[at] << 8 | data[at + 1]
-            stop = at + 2 + length
-            if length == 0 and self._key is None:
-                box, size = self._box, self._size + 2
+            if length == 0 and key is None:
                 self._begin()
-                yield box, size
+                yield box, size + 2
+                at += 2
+                box, keys, size = self._box, 0, 0
+                continue
+            if size + length > self.most_bytes:
+                raise TooLarge(f"more than {self.most_bytes} bytes in one box")
+            if key is None:
+                self._check_key(length, keys)
+            stop = at + 2 + length
+            if stop > end:
+                break
+            part = data[at + 2 : stop]
+            size += length + 2
+            if key is None:
+                key = part
+                keys += 1
             else:
-                self._check(length)
-                if stop > end:
-                    break
-                self._take(data[at + 2 : stop])
+                box[key] = part
+                key = None
             at = stop
+        self._box, self._key, self._keys, self._size = box, key, keys, size
         self._rest = data[at:]
 
-    def _check(self, length: int) -> None:
-        """Whether the box may grow by this key or value, before it is here."""
-        if self._size + length > self.most_bytes:
-            raise TooLarge(f"more than {self.most_bytes} bytes in one box")
-        if self._key is None:
-            if length > _MAX_KEY:
-                raise TooLarge(f"a key of {length} bytes: this is not AMP")
-            if self._keys >= self.most_keys:
-                raise TooLarge(f"more than {self.most_keys} keys in one box")
-
-    def _take(self, part: bytes) -> None:
-        self._size += len(part) + 2
-        if self._key is None:
-            self._key = part
-            self._keys += 1
-        else:
-            self._box[self._key] = part
-            self._key = None
+    def _check_key(self, length: int, keys: int) -> None:
+        if length > _MAX_KEY:
+            raise TooLarge(f"a key of {length} bytes: this is not AMP")
+        if keys >= self.most_keys:
+            raise TooLarge(f"more than {self.most_keys} keys in one box")

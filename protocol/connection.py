@@ -24,8 +24,8 @@ from twisted.python.failure import Failure
 
 from . import commands, limits
 from .boxes import BoxReader
-from .errors import AmpacityError, Disconnected, Malformed, TooLarge
-from .faults import cannot_read, error_in, own_error, remote_error, show, show_peer
+from .errors import AmpacityError, Disconnected, TooLarge
+from .faults import cannot_read, error_in, own_error, parse_answer, remote_error, show, show_peer
 from .liveness import Liveness
 from .outstanding import Outstanding, cost
 from .turns import Turn
@@ -110,7 +110,7 @@ class Connection(amp.AMP):
         except Exception as e:  # noqa: BLE001 -- every failure goes through the Deferred
             return fail(own_error(e))
         return answer.addCallbacks(
-            self._parse_answer, remote_error, callbackArgs=(command,), errbackArgs=(command,)
+            parse_answer, remote_error, callbackArgs=(command,), errbackArgs=(command,)
         )
 
     def on_lost(self, callback: Lost) -> None:
@@ -252,13 +252,6 @@ class Connection(amp.AMP):
         else:
             question.callback(answer)
 
-    def _parse_answer(self, box: amp.AmpBox, command: type[amp.Command]) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = command.parseResponse(box, self)
-        except Exception as e:  # noqa: BLE001 -- whatever the parsers raise, the answer is malformed
-            raise Malformed(cannot_read(f"the answer to {command.__name__}", e)) from None
-        return answer
-
     # -- answering --------------------------------------------------------------------------------
 
     def _asked(self, box: amp.AmpBox, size: int) -> None:
@@ -281,12 +274,21 @@ class Connection(amp.AMP):
         size = 0 if answer.called and not answer.paused else cost(name, size)
         if self._asks.begin(size):
             self._read_or_not()
-        answer.addCallbacks(
-            self._send_answer, self._send_error, callbackArgs=(tag,), errbackArgs=(tag, name)
-        )
-        answer.addErrback(self._log_mistake, name)
-        answer.addCallback(self._count_answered, size)
+        answer.addBoth(self._answer, name, tag, size)
         return None
+
+    def _answer(
+        self, answer: amp.AmpBox | Failure, name: bytes, tag: bytes | None, size: int
+    ) -> None:
+        try:
+            if isinstance(answer, Failure):
+                self._send_error(answer, tag, name)
+            else:
+                self._send_answer(answer, tag)
+        except Exception:  # noqa: BLE001 -- one question is not answered, the others are
+            self._log_mistake(Failure(), name)
+        if self._asks.end(size):
+            self._read_or_not()
 
     def _unanswerable(self, name: bytes) -> tuple[bytes, str]:
         if name not in _KNOWN:
@@ -356,10 +358,6 @@ class Connection(amp.AMP):
         self.log.failure("an error on the connection of {peer}", failure, peer=self.peer)
 
     # -- a peer that is too fast, too slow, or gone -----------------------------------------------
-
-    def _count_answered(self, _: object, size: int) -> None:
-        if self._asks.end(size):
-            self._read_or_not()
 
     def throttle(self) -> None:
         """Read nothing more from a peer that does not take what is sent to it.

@@ -54,3 +54,18 @@ def show_peer(transport: Any) -> str:
     peer = transport.getPeer()
     host = getattr(peer, "host", None)
     return "a local process" if host is None else f"{host}:{getattr(peer, 'port', '?')}"
+
+
+def parse_answer(box: amp.AmpBox, command: type[amp.Command]) -> dict[str, Any]:
+    """What a box answers to a command.
+
+    Raises:
+        Malformed: whatever the parsers raise.
+    """
+    if not command.response:
+        return {}
+    try:
+        answer: dict[str, Any] = command.parseResponse(box, None)
+    except Exception as e:  # noqa: BLE001 -- for that reason
+        raise Malformed(cannot_read(f"the answer to {command.__name__}", e)) from None
+    return answer

@@ -255,7 +255,7 @@ def unpack_reports(frame: bytes) -> list[Report]:
     """
     records = unpack_list(frame)
     try:
-        if any(len(record) == _FIRST_REPORT for record in records):
+        if _FIRST_REPORT in set(map(len, records)):
             records = [
                 record if len(record) > _FIRST_REPORT else [*record, True] for record in records
             ]

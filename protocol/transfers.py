@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet import threads
 from twisted.internet.defer import Deferred
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from .blobfiles import SyncFailed, WrongBytes, damage
@@ -25,6 +24,7 @@ from .commands import GetChunk, PutChunk
 from .errors import Damaged, Disconnected, Malformed, NoSuchBlob, StorageFull
 from .jobs import BlobRef, blob_ref
 from .limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
+from .responders import Responders
 
 if TYPE_CHECKING:
     from .blobs import BlobFolder
@@ -153,7 +153,7 @@ def _abandon(answers: Any) -> None:
 # -- the side that serves them ---------------------------------------------------------------------
 
 
-class BlobResponder(amp.CommandLocator):
+class BlobResponder(Responders):
     """Answers ``PutChunk`` and ``GetChunk`` from a folder; a mixin for a connection's locator."""
 
     blobs: BlobFolder
