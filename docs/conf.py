@@ -28,6 +28,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(ampacity\..*\.)?(P|T|T_co|P\.(kw)?args|Which|Errors|Report|Deferred)"),
     ("py:.*", r"(.*\.)?(ErrorText|Evidence|Session|AsyncJob|AsyncPool|Eventual|JobId|GroupId)"),
     ("py:exc", "BadOption"),
+    ("py:class", r"ampacity\.coordinator\.settings\.Settings|<InterfaceClass twisted\..*>"),
     ("myst", r"(\.\./)+[\w/-]+"),  # folders of the repository; a test looks whether they are there
 ]
 

@@ -10,6 +10,7 @@ Importing this installs no reactor, and none has to run: the kit works with pyte
 trial, and with plain synchronous tests, where ``result_of`` reads what has a result by now.
 """
 
+from ..coordinator.settings import Settings
 from .cluster import VirtualCluster
 from .doings import Crashes, Hangs, Raises, Returns, Runs
 from .inline import InlinePool, NeverEnds
@@ -30,6 +31,7 @@ __all__ = [
     "Raises",
     "Returns",
     "Runs",
+    "Settings",
     "VirtualCluster",
     "VirtualMachine",
     "WorkerMachine",

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from ampacity import JobCancelled, JobCrashed, JobTimedOut, QueueFull
-from ampacity.coordinator.settings import Settings
-from ampacity.testing import ManualPool, NothingWaits, result_of
+from ampacity.testing import ManualPool, NothingWaits, Settings, result_of
 from ampacity.tests.unit.testing.contract_jobs import divide, double
 from twisted.trial import unittest
 

@@ -14,8 +14,7 @@ from ampacity import (
     NoCoordinator,
     StorageFull,
 )
-from ampacity.coordinator.settings import Settings
-from ampacity.testing import Crashes, Hangs, NotFired, Runs, VirtualCluster, WorkerMachine
+from ampacity.testing import Crashes, Hangs, NotFired, Runs, Settings, VirtualCluster, WorkerMachine
 from ampacity.tests.unit.testing.contract_jobs import double
 
 
