@@ -67,11 +67,13 @@ class Accounts:
     def report_all(self, over: Sequence[tuple[Held, Report]]) -> None:
         """All of these are over; what there is to tell by now is told at once."""
         fresh: list[Report] = []
+        forget = self.held.pop
         for held, report in over:
             if held.attached is not None or held.why == "superseded":
                 self.report(held, report)
             else:
-                self._forget(held)
+                held.state = State.GONE
+                forget((held.job, held.attempt), None)
                 fresh.append(report)
         self._reporting.tell(fresh)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -145,6 +146,16 @@ class Backlog:
         self._back_bytes += size
         if self._back_bytes >= self._segment_bytes:
             self._spool()
+
+    def add_all(self, reports: Sequence[Report], recorded: Recorded) -> None:
+        """Queue these, which were handed over at once."""
+        size = sum(map(size_of, reports))
+        if self._segments or self._back or self._front_bytes + size > self._memory_bytes:
+            for report in reports:
+                self.add((report, recorded))
+        else:
+            self._front.extend(zip(reports, repeat(recorded)))
+            self._front_bytes += size
 
     def put_back(self, frame: Collection[Kept]) -> None:
         """Queue these, which were taken, before all others."""

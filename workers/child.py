@@ -156,8 +156,8 @@ class Batches:
         self._context = context
         _client, folder, cwd, path, ships = context
         try:
-            for path in ships:
-                self._shipped.add(Path(path).read_bytes())
+            for shipped in ships:
+                self._shipped.add(Path(shipped).read_bytes())
             place = cwd if cwd is not None else folder
             if cwd is None and folder is not None and not Path(folder).is_dir():
                 place = None
@@ -176,12 +176,11 @@ class Batches:
         last: bool,
     ) -> str:  # fmt: skip
         self._number += 1
-        since = time.time_ns()
-        began = time.monotonic()
+        came = began = time.monotonic()
         self._journal.begin(self._number, began)
         try:
             try:
-                began, ended = self._call(job, attempt, spec, function, payload, path)
+                began, ended = self._call(came, job, attempt, spec, function, payload, path)
             finally:
                 self._mode = _CLOSING
         except BaseException as e:  # noqa: BLE001  # a report must be made, whatever it is
@@ -190,18 +189,18 @@ class Batches:
         if os.getpid() != self._pid:
             os._exit(0)  # a copy of this process that a job has made, and forgotten to end
         if self._freshness is not None:
-            self._freshness.note(since)
+            self._freshness.note(came)
         now = time.monotonic()
         self._report(began, now, ended, last)
         return self._clear_up(now, last)
 
     def _call(
-        self, job: int, attempt: bytes, spec: bytes, function: str | None, payload: Any, path: Any
-    ) -> tuple[float, Ended]:
+        self, began: float, job: int, attempt: bytes, spec: bytes, function: str | None,
+        payload: Any, path: Any,
+    ) -> tuple[float, Ended]:  # fmt: skip
         self._mode = _RUNNING
         if self._signal:
             raise Interrupted
-        began = time.monotonic()
         try:
             if self._refused is not None:
                 raise self._refused

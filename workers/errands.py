@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import msgpack
 from twisted.protocols import amp
 
+from ..protocol.columns import named
 from ..protocol.errors import Malformed
 from ..protocol.fields import Frame, Packed
 from ..protocol.packing import pack, unpack_list
@@ -203,7 +204,7 @@ def unpack_done(data: bytes) -> JobsDone:
     stop, *reports = unpack_list(data) or [0]
     if not (stop is None or type(stop) is str):
         raise Malformed("a batch ends without a word, or with the reason to replace the child")
-    return JobsDone(stop, [_done(report) for report in reports])
+    return JobsDone(stop, _all_done(reports))
 
 
 def unpack_reports(count: int, reports: bytes) -> list[Done]:
@@ -212,10 +213,13 @@ def unpack_reports(count: int, reports: bytes) -> list[Done]:
     Raises:
         Malformed: they are something else.
     """
-    return [_done(report) for report in unpack_list(_header(count) + reports)]
+    return _all_done(unpack_list(_header(count) + reports))
 
 
-def _done(values: Any) -> Done:
-    if type(values) is not list or len(values) < len(Done._fields):
-        raise Malformed(f"a job's report is a list of {len(Done._fields)} fields")
-    return Done(*values[: len(Done._fields)])
+def _all_done(reports: list[Any]) -> list[Done]:
+    if any(type(report) is not list or len(report) != _FIELDS for report in reports):
+        raise Malformed(f"a job's report is a list of {_FIELDS} fields")
+    return named(Done, reports)
+
+
+_FIELDS = len(Done._fields)

@@ -19,13 +19,15 @@ class Freshness:
         self._known: set[str] = set()
         self._look_again = 0.0
 
-    def note(self, since: int) -> None:
-        """Remember the files of modules that were imported after ``since`` (UNIX nanoseconds).
+    def note(self, came: float) -> None:
+        """Remember the files of modules that were imported after this moment of
+        ``CLOCK_MONOTONIC``.
 
         One that was written to after that may have been imported as it was before: it is stale.
         """
         if len(sys.modules) == len(self._known):
             return
+        since = time.time_ns() - int((time.monotonic() - came) * 1e9)
         for name in sys.modules.keys() - self._known:
             file = getattr(sys.modules[name], "__file__", None)
             if isinstance(file, str) and self._is_ours(file):

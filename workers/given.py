@@ -88,22 +88,24 @@ class Given:
 
     # -- what the child tells ---------------------------------------------------------------------
 
-    def note(self, done: Done) -> None:
-        """A report came: of the next job, or again of one before.
+    def note(self, reports: Sequence[Done]) -> None:
+        """Reports came: of the next jobs, or again of some before.
 
         Raises:
             Malformed: of a job that cannot have ended.
         """
-        if done.number <= self._done:
-            return
-        place = self._done - self._over
-        if done.number != self._done + 1 or place >= len(self._jobs):
-            raise Malformed(f"the report of job {done.number}, after that of job {self._done}")
-        self._jobs[place].done = done
-        self._done += 1
-        self.mark = done.ended
-        if done.marked:
-            self._marked.append(done.number)
+        given = islice(self._jobs, self._done - self._over, None)
+        for done in reports:
+            if done.number <= self._done:
+                continue
+            held = next(given, None)
+            if held is None or done.number != self._done + 1:
+                raise Malformed(f"the report of job {done.number}, after that of job {self._done}")
+            held.done = done
+            self._done += 1
+            self.mark = done.ended
+            if done.marked:
+                self._marked.append(done.number)
 
     def bring_up_to_date(self, read: Callable[[], None]) -> None:
         """Note what the child has not sent yet; ``read`` reads what it has sent. In between it may
@@ -119,8 +121,7 @@ class Given:
 
     def _note_unsent(self, count: int, reports: bytes) -> None:
         try:
-            for done in unpack_reports(count, reports):
-                self.note(done)
+            self.note(unpack_reports(count, reports))
         except Malformed:
             return  # it comes by the pipe, too, where that is told
 

@@ -118,9 +118,9 @@ class Held:
         self.path: str | None = None
         """The file of a payload that came as a blob."""
         self.state = State.WAITING
-        self.order = 0
-        self.since = 0.0
-        """When it came, by the reactor's clock."""
+        self.order: int
+        self.since: float
+        """When it came, by the reactor's clock. Both are set while it waits."""
         self.why: str | None = None
         """Why it is being ended: cancelled, deadline, superseded, timed out, stopped."""
         self.done: Done | None = None
@@ -143,15 +143,20 @@ class Held:
         kept.add(data)
         return before
 
+    @property
+    def has_printed(self) -> bool:
+        """Whether anything is kept of its output."""
+        return self.stdout is not None or self.stderr is not None
+
     def log(self) -> JobLog:
         """What it printed, as far as it is kept."""
-        if self.stdout is None and self.stderr is None:
+        if not self.has_printed:
             return JobLog()
         return JobLog(*((kept or HeadTail()).log() for kept in (self.stdout, self.stderr)))
 
     def packed_log(self) -> bytes:
         """The log for a report; no bytes for no output."""
-        return b"" if self.stdout is None and self.stderr is None else pack_log(self.log())
+        return pack_log(self.log()) if self.has_printed else b""
 
     def tail(self, size: int = 4096) -> bytes:
         """The last bytes that it printed: on stderr, or else on stdout."""

@@ -46,8 +46,11 @@ class Streams:
     def flush(self) -> None:
         """Write out what Python and C have buffered, as part of the job."""
         out, err = self._objects
-        _flush(out)
-        _flush(err)
+        try:
+            out.flush()
+            err.flush()
+        except (OSError, ValueError, AttributeError):
+            _flush(err)
         if sys.stdout is not out:
             _flush(sys.stdout)
         if sys.stderr is not err:

@@ -207,8 +207,7 @@ class Child:
 
     def told(self, told: JobsDone) -> None:
         """Reports came."""
-        for done in told.done:
-            self._given.note(done)
+        self._given.note(told.done)
         if told.stop is not None:
             self._stops.append(told.stop)
 

@@ -19,6 +19,7 @@ from ..protocol.outcomes import (
     pack_outcome,
     unpack_outcome,
 )  # fmt: skip
+from .errands import Done
 from .held import Held
 from .retrying import worth_retrying
 
@@ -28,25 +29,24 @@ def wall_clock(mark: float) -> float:
     return time.time() - time.monotonic() + mark
 
 
-def succeeded_or_failed(held: Held, since: float) -> Report:
+def succeeded_or_failed(held: Held, done: Done, since: float) -> Report:
     """What its child reported, with the output's end where it did not succeed. ``since``: UNIX
     time when ``CLOCK_MONOTONIC`` was 0."""
-    done = held.done
-    assert done is not None
-    body = done.body
-    if done.ending != Ending.SUCCEEDED:
+    body, ending = done.body, ENDINGS[done.ending]
+    if ending is not Ending.SUCCEEDED:
         body = pack_outcome(attrs.evolve(unpack_outcome(body), tail=held.tail()))
-    return Report(
+    fields = (
         held.job,
         held.attempt,
-        ENDINGS[done.ending],
+        ending,
         since + done.began,
         done.ended - done.began,
         body,
         tuple(BlobRef(digest, size) for digest, size, _ in done.blobs) if done.blobs else (),
-        held.packed_log(),
+        held.packed_log() if held.has_printed else b"",
         done.again,
     )
+    return tuple.__new__(Report, fields)  # its own constructor is a function of Python's
 
 
 def ended(held: Held, evidence: Evidence | None, began: float | None, seconds: float) -> Report:

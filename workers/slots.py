@@ -178,8 +178,7 @@ class SlotPool:
 
     def assign(self, assignments: Sequence[Assignment]) -> None:
         """Take attempts."""
-        now = self._reactor.seconds()
-        plan, of = None, ("", b"")
+        plan, of, ready = None, ("", b""), []
         for job, attempt, spec, payload, client in assignments:
             if spec is not of[1] or client != of[0]:  # a frame shares its specs
                 plan, of = self._plans.of(client, spec), (client, spec)
@@ -189,9 +188,10 @@ class SlotPool:
                 continue
             held = self._held[job, attempt] = Held(job, attempt, plan, payload)
             if plan.ready and type(payload) is bytes:
-                self._waiting.add(held, now)
+                ready.append(held)
             else:
                 self._fetching.add(held)
+        self._waiting.add(ready, self._reactor.seconds())
         if self._stopped is not None:
             self.give_back(self._accounts.unbegun())
         self._arm()
@@ -203,7 +203,7 @@ class SlotPool:
 
     def _fetched(self, held: Held) -> None:
         if held.state is State.FETCHING:
-            self._waiting.add(held, self._reactor.seconds())
+            self._waiting.add([held], self._reactor.seconds())
             self._arm()
 
     def _not_fetched(self, held: Held, error: AmpacityError | None) -> None:
@@ -325,15 +325,16 @@ class SlotPool:
 
     def jobs_ended(self, child: Child, ended: list[Held]) -> None:
         """Jobs are over, as their child says."""
-        note = self._durations.note
+        self._durations.note_all((held.plan.key, held.done) for held in ended)
         told: list[tuple[Held, Report]] = []
         since = reports.wall_clock(0.0)
-        for held, done in ((held, held.done) for held in ended if held.done is not None):
-            note(held.plan.key, done.ended - done.began)
+        for held in ended:
+            done = held.done
+            assert done is not None
             if done.blobs or done.signal:
                 self._job_ended(child, held, done)
             else:
-                told.append((held, reports.succeeded_or_failed(held, since)))
+                told.append((held, reports.succeeded_or_failed(held, done, since)))
         self._accounts.report_all(told)
 
     def _job_ended(self, child: Child, held: Held, done: Done) -> None:
@@ -342,7 +343,7 @@ class SlotPool:
         if files is None:
             self._accounts.report(held, reports.refused(held, Malformed, ELSEWHERE))
         elif not done.signal:
-            report = reports.succeeded_or_failed(held, reports.wall_clock(0.0))
+            report = reports.succeeded_or_failed(held, done, reports.wall_clock(0.0))
             self._accounts.report(held, report, files)
         else:
             self._results.discard(files)

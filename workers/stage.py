@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errands import FROM_CHILD
-from .variables import Variable, environment
+from .variables import Environment
 
 HIGH = 100
 """Private copies of descriptors live above this, out of the way of jobs that count them."""
@@ -33,8 +33,7 @@ class Surroundings:
         self._scratch_count = 0
         self._scratch_mark = 0
         self._path: list[str] = list(sys.path)
-        self._environment = dict(environment())
-        self._job, self._attempt = Variable("AMPACITY_JOB_ID"), Variable("AMPACITY_ATTEMPT")
+        self._environment = Environment()
 
     def import_from(self, folders: list[str]) -> None:
         """Have these first on ``sys.path``, behind the folder that is entered."""
@@ -62,9 +61,7 @@ class Surroundings:
 
     def set(self, job: int, attempt: bytes, extra: tuple[tuple[str, str], ...]) -> None:
         """Say who runs, in the environment."""
-        kept = self._environment
-        self._job.set(b"%d" % job, kept)
-        self._attempt.set(attempt, kept)
+        self._environment.say(b"%d" % job, attempt)
         for name, text in extra:
             os.environ[name] = text
 
@@ -75,18 +72,7 @@ class Surroundings:
         os.fchdir(self._descriptor)
         if sys.path != self._path:
             sys.path[:] = self._path
-        if environment() != self._environment:
-            self._restore_environment()
-
-    def _restore_environment(self) -> None:
-        now = os.environ
-        encode, decode = now.encodekey, now.decodevalue
-        before = {os.fsdecode(key): decode(value) for key, value in self._environment.items()}
-        for name in [name for name in now if encode(name) not in self._environment]:
-            del now[name]
-        for name, value in before.items():
-            if now.get(name) != value:
-                now[name] = value
+        self._environment.restore()
 
     def _fresh_scratch(self) -> Path:
         self._scratch_count += 1

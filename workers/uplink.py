@@ -107,14 +107,12 @@ class Uplink:
         if not reports:
             recorded.done.callback(None)
             return recorded.done
-        begun, release, add = self._begun, self._values.release, self._reports.add
-        for report in reports:
-            key = report.job, report.attempt
-            if begun:
-                begun.pop(key, None)
-            release(key)
-            add((report, recorded))
-        self._arm()
+        if self._begun or self._values.holding:
+            for report in reports:
+                self._begun.pop((report.job, report.attempt), None)
+                self._values.release((report.job, report.attempt))
+        self._reports.add_all(reports, recorded)
+        self._hurry()
         return recorded.done
 
     def returned(self, attempts: Sequence[Holding]) -> None:
@@ -218,6 +216,12 @@ class Uplink:
             self._flush()
         elif self._flushing is None:
             self._flushing = self._reactor.callLater(0, self._flush)
+
+    def _hurry(self) -> None:
+        """Send at once what comes first in a turn, and the rest when that is over."""
+        if self._connection is not None and self._flushing is None:
+            self._flush()
+        self._arm()
 
     def _flush(self) -> None:
         if self._flushing is not None and self._flushing.active():

@@ -52,6 +52,11 @@ class Values:
                 self._held[job, attempt] = refs
                 self._cache.hold(refs)
 
+    @property
+    def holding(self) -> bool:
+        """Whether any value is kept for an attempt."""
+        return bool(self._held)
+
     def release(self, key: Key) -> None:
         """This attempt is reported, given back or dropped."""
         refs = self._held.pop(key, None) if self._held else None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
+from .errands import Done
 from .held import Context, Held, State
 
 BATCH_SECONDS: Final = 0.005
@@ -30,15 +33,21 @@ class Durations:
     def __init__(self) -> None:
         self._seconds: dict[object, float] = {}
 
-    def note(self, key: object, seconds: float) -> None:
-        """One has run so long."""
+    def note(self, key: object, seconds: float, count: int = 1) -> None:
+        """So many have run so long."""
         before = self._seconds.get(key)
         if before is None:
             if len(self._seconds) >= _KEPT:
                 self._seconds.clear()
             self._seconds[key] = seconds
         else:
-            self._seconds[key] = before + (seconds - before) * _WEIGHT
+            self._seconds[key] = before + (seconds - before) * (1 - (1 - _WEIGHT) ** count)
+
+    def note_all(self, ended: Iterable[tuple[object, Done | None]]) -> None:
+        """These have ended; neighbours of one target are taken together, by their mean."""
+        for key, group in groupby(ended, itemgetter(0)):
+            seconds = [done.ended - done.began for _, done in group if done is not None]
+            self.note(key, sum(seconds) / len(seconds), len(seconds))
 
     def estimate(self, key: object) -> float | None:
         """How long one runs; None where none has."""
@@ -60,17 +69,20 @@ class Waiting:
     def __iter__(self) -> Iterator[Held]:
         return iter([held for queue in self._queues.values() for held in queue])
 
-    def add(self, held: Held, now: float) -> None:
-        """Queue one."""
-        held.state = State.WAITING
-        held.since = now
-        self._order += 1
-        held.order = self._order
-        queue = self._queues.get(held.plan.context)
-        if queue is None:
-            queue = self._queues[held.plan.context] = deque()
-        queue.append(held)
-        self._size += 1
+    def add(self, added: Iterable[Held], now: float) -> None:
+        """Queue these."""
+        order, context, queue = self._order, None, None
+        for held in added:
+            held.state = State.WAITING
+            held.since = now
+            order += 1
+            held.order = order
+            if queue is None or held.plan.context is not context:
+                context = held.plan.context
+                queue = self._queues.setdefault(context, deque())
+            queue.append(held)
+        self._size += order - self._order
+        self._order = order
 
     def put_back(self, taken: Sequence[Held]) -> None:
         """Queue these before all others: they were given to a child that did not begin them."""
@@ -130,13 +142,15 @@ class Waiting:
     ) -> float:
         most = min(BATCH_JOBS, most)
         size = _size(batch[0]) if batch else 0
+        plan, cost = None, 0.0
         while queue and len(batch) < most:
             held = queue[0]
-            more = seconds + self._cost(held)
+            if held.plan is not plan:
+                plan, cost = held.plan, self._cost(held)
             size += _size(held)
-            if more > limit or size > BATCH_BYTES:
+            if seconds + cost > limit or size > BATCH_BYTES:
                 break
-            seconds = more
+            seconds += cost
             batch.append(queue.popleft())
         return seconds
 

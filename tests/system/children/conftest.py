@@ -137,9 +137,13 @@ class Worker:
 
     def submit(self, target: str, *args: Any, **options: Any) -> int:
         assignment = self.assignment(target, *args, **options)
-        self._assigned[assignment.job] = assignment
-        self.pool.assign([assignment])
+        self.assign([assignment])
         return assignment.job
+
+    def assign(self, assignments: list[Assignment]) -> None:
+        """Assign these at once, and again whatever of them is given back."""
+        self._assigned.update((assignment.job, assignment) for assignment in assignments)
+        self.pool.assign(assignments)
 
     async def report(self, job: int, timeout: float = 20) -> Report:
         await self.events.until(lambda: job in self.events.reports, timeout)

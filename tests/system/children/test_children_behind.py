@@ -24,7 +24,7 @@ async def test_short_jobs_behind_a_long_one_go_elsewhere_and_run_once(make_worke
     batch = [
         worker.assignment("mark_and_wait", str(mark_file), 3 if n == 0 else 0) for n in range(40)
     ]
-    worker.pool.assign(batch)
+    worker.assign(batch)  # a child that is slow to start may have some given back
     short = {a.job for a in batch[1:]}
     await worker.events.until(lambda: short <= worker.events.reports.keys())
     assert time.monotonic() - began < 1
@@ -66,3 +66,88 @@ async def test_retract_takes_from_a_busy_child(worker, mark_file):
     worker.pool.retract([Holding(a.job, a.attempt) for a in batch])
     assert {h.job for h in worker.events.given_back} == {a.job for a in batch[1:]}
     assert (await worker.report(batch[0].job)).ending is Ending.SUCCEEDED
+
+
+async def know(worker, mark_file, count=40):
+    """Have the worker know that ``perform`` takes no time, and its children ready."""
+    for _ in range(count):
+        await worker.run("perform", str(mark_file))
+    mark_file.write_text("")
+
+
+def batch_with(worker, mark_file, count, **deeds):
+    """So many jobs of no time, and at the places ``at_N`` others."""
+    return [
+        worker.assignment("perform", str(mark_file), *deeds.get(f"at_{n}", ()))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.alone
+@ensure
+async def test_what_ended_before_a_long_job_is_told_while_that_runs(worker, mark_file):
+    await know(worker, mark_file)
+    batch = batch_with(worker, mark_file, 21, at_20=("nap", 2))
+    began = time.monotonic()
+    worker.pool.assign(batch)
+    long = batch[-1].job
+    await worker.events.until(lambda: len(worker.events.reports) >= 60)
+    await worker.events.until(lambda: long in {b.job for b in worker.events.beginnings})
+    assert time.monotonic() - began < 0.25
+    assert long not in worker.events.reports
+    (beginning,) = (b for b in worker.events.beginnings if b.job == long)
+    report = await worker.report(long)
+    assert abs(report.began - beginning.began) < 0.02
+    assert 2 <= report.seconds < 2.5
+
+
+@pytest.mark.alone
+@ensure
+async def test_what_was_given_ahead_of_its_turn_comes_back_from_behind_a_long_job(
+    worker, mark_file
+):
+    await know(worker, mark_file)
+    batch = batch_with(worker, mark_file, 400, at_5=("nap", 2))
+    began = time.monotonic()
+    worker.pool.assign(batch)
+    await worker.events.until(lambda: len(worker.events.given_back) == 394)
+    assert time.monotonic() - began < 0.4
+    assert {h.job for h in worker.events.given_back} == {a.job for a in batch[6:]}
+    assert (await worker.report(batch[5].job)).ending is Ending.SUCCEEDED
+    assert mark_file.read_text() == "x" * 6
+
+
+@pytest.mark.alone
+@ensure
+async def test_a_long_job_behind_short_ones_does_not_wait_for_a_busy_child(make_worker, mark_file):
+    worker = await make_worker(2)
+    await know(worker, mark_file, 200)
+    began = time.monotonic()
+    worker.assign(batch_with(worker, mark_file, 4, at_0=("nap", 2), at_3=("nap", 0.01)))
+    await worker.events.until(lambda: len(worker.events.reports) == 203)
+    assert time.monotonic() - began < 0.5
+    assert mark_file.read_text() == "x" * 4
+
+
+@ensure
+async def test_a_crash_costs_the_short_jobs_around_it_nothing(worker, mark_file):
+    await know(worker, mark_file)
+    batch = batch_with(worker, mark_file, 30, at_15=("die", 9))
+    worker.assign(batch)
+    await worker.events.until(lambda: len(worker.events.reports) == 70)
+    endings = [worker.events.reports[a.job].ending for a in batch]
+    assert endings == [Ending.SUCCEEDED] * 15 + [Ending.LOST] + [Ending.SUCCEEDED] * 14
+    assert mark_file.read_text() == "x" * 30
+
+
+@ensure
+async def test_a_short_job_that_is_cancelled_is_the_one_that_ends(worker, mark_file):
+    await know(worker, mark_file)
+    batch = batch_with(worker, mark_file, 30, at_15=("nap", 20))
+    worker.assign(batch)
+    await worker.soon(lambda: len(mark_file.read_text()) == 16)
+    worker.end(batch[15].job)
+    await worker.events.until(lambda: len(worker.events.reports) == 70)
+    endings = [worker.events.reports[a.job].ending for a in batch]
+    assert endings == [Ending.SUCCEEDED] * 15 + [Ending.CANCELLED] + [Ending.SUCCEEDED] * 14
+    assert mark_file.read_text() == "x" * 30

@@ -31,6 +31,19 @@ async def test_output_of_c_code_and_processes_is_the_jobs(worker):
 
 
 @ensure
+async def test_of_many_small_jobs_each_has_what_it_printed_and_no_other(worker, mark_file):
+    for _ in range(30):
+        await worker.run("perform", str(mark_file))
+    ways = (("state",), ("raw", 1, "raw"), ("state",), ("say", "out", "err"), ("raw", 2, "raw"))
+    batch = [worker.assignment("perform", str(mark_file), *ways[n * n % 7 % 5]) for n in range(400)]
+    worker.assign(batch)
+    expected = ((b"", b""), (b"raw", b""), (b"", b""), (b"out\n", b"err\n"), (b"", b"raw"))
+    for n, assignment in enumerate(batch):
+        log = await worker.log(assignment.job)
+        assert (log.stdout.head, log.stderr.head) == expected[n * n % 7 % 5]
+
+
+@ensure
 async def test_a_gigabyte_costs_no_memory(worker):
     before = psutil.Process().memory_info().rss
     job = worker.submit("flood", 1024)

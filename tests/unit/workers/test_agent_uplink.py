@@ -131,16 +131,18 @@ def fired(deferred: Deferred[Any]) -> list[Any]:
 # -- frames ---------------------------------------------------------------------------------------
 
 
-def test_what_happens_in_one_turn_goes_in_one_frame(
+def test_the_first_reports_go_at_once_and_others_of_the_turn_in_one_frame(
     uplink: Uplink, wire: Wire, clock: Clock
 ) -> None:
-    recorded = [fired(uplink.finished([report(1), report(2)])), fired(uplink.finished([report(3)]))]
-    assert wire.asked == []
+    recorded = [fired(uplink.finished([report(n), report(n + 1)])) for n in (1, 3, 5)]
+    assert wire.reports() == [[1, 2]]
     clock.advance(0)
-    assert wire.reports() == [[1, 2, 3]]
-    assert recorded == [[], []]
+    assert wire.reports() == [[1, 2], [3, 4, 5, 6]]
+    assert recorded == [[], [], []]
     wire.answer(0)
-    assert recorded == [[None], [None]]
+    assert recorded == [[None], [], []]
+    wire.answer(1)
+    assert recorded == [[None], [None], [None]]
 
 
 def test_a_beginning_is_said_before_an_end_and_not_beside_it(
@@ -296,11 +298,11 @@ def test_flushed_when_everything_is_answered(uplink: Uplink, wire: Wire, clock: 
 
 
 def test_after_the_end_nothing_is_sent(uplink: Uplink, wire: Wire, clock: Clock) -> None:
-    recorded = fired(uplink.finished([report(1)]))
+    recorded = [fired(uplink.finished([report(n)])) for n in (1, 2)]
     uplink.stop()
-    assert recorded == [None]
+    assert recorded == [[None], [None]]
     assert clock.getDelayedCalls() == []
-    assert wire.asked == []
+    assert wire.reports() == [[1]]
 
 
 def test_the_state_is_told_now_or_never(uplink: Uplink, wire: Wire) -> None:

@@ -109,8 +109,7 @@ class Scene:
 
     def read(self):
         sent, self.pipe = self.pipe, []
-        for done in sent:
-            self.given.note(done)
+        self.given.note(sent)
 
     def run(self, number, marked=False, sent=False):
         """A job runs from its begin to its report."""

@@ -21,7 +21,7 @@ def filled(count, of=None, seconds=None):
         durations.note(of.key, seconds)
     waiting = Waiting(durations)
     for number in range(count):
-        waiting.add(Held(JobId(number), Attempt(1, 1), of, b"x"), float(number))
+        waiting.add([Held(JobId(number), Attempt(1, 1), of, b"x")], float(number))
     return waiting, of.context
 
 
@@ -77,7 +77,7 @@ def test_contexts_by_their_oldest():
     waiting = Waiting(Durations())
     first, second = plan(client="a"), plan(client="b")
     for number, of in enumerate((second, first, second)):
-        waiting.add(Held(JobId(number), Attempt(1, 1), of, b""), 0.0)
+        waiting.add([Held(JobId(number), Attempt(1, 1), of, b"")], 0.0)
     assert waiting.contexts() == [second.context, first.context]
     held = waiting.take(second.context, 2)[0][0]
     assert held.state is State.WAITING
