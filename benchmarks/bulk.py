@@ -43,7 +43,7 @@ def measure(plan: Plan) -> Measured:
             UNIX: ours(here),
             TLS: ours(encrypted),
             DURABLE: ours(durable),
-            EXECUTOR: lambda: fresh.run("programs.executor", plan.slots, jobs, singles),
+            EXECUTOR: lambda: fresh.run("programs.executor", plan.slots, jobs // 3, singles),
         }
         found = in_turns(ways, plan.times)
     _note(measured, found)

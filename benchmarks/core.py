@@ -31,7 +31,7 @@ from .kit.plan import Plan
 from .kit.program import main
 
 PAYLOAD = 100
-JOBS = 50_000
+JOBS = 30_000
 WORKERS = (1, 10, 100, 1000)
 ROUNDS = 3
 

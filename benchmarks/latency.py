@@ -18,8 +18,8 @@ from .kit.program import main, say
 from .kit.spread import percentile, quantiles, together
 from .ways import DURABLE, RELAY, UNIX
 
-SINGLES = 2500
-SECONDS = 5.0
+SINGLES = 1500
+SECONDS = 4.0
 ROUNDS = 3
 PARTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 

@@ -18,22 +18,23 @@ from .kit.program import main, say
 from .kit.rivals import rivals, try_to
 from .kit.tables import amount
 from .peers.peer import PIECE, READERS
+from .transfer import BOTH_WAYS, array_size
 from .ways import UNIX
 
-ARRAY = 1 << 30
+READ = f"an array read by {READERS} jobs"
+DIGESTS = "SHA-256 of many pieces"
 SHARED = 1 << 28
 ROUNDS = 3
 
 
 def measure(plan: Plan) -> Measured:
     measured = Measured("peers_values", "Large values and C code, and the peers")
-    array, shared = plan.few(ARRAY, 1 << 24), plan.few(SHARED, 1 << 24)
-    names = {
-        "array": f"an array of {amount(array, 'B')}, there and back".replace(".00", ""),
-        "shared": f"an array of {amount(shared, 'B')}, read by {READERS} jobs",
-        "digests": f"SHA-256 of pieces of {amount(PIECE, 'B')}".replace(".00", ""),
-    }
-    measured.base = dict.fromkeys(names.values(), UNIX)
+    array, shared = array_size(measured, plan), plan.few(SHARED, 1 << 24)
+    measured.notes.append(
+        f"The array that is read by {READERS} jobs has {amount(shared, 'B')}; a piece that is "
+        f"digested, {amount(PIECE, 'B')}."
+    )
+    measured.base = dict.fromkeys((BOTH_WAYS, READ, DIGESTS), UNIX)
     ways: dict[str, Callable[[str, int], dict[str, Any] | None]] = {UNIX: _ours(plan)}
     for rival in rivals(measured):
         ways[rival.way] = partial(try_to, measured, rival, plan)
@@ -41,11 +42,11 @@ def measure(plan: Plan) -> Measured:
         times = range(min(plan.times, ROUNDS))
         arrays = [answer for _ in times if (answer := run("array", array))]
         others = [answer for _ in times if (answer := run("shared", shared))]
-        measured.add(names["array"], way, "s", [found["seconds"] for found in arrays])
+        measured.add(BOTH_WAYS, way, "s", [found["seconds"] for found in arrays])
         reads = [found["seconds"] for found in others if "seconds" in found]
-        measured.add(names["shared"], way, "s", reads)
+        measured.add(READ, way, "s", reads)
         digests = [found["digests"] for found in others]
-        measured.add(names["digests"], way, "B/s", digests, "more")
+        measured.add(DIGESTS, way, "B/s", digests, "more")
         say(f"{way}: {', '.join(amount(found['seconds'], 's') for found in arrays)}")
     return measured
 

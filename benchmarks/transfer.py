@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-from collections.abc import Sequence
 from typing import Any
 
 from .kit import fresh, gauges
@@ -22,9 +21,9 @@ from .kit.tables import amount
 from .ways import UNIX
 
 SIZES = (1_000, 32_000, 1_000_000, 32_000_000, 1 << 30)
-QUICK = SIZES[:3]
-ARRAY = 1 << 30
-ROUNDS = 3
+BOTH_WAYS = "an array there and back"
+ARRAY, LITTLE = 1 << 30, 1 << 28
+ROUNDS = 2
 ROOM = 6 << 30
 """Bytes of disk: the value stands in the client's, the coordinator's and the agent's folder."""
 
@@ -32,11 +31,8 @@ ROOM = 6 << 30
 def measure(plan: Plan) -> Measured:
     measured = Measured("transfer", "Values to a child and back")
     measured.base = {"to a child": "", "back": ""}
-    sizes: Sequence[int] = QUICK if plan.quick else SIZES
-    array = plan.few(ARRAY, 1 << 24)
-    if not plan.quick and shutil.disk_usage(tempfile.gettempdir()).free < ROOM:
-        sizes, array = SIZES[:-1], 1 << 28
-        measured.notes.append("Smaller values than usual: less than 6 GiB of disk are free.")
+    array = array_size(measured, plan)
+    sizes = [size for size in SIZES if size <= array]
     with Cluster(plan) as cluster:
         found = _run(cluster, "sizes", *sizes)
     for way in ("to a child", "back"):
@@ -47,11 +43,19 @@ def measure(plan: Plan) -> Measured:
     for _ in range(min(plan.times, ROUNDS)):
         with Cluster(plan) as cluster:  # a fresh one gives back the room that the last one took
             arrays.append(_run(cluster, "array", array))
-    what = f"array of {amount(array, 'B')}, there and back"
-    measured.add(what, UNIX, "s", [run["seconds"] for run in arrays])
+    measured.add(BOTH_WAYS, UNIX, "s", [run["seconds"] for run in arrays])
     more = [run["more"] for run in arrays]
     measured.add("memory more than before", "coordinator, during the array", "B", more)
     return measured
+
+
+def array_size(measured: Measured, plan: Plan) -> int:
+    """As much as there is room for on the disk; it is noted."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    size = plan.few(ARRAY if free > ROOM else LITTLE, 1 << 24)
+    why = "" if free > ROOM else f": less than {amount(ROOM, 'B')} of disk are free"
+    measured.notes.append(f"The array that goes there and back has {amount(size, 'B')}{why}.")
+    return size
 
 
 def _run(cluster: Cluster, *words: object) -> dict[str, Any]:

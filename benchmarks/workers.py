@@ -24,7 +24,7 @@ from .kit.plan import Plan
 from .kit.program import main, say
 
 COUNTS = (1, 10, 100, 1000, 2000)
-JOBS = 30_000
+JOBS = 20_000
 IDLE = 1000
 IDLE_SECONDS = 8.0
 ROUNDS = 3

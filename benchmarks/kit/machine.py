@@ -24,9 +24,15 @@ def facts() -> dict[str, Any]:
         "cpu": _cpu(),
         "processors": processors(),
         "memory": psutil.virtual_memory().total,
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {_number(platform.release())}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def _number(release: str) -> str:
+    """A kernel's version, without what its builder called it."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    return found[0] if found else release
 
 
 def versions(names: Iterable[str] = OURS) -> dict[str, str]:

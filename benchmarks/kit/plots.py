@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def _draw_bars(axes: Any, measured: Measured, quantity: str) -> bool:
     colours = ["C0" if way.startswith("ampacity") else "C7" for way in ways]
     axes.barh(ways, medians, xerr=spread, color=colours, height=0.7)
     axes.set(xscale="log", xlabel=f"{quantity}, {figures[0].unit}")
+    axes.set_xlim(left=10 ** math.floor(math.log10(min(medians))))
     axes.grid(axis="y", visible=False)
     return True
 

@@ -102,7 +102,7 @@ def _durable_single(run: Results) -> float | None:
 
 
 SINGLE = "one at a time, p50"
-ARRAY = "an array of 1 GiB, there and back"
+ARRAY = "an array there and back"
 CPU = f"CPU a job, {UNIX}"
 _ALL = "all of it"
 
@@ -181,7 +181,7 @@ TARGETS: Sequence[Target] = (
         "a core, with 1,000 idle workers", "≤", 2, "%", value("workers", "idle", "1,000 workers")
     ),
     Target(
-        "an array of 1 GiB, there and back, to Dask",
+        "an array of 1 GiB there and back, to Dask",
         "≤",
         1,
         "×",

@@ -59,5 +59,5 @@ def test_a_cluster_is_measured_from_within() -> None:
 
 
 def test_a_program_that_fails_says_why() -> None:
-    with pytest.raises(fresh.Failed, match="programs.client ended with 1"):
+    with pytest.raises(fresh.Failed, match="client ended with 1"):
         fresh.run("programs.client", "unix:/nowhere/at/all", "{}", 1, 1, seconds=SECONDS)

@@ -74,7 +74,9 @@ def test_efficiency_is_the_part_of_the_slots_time() -> None:
 
 def test_metg_of_a_constant_cost_is_that_cost() -> None:
     cost = 200e-6
-    points = [(seconds, seconds / (seconds + cost)) for seconds in durations(1e-5, 1.0, a_decade=20)]
+    points = [
+        (seconds, seconds / (seconds + cost)) for seconds in durations(1e-5, 1.0, a_decade=20)
+    ]
     assert metg(points) == pytest.approx(cost, rel=0.01)
 
 
@@ -98,7 +100,7 @@ def test_metg_that_is_always_reached_is_the_shortest_job() -> None:
     assert metg([(1e-5, 0.7), (1e-4, 0.9)]) == 1e-5
 
 
-# -- figures and tables -----------------------------------------------------------------------------
+# -- figures and tables ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_a_table_in_markdown(measured: Measured) -> None:
     ]
 
 
-# -- targets ----------------------------------------------------------------------------------------
+# -- targets --------------------------------------------------------------------------------------
 
 
 def run_of(**measured: Measured) -> Results:
@@ -241,7 +243,7 @@ def test_every_target_is_of_a_measurement_that_there_is() -> None:
     assert all(math.isfinite(target.bound) for target in TARGETS)
 
 
-# -- the page -----------------------------------------------------------------------------------------
+# -- the page -------------------------------------------------------------------------------------
 
 
 def test_a_run_survives_its_file(tmp_path: Path, measured: Measured) -> None:
