@@ -91,11 +91,11 @@ def smaller(output: shown.Output) -> tuple[shown.Output, list[str]]:
 
 
 def without_places(text: str) -> str:
-    """Without times, sizes in memory and sums, without where exactly in the heavy part the loop
-    was found to hang, and without what else a busy machine was slow to do."""
+    """Without times, sizes in memory and sums; and without when the watch told where exactly in the
+    heavy part the loop hung, and what else a busy machine was slow to do: only that it told."""
     text = re.sub(r"\d+ MiB|\d+ together|(?<=pictures, )\d+ bytes", "…", text)
     text = re.sub(r"in \d+\.\d+s\n", "in …\n", text)
-    text = re.sub(r"who holds the loop\? mailroom\.py:\d+ in \w+\n", "who? render\n", text)
-    text = re.sub(r"who holds .*\n", "", text)
-    first, found, rest = text.partition("who? render\n")  # each of its functions is told once
-    return shown.without_times(first + found + rest.replace("who? render\n", ""))
+    told = (
+        "who? render\n" if re.search(r"^who holds .* mailroom\.py:\d+ in \w+$", text, re.M) else ""
+    )
+    return told + shown.without_times(re.sub(r"who holds .*\n", "", text))
