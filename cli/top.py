@@ -210,7 +210,7 @@ def _workers(workers: list[dict[str, Any]], most: int | None, wide: bool) -> Tab
     from .workers import worker_row
 
     chosen = range(len(_WORKERS)) if wide else _NARROW_WORKERS
-    table = _table(*(_WORKERS[k] for k in chosen))
+    table = _table(*(_WORKERS[k] for k in (chosen if workers else chosen[:1])))
     for worker in workers[:most]:
         style = "" if worker["state"] == "connected" else "yellow"
         cells = worker_row(worker)
