@@ -182,7 +182,7 @@ def test_its_clock_is_a_reactors() -> None:
     ticking = LoopingCall(lambda: ticks.append(pool.reactor.seconds()))
     ticking.clock = pool.reactor
     ticking.start(10, now=False)
-    later = deferLater(pool.reactor, 25, double, 4)  # type: ignore[arg-type]
+    later = deferLater(pool.reactor, 25, double, 4)
     clock: Any = pool.reactor
     thread = deferToThreadPool(clock, clock.getThreadPool(), double, 2)
     with pytest.raises(NotFired):

@@ -34,7 +34,7 @@ def test_an_execution_tells_what_it_is() -> None:
 
 def test_the_test_says_how_it_ends() -> None:
     pool = ManualPool()
-    jobs = [pool.submit(double, n) for n in range(5)]
+    jobs: list[Any] = [pool.submit(double, n) for n in range(5)]
     for execution, end in zip(
         pool.waiting,
         [
@@ -151,9 +151,9 @@ class WithTrial(unittest.SynchronousTestCase):
     def runTest(self) -> None:
         pool: Any = ManualPool()
         job = pool.submit(double, 2)
-        self.assertNoResult(job.result())  # type: ignore[no-untyped-call]
+        self.assertNoResult(job.result())
         pool.run_next()
-        self.assertEqual(self.successResultOf(job.result()), 4)  # type: ignore[no-untyped-call]
+        self.assertEqual(self.successResultOf(job.result()), 4)
         crashed = pool.submit(double, 2)
         pool.next().crash()
-        self.failureResultOf(crashed.result(), JobCrashed)  # type: ignore[no-untyped-call]
+        self.failureResultOf(crashed.result(), JobCrashed)
