@@ -29,6 +29,11 @@ class _InlineGround(Ground):
                 raise NeverEnds(f"{self._stuck()}, and nothing ends that: give it a time-out")
             timeline.run_until(due)
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what was submitted meanwhile ends, too."""
+        super().advance(seconds)
+        self.follow()
+
     def _hangs(self) -> bool:
         """Whether all that is left runs for ever."""
         driver, slots = self.driver, self.slots

@@ -192,6 +192,15 @@ def test_its_clock_is_a_reactors() -> None:
     assert (result_of(later), result_of(thread)) == (8, 4)
 
 
+def test_what_is_submitted_while_time_passes_ends_then() -> None:
+    pool = InlinePool()
+    pool.plan(double, Runs(seconds=30))
+    jobs: list[Any] = []
+    pool.reactor.callLater(1, lambda: jobs.append(pool.submit(double, 4)))
+    pool.advance(2)
+    assert result_of(jobs[0]) == 8
+
+
 def test_what_the_application_raises_in_a_timed_call_comes_out() -> None:
     pool = InlinePool()
     pool.reactor.callLater(1, double, None)
