@@ -18,15 +18,19 @@ from ..protocol import commands, errors
 PAGES = Path(__file__).parent / "reference"
 
 _PLACE = re.compile(
-    r"(?P<before><!-- table: (?P<name>\w+) -->\n).*?(?P<after>\n<!-- end of table -->)", re.S
+    r"(?P<before><!-- table: (?P<name>\w+) -->\n).*?(?P<after><!-- end of table -->)", re.S
 )
 
 
 def filled(text: str) -> str:
     """A page's text with its tables as the code has them now."""
-    return _PLACE.sub(
-        lambda found: found["before"] + "\n".join(TABLES[found["name"]]()) + found["after"], text
-    )
+
+    def table(found: re.Match[str]) -> str:
+        return "".join(
+            [found["before"], *(f"{row}\n" for row in TABLES[found["name"]]()), found["after"]]
+        )
+
+    return _PLACE.sub(table, text)
 
 
 def write() -> None:
@@ -84,6 +88,11 @@ def _tree(base: type[Exception], depth: int = 0) -> Iterable[tuple[type[Exceptio
         if isinstance(error, type) and error.__bases__[0] is base:
             yield error, depth
             yield from _tree(error, depth + 1)
+
+
+def all_errors() -> list[type[Exception]]:
+    """Those of the table."""
+    return [error for error, _ in _tree(errors.AmpacityError)]
 
 
 def wire_code(error: type[Exception]) -> str | None:

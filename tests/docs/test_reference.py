@@ -8,7 +8,7 @@ import ampacity
 import ampacity.blocking
 import pytest
 from ampacity.cli import top
-from ampacity.cli.settings import TABLE
+from ampacity.cli.settings import TABLE, Setting
 from ampacity.docs import tables
 from ampacity.docs.pictures import draw
 from ampacity.tests.docs import shown
@@ -24,6 +24,22 @@ def test_tables_are_those_of_the_code(name: str) -> None:
     text = (REFERENCE / f"{name}.md").read_text()
     assert "<!-- table: " in text
     assert tables.filled(text) == text
+
+
+def test_every_table_has_its_place() -> None:
+    pages = "".join(page.read_text() for page in REFERENCE.glob("*.md"))
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", pages)) == sorted(tables.TABLES)
+    assert pages.count("<!-- end of table -->") == len(tables.TABLES)
+
+
+@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.key)
+def test_every_setting_is_described(setting: Setting) -> None:
+    assert f"| `{setting.key}` |" in (REFERENCE / "configuration.md").read_text()
+
+
+@pytest.mark.parametrize("error", tables.all_errors(), ids=lambda error: error.__name__)
+def test_every_error_is_described(error: type[Exception]) -> None:
+    assert f"`{error.__name__}` |" in (REFERENCE / "errors.md").read_text()
 
 
 def test_every_variable_of_the_environment_is_there() -> None:
