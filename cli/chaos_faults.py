@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 from twisted.internet import threads
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 
 from .chaos_cluster import Cluster
 from .chaos_ground import Ground
@@ -22,6 +22,7 @@ from .chaos_strikes import COORDINATOR
 
 _JUMP = 3600
 _SYNC_SECONDS = 3.0
+_FILL_AGAIN = 0.1
 _NETWORK_MOMENT = 0.1
 """How long a reset counts: its consequences come after it, as those of a lasting fault."""
 
@@ -206,12 +207,18 @@ class Faults:
             await self._last(strike, member.name, member.pid, lambda: threads.deferToThread(mend))
 
     async def _full_disk(self, strike: Strike) -> None:
+        """Full, and full again: what the coordinator frees is gone at once."""
         if "disk" not in self._busy:
-            await threads.deferToThread(self._ground.fill)
-            empty = self._ground.empty
             self._busy.add("disk")
             self._cluster.disk_full = True
-            await self._last(strike, COORDINATOR, None, lambda: threads.deferToThread(empty))
+            filling = LoopingCall(lambda: threads.deferToThread(self._ground.fill))
+            filled = filling.start(_FILL_AGAIN)
+
+            def lift() -> Deferred[None]:
+                filling.stop()
+                return filled.addCallback(lambda _: threads.deferToThread(self._ground.empty))
+
+            await self._last(strike, COORDINATOR, None, lift)
             self._busy.discard("disk")
             self._cluster.disk_full = False
 
