@@ -79,6 +79,13 @@ def test_the_other_ways_print_the_same(way: str, tmp_path: Path) -> None:
     output.check(shown.printed_by(process))
 
 
+def test_asyncio_is_a_reactor_as_the_others(tmp_path: Path) -> None:
+    (tmp_path / "mail").write_text("ada\ngood night\n")
+    process = shown.start(PROGRAMS / "which_reactor.py", ["asyncio"], folder=tmp_path)
+    printed = shown.printed_by(process).splitlines()
+    assert printed[:2] == ["the reactor: AsyncioSelectorReactor", "ada: a picture of 1066 bytes"]
+
+
 def smaller(output: shown.Output) -> tuple[shown.Output, list[str]]:
     """The same with a smaller number, where the page says so: 3000 for 1000000."""
     words = list(output.words)
