@@ -62,7 +62,7 @@ DIFFERENT = (
 _NOBODY = "you"
 """The home where no machine has a name."""
 
-SHOW_SECONDS = 60.0
+SHOW_SECONDS = 120.0
 """How long what is shown may take to be printed."""
 
 
