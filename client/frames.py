@@ -20,8 +20,10 @@ NUMBERS_AHEAD = 512
 """Frames that are sent beyond one without an answer. (A coordinator remembers twice as many.)"""
 
 
-_new = tuple.__new__
-"""Makes a named tuple in half the time."""
+Record = tuple[bytes, Payload, str | None, int | None]
+"""A ``Submission`` as a plain tuple: the garbage collector looks at those once, and never again."""
+
+_new = tuple.__new__  # makes a named tuple in half the time
 
 
 class Entry(Protocol):
@@ -59,7 +61,7 @@ class Frame:
         self.tally = tally
         self.order = order
         self.entries: list[Entry] = []
-        self.submissions: list[Submission] = []
+        self.submissions: list[Record] = []
         self.blobs: set[BlobRef] = set()
         """What must be stored before; each one is kept once in the spool for this frame."""
         self.keyed = False
@@ -72,6 +74,10 @@ class Frame:
         self.resent = False
         """A connection went while it had no answer."""
         self.done = False
+
+    def as_sent(self) -> list[Submission]:
+        """The submissions."""
+        return [_new(Submission, record) for record in self.submissions]
 
     def drop(self, unwanted: Container[Entry]) -> list[Entry]:
         """Leave out, and return, what was cancelled before the frame was sent."""
@@ -123,7 +129,7 @@ class Frames:
             frame = self._begin(tally)
         entry.frame = frame
         frame.entries.append(entry)
-        frame.submissions.append(_new(Submission, (spec, payload, key, place)))
+        frame.submissions.append((spec, payload, key, place))
         if key is not None:
             frame.keyed = True
         frame.size += len(payload)

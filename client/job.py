@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
@@ -21,9 +21,31 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
+T = TypeVar("T")
 W = TypeVar("W", bound=Deferred[Any])
 
 _NOT_READ: Any = object()
+
+
+class Result(Answer[T]):
+    """A reader's own."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        super().__init__(_give_up)
+        self.job = job
+
+
+class Wanted(Promise):
+    """The same, for who awaits it."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        super().__init__(_give_up)
+        self.job = job
+
+
+def _give_up(waiter: Any) -> None:
+    """Cancel; a method of the job would be one more object for each."""
+    waiter.job.given_up(waiter)
 
 
 class Job(Eventual[T_co]):
@@ -64,7 +86,8 @@ class Job(Eventual[T_co]):
         self._body = b""
         self._error: Exception | None = None
         self._value: Any = _NOT_READ
-        self._waiting: list[Deferred[T_co]] | None = None
+        self._waiting: Deferred[T_co] | list[Deferred[T_co]] | None = None
+        """Mostly it is one, and no list."""
         self._accepting: list[Deferred[JobId]] | None = None
         self._watch = job is not None
 
@@ -97,7 +120,7 @@ class Job(Eventual[T_co]):
 
         Cancelling it cancels the job.
         """
-        waiter: Answer[T_co] = Answer(self._given_up)
+        waiter: Result[T_co] = Result(self)
         self._wait(waiter)
         return waiter
 
@@ -106,18 +129,18 @@ class Job(Eventual[T_co]):
             value = self._read() if self._value is _NOT_READ else self._value
             if not isinstance(value, Deferred):
                 return cast(T_co, self._keep_value(value))
-            wait = self._read_later(value, Promise(self._given_up))
+            wait = self._read_later(value, Wanted(self))
         else:
             wait = self.wait()
         if wait.settled is None:
             yield wait
         return cast("Settled[T_co]", wait.settled)()
 
-    def wait(self) -> Promise:
+    def wait(self) -> Wanted:
         """As ``result()``, for who awaits it."""
-        promise = Promise(self._given_up)
-        self._wait(promise)
-        return promise
+        wanted = Wanted(self)
+        self._wait(wanted)
+        return wanted
 
     def cancel(self) -> Deferred[str]:
         """End the job; fires with the state that it had (``queued``, ``running``, ...).
@@ -180,7 +203,7 @@ class Job(Eventual[T_co]):
         self._tell()
 
     def _tell(self) -> None:
-        waiting, accepting = self._waiting or (), self._accepting or ()
+        waiting, accepting = self._waiters(), self._accepting or ()
         self._waiting = self._accepting = None
         for waiter in (*waiting, *accepting):
             if waiter.called:
@@ -202,17 +225,20 @@ class Job(Eventual[T_co]):
             self._tell_later(waiter)
 
     def _tell_later(self, waiter: Deferred[T_co]) -> None:
-        if self._waiting is None:
-            self._waiting = [waiter]
-        else:
-            self._waiting.append(waiter)
+        self._waiting = waiter if self._waiting is None else [*self._waiters(), waiter]
         if self._watch and self.id is not None:
             self._watch = False
             self._session.expect(self.id, self)
 
-    def _given_up(self, waiter: Deferred[T_co]) -> None:
-        if self._waiting is not None and waiter in self._waiting:
-            self._waiting.remove(waiter)
+    def _waiters(self) -> Sequence[Deferred[T_co]]:
+        waiting = self._waiting
+        if isinstance(waiting, list):
+            return waiting
+        return () if waiting is None else (waiting,)
+
+    def given_up(self, waiter: Deferred[Any]) -> None:
+        """Its reader has cancelled it."""
+        self._waiting = [one for one in self._waiters() if one is not waiter] or None
         if not self.ended:
             self._session.cancel(self)
 

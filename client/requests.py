@@ -138,8 +138,8 @@ class Requests:
     def named_by_key(self, frame: Frame, jobs: Sequence[JobId]) -> None:
         """A frame was answered: a job that has a key may be another session's, or one that was
         delivered before."""
-        for submission, job in zip(frame.submissions, jobs, strict=True):
-            if submission.key is None:
+        for (_, _, key, _), job in zip(frame.submissions, jobs, strict=True):
+            if key is None:
                 continue
             if frame.resent:  # the outcome may have been sent over the connection before
                 self.watch(job)

@@ -199,7 +199,7 @@ class Session:
     def _send_frame(self, coordinator: Coordinator, frame: Frame) -> None:
         group = None if frame.tally is None else frame.tally.number
         sequence = self._frames.sent(frame)
-        coordinator.submit(sequence, frame.submissions, group).addCallbacks(
+        coordinator.submit(sequence, frame.as_sent(), group).addCallbacks(
             self._answered,
             self._not_answered,
             callbackArgs=(coordinator, frame),
