@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..protocol.blobs import BlobFolder
 from ..protocol.errors import TooLarge
@@ -13,7 +13,11 @@ from ..protocol.limits import FRAME_VALUES
 from .ownership import Ownership
 from .records import SpecRecord
 from .settings import Settings
+from .state import sliced
 from .uploads import Uploads
+
+LOOK_AT_ONCE = 1000
+"""Blobs that one step of a sweep looks at; there may be a million."""
 
 
 class BlobReferences:
@@ -86,16 +90,22 @@ class BlobReferences:
             check_spec(record.spec, self._name_length)
         return record
 
-    def sweep(self, now: float) -> None:
-        """Remove what has been idle for long enough; call it now and then."""
-        idle = {
-            digest: self._idle.get(digest, now)
-            for digest in self._blobs.digests()
-            if digest not in self._counts
-        }
-        for digest in [digest for digest, since in idle.items() if now - since >= self._keep]:
-            del idle[digest]
-            self._blobs.remove(digest)
+    def sweep(self, now: float) -> Iterator[None]:
+        """Remove what has been idle for long enough; to be done now and then, a slice a step."""
+        idle: dict[bytes, float] = {}
+        for some in sliced(list(self._blobs.digests()), LOOK_AT_ONCE):
+            self._sweep_some(some, idle, now)
+            yield
         self._idle = idle
         self._blobs.drop_stale_uploads()
-        self._uploads.settle_gone(self._blobs.has, self._blobs.half_sent())
+        yield from self._uploads.settle_gone(self._blobs.has, self._blobs.half_sent)
+
+    def _sweep_some(self, digests: Sequence[bytes], idle: dict[bytes, float], now: float) -> None:
+        for digest in digests:
+            if digest in self._counts or not self._blobs.has(digest):
+                continue
+            since = self._idle.get(digest, now)
+            if now - since < self._keep:
+                idle[digest] = since
+            else:
+                self._blobs.remove(digest)

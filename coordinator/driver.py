@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -52,6 +51,7 @@ from .records import WorkerRecord
 from .scheduler import Scheduler
 from .settings import Settings
 from .store import DurableStore, MemoryStore, Store
+from .sweeping import Sweeping
 from .timekeeping import Timekeeping
 from .transitions import ending_of
 from .uploads import Uploads
@@ -63,9 +63,6 @@ _ASSIGN, _END, _RETRACT = attrgetter("assign"), attrgetter("end"), attrgetter("r
 
 FEW_JOBS = 10_000
 """Jobs in memory, below which it takes little time to look for garbage in all of it."""
-
-BLOB_SWEEP = 60.0
-"""Seconds between looks at blobs that nothing refers to."""
 
 
 class Driver:
@@ -107,8 +104,7 @@ class Driver:
             blobs, settings, self.scheduler.state.spec, self.values, self.uploads
         )
         self.missing_blobs = self._references.missing
-        self._sweep = LoopingCall(lambda: self._references.sweep(self.moment().now))
-        self._sweep.clock = reactor
+        self._sweeping = Sweeping(reactor, lambda: self._references.sweep(self.moment().now))
         self._asks = Asks()
         self._acknowledged: dict[SessionId, list[JobId]] = {}
         self._stopped = False
@@ -129,7 +125,7 @@ class Driver:
             remembered = self.durable.remembered
             self._references.restore(remembered.blobs)
             self.handle(Restored(self.moment(), remembered))
-        self._sweep.start(BLOB_SWEEP, now=False)
+        self._sweeping.start()
         self._time.start()
 
     def stop(self) -> Deferred[None]:
@@ -138,8 +134,7 @@ class Driver:
             return succeed(None)
         self._end_turn()
         self._stopped = True
-        if self._sweep.running:
-            self._sweep.stop()
+        self._sweeping.stop()
         self._time.stop()
         self._loads.stop()
         self.questions.stop()

@@ -387,6 +387,6 @@ class State:
                 gathered.clear()
 
 
-def sliced(things: Sequence[T]) -> Iterable[Sequence[T]]:
+def sliced(things: Sequence[T], size: int = SLICE) -> Iterable[Sequence[T]]:
     """Ids, or records, in portions that one slice of a task looks at."""
-    return (things[start : start + SLICE] for start in range(0, len(things), SLICE))
+    return (things[start : start + size] for start in range(0, len(things), size))

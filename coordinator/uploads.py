@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 
 from ..protocol.errors import Malformed, QueueFull, Refused, StorageFull, TooLarge
 from ..protocol.jobs import BlobRef
+from .state import sliced
 
 VALUES = 10_000
 """Values of one peer that nothing refers to, however small."""
@@ -64,7 +65,11 @@ class Uploads:
                 if not sizes:
                     del self._sizes[owner], self._bytes[owner]
 
-    def settle_gone(self, here: Callable[[bytes], bool], coming: Container[bytes]) -> None:
-        """Look which of them are neither here nor on their way any more."""
-        gone = [d for d in self._owners if not here(d) and d not in coming]
-        self.settle(gone)
+    def settle_gone(
+        self, here: Callable[[bytes], bool], coming: Callable[[], Container[bytes]]
+    ) -> Iterator[None]:
+        """Look which of them are neither here nor on their way any more, a slice a step."""
+        for some in sliced(list(self._owners)):
+            on_their_way = coming()
+            self.settle([d for d in some if not here(d) and d not in on_their_way])
+            yield
