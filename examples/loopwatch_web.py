@@ -61,9 +61,10 @@ def tell(watch: LoopWatch) -> None:
 
 async def serve(reactor: Any, port: int) -> str:
     """Serve; the address."""
+    pages: dict[bytes, Any] = {b"": Front, b"login": Login}
     root = Resource()
-    root.putChild(b"", Front())
-    root.putChild(b"login", Login())
+    for path, page in pages.items():
+        root.putChild(path, page())
     listening = endpoints.TCP4ServerEndpoint(reactor, port, interface="127.0.0.1")
     address = (await listening.listen(Site(root))).getHost()
     return f"http://127.0.0.1:{address.port}/"
@@ -78,7 +79,8 @@ async def visit(reactor: Any, address: str) -> None:
 
 def read(address: str) -> str:
     with urlopen(address) as page:
-        return page.read().decode().strip()
+        text: str = page.read().decode()
+    return text.strip()
 
 
 async def main(reactor: Any, *words: str) -> None:
