@@ -45,7 +45,7 @@ def measure(plan: Plan) -> Measured:
         measured.add(BOTH_WAYS, way, "s", [found["seconds"] for found in arrays])
         reads = [found["seconds"] for found in others if "seconds" in found]
         measured.add(READ, way, "s", reads)
-        digests = [found["digests"] for found in others]
+        digests = [found["digests"] for found in others if "digests" in found]
         measured.add(DIGESTS, way, "B/s", digests, "more")
         say(f"{way}: {', '.join(amount(found['seconds'], 's') for found in arrays)}")
     return measured

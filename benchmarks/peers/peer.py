@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar
 
-from ..jobs import digest, echo, noop, spin
+from ..jobs import digest, echo, noop, spin, total
 from ..kit.kernel import loops_for
 
 TRIAL, SECONDS, MOST = 300, 3.0, 40_000
@@ -31,8 +31,6 @@ class Peer(ABC):
 
     modes: ClassVar[dict[str, str]]
     """How it can be started, and what that means."""
-    distributions: ClassVar[Sequence[str]] = ()
-    """Whose versions matter."""
 
     def __init__(self, mode: str, slots: int) -> None:
         self.mode = mode
@@ -142,11 +140,13 @@ def shared(peer: Peer, size: str) -> dict[str, Any]:
     import numpy as np
 
     peer.run(noop, range(TRIAL))
-    pieces = [np.random.default_rng().bytes(PIECE) for _ in range(PIECES)]
-    found = {"digests": PIECE * PIECES / timed(peer.run, digest, pieces)}
+    found: dict[str, Any] = {}
+    if peer.can_hold(PIECE):
+        pieces = [np.random.default_rng().bytes(PIECE) for _ in range(PIECES)]
+        found["digests"] = PIECE * PIECES / timed(peer.run, digest, pieces)
     if peer.can_hold(int(size)):
         value = np.random.default_rng().random(int(size) // 8)
-        found["seconds"] = timed(peer.shared, np.sum, value, READERS)
+        found["seconds"] = timed(peer.shared, total, value, READERS)
     return found
 
 

@@ -27,7 +27,6 @@ class Running(Peer):
         TUNED: "without dashboard, logs and retries",
         ACTORS: "the same, and one actor a slot, called in turns: no scheduling of tasks",
     }
-    distributions: ClassVar = ("ray",)
 
     def start(self) -> None:
         options: dict[str, Any] = {"num_cpus": self.slots}
