@@ -46,7 +46,6 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"ampacity {version}"
-html_static_path = ["_static"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
