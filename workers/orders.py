@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.protocols import amp
 
 from ..protocol.commands import Assign, AttachWorker, Drain, EndAttempts, Reload, Retract
 from ..protocol.errors import AmpacityError, Malformed
@@ -15,6 +14,7 @@ from ..protocol.ids import Attempt, JobId
 from ..protocol.jobs import Assignment, unpack_assignments
 from ..protocol.outcomes import JobLog, pack_log
 from ..protocol.ports import Ended, Holding, WorkerPort
+from ..protocol.responders import Responders
 
 if TYPE_CHECKING:
     from .uplink import Uplink
@@ -23,7 +23,7 @@ _Record = TypeVar("_Record")
 _REASONS = frozenset({"cancelled", "deadline", "superseded"})
 
 
-class Orders(amp.CommandLocator):
+class Orders(Responders):
     """Hands the orders of one connection to the slots.
 
     One that raises what it should not is refused; the coordinator then takes this worker for one

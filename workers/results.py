@@ -9,6 +9,7 @@ import json
 import math
 import pickle
 import reprlib
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ _PLAIN = frozenset({type(None), bool, int, float})
 _OWN_FILES = frozenset(
     str(Path(__file__).with_name(f"{name}.py")) for name in ("results", "calls", "child", "stage")
 )
+
+
+_LARGE = 8 * 1024**2
+"""Bytes of a value from which on it is hashed while it is written."""
 
 
 class Sink:
@@ -50,8 +55,16 @@ class Sink:
         return count
 
     def _put(self, data: Any) -> None:
-        self._hash.update(data)
-        self._file.write(data)
+        if self.size < _LARGE:
+            self._hash.update(data)
+            self._file.write(data)
+            return
+        hashing = threading.Thread(target=self._hash.update, args=(data,))
+        hashing.start()  # neither of the two holds the interpreter's lock meanwhile
+        try:
+            self._file.write(data)
+        finally:
+            hashing.join()
 
     def close(self) -> tuple[bytes | BlobRef, str | None]:
         """The bytes; or, where they were spilled, a reference and the file's path."""
@@ -153,13 +166,26 @@ def _capped_repr(value: Any, limit: int, full: bool) -> str:
         elif full and type(value).__module__ != "builtins":
             text = repr(value)
         else:
-            short = reprlib.Repr()
+            short = _Short()
             short.maxstring = short.maxother = short.maxlong = limit
             short.maxlist = short.maxtuple = short.maxset = short.maxdict = 1000 if full else 50
             text = short.repr(value)
     except Exception as e:  # noqa: BLE001  # code of the user's
         return f"<{type(value).__qualname__}; its repr raised {type(e).__name__}>"
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class _Short(reprlib.Repr):
+    """Bytes, too, are cut before their text is made: it is up to four times as long."""
+
+    def repr_bytes(self, value: bytes | bytearray, level: int) -> str:
+        """As ``reprlib`` shows text: the beginning and the end."""
+        if len(value) <= self.maxother:
+            return repr(value)
+        half = self.maxother // 8
+        return f"{value[:half]!r}...{bytes(value[-half:])!r}"
+
+    repr_bytearray = repr_bytes
 
 
 def clean(text: str) -> str:

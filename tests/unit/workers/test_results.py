@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import tracemalloc
 
 import pytest
 from ampacity.protocol.jobs import BlobRef
@@ -41,6 +42,16 @@ def test_long_texts_are_cut():
     assert len(show(list(range(10**6)), False).text) <= SHOWN_SHORT
 
 
+def test_long_bytes_are_cut_before_they_are_text():
+    for value in (bytes(100_000), bytearray(100_000), [bytes(100_000)], {1: bytearray(100_000)}):
+        tracemalloc.start()
+        shown = show(value, False)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert not shown.exact and len(shown.text) <= SHOWN_SHORT
+        assert peak < 50_000
+
+
 def test_a_repr_that_raises():
     class Bad:
         def __repr__(self):
@@ -52,6 +63,16 @@ def test_a_repr_that_raises():
 def test_text_can_always_be_sent():
     assert clean("a\udcffb") == "a\\udcffb"
     assert show("\udcff", False).text.encode()
+
+
+def test_a_large_value_is_hashed_while_it_is_written(tmp_path):
+    data = bytes(range(256)) * 40_000
+    for value in (data, bytearray(data), memoryview(data)):
+        sink = Sink(tmp_path / "value")
+        sink.write(b"head")
+        sink.write(value)
+        assert sink.close()[0] == BlobRef(hashlib.sha256(b"head" + data).digest(), len(data) + 4)
+        assert (tmp_path / "value").read_bytes() == b"head" + data
 
 
 def test_small_values_stay_in_memory_and_large_ones_are_spilled(tmp_path):
