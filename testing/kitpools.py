@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -60,6 +60,10 @@ class KitPool(LendingPool):
     def connect(cls, *_args: Any, **_kwargs: Any) -> Pool:
         """A pool like any other of the kit: no coordinator is asked for."""
         return cls()
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        return self
 
     # -- for the test -----------------------------------------------------------------------------
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ..client.group import IN_FLIGHT, Errors, Group
-from ..client.job import Job
 from ..client.options import Options
 from ..client.pool import Pool
+from ..client.session import Session
 from .programs import KitEngine
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -30,12 +29,19 @@ class LendingPool(Pool):
         assert isinstance(self._engine, KitEngine)
         return self._engine
 
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
+    def _pack(
+        self,
+        session: Session,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         lending = self._kit.ground.lending
-        if lending is None:
-            return super().submit(function, *args, **kwargs)
-        lent: dict[str, Any] = {name: lending.lend(value) for name, value in kwargs.items()}
-        return super().submit(lending.lend(function), *map(lending.lend, args), **lent)
+        if lending is not None:
+            function = lending.lend(function)
+            args = tuple(map(lending.lend, args))
+            kwargs = {name: lending.lend(value) for name, value in kwargs.items()}
+        return super()._pack(session, function, args, kwargs)
 
     def map(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ampacity import (
@@ -269,3 +270,18 @@ def test_importing_the_kit_installs_no_reactor() -> None:
     words = [sys.executable, "-W", "error", "-c", program]
     run = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_blocking_program_is_tested_too() -> None:
+    program = Path(__file__).with_name("blocking_program.py")
+    words = [sys.executable, "-W", "error", str(program)]
+    run = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert run.stderr == ""
+    assert run.stdout.splitlines() == [
+        "120",
+        "[1.0, 2.0, 3.0]",
+        "4.0 1",
+        "SIGSEGV",
+        "The coordinator's queue is full.",
+        "True",
+    ]
