@@ -16,13 +16,14 @@ from ..protocol.ids import GroupId, JobId
 from ..protocol.jobs import BlobRef, Submission, pack_submissions
 from ..protocol.outcomes import JobLog, unpack_deliveries, unpack_log
 from ..protocol.ports import Accepted
+from ..protocol.responders import Responders
 from ..protocol.transfers import download, upload
 from .session import Session
 
 T = TypeVar("T")
 
 
-class Ears(amp.CommandLocator):
+class Ears(Responders):
     """Answers the coordinator's commands."""
 
     def __init__(self, session: Session) -> None:
