@@ -22,7 +22,7 @@ FAULTS ?= kill-worker=2,kill-coordinator=10
 
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: demo test check docs bench fuzz faults test-newest test-compose format clean
+.PHONY: demo test check docs bench bench-peers bench-docs fuzz faults test-newest test-compose format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m ampacity.examples.demo

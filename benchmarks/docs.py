@@ -8,7 +8,7 @@ there, and writes the tables of the page between their marks::
     ...
     <!-- bench: end -->
 
-A mark names ``targets``, ``machine``, a measurement, or ``plot NAME: what it shows``.
+A mark names ``targets``, ``machine``, ``lag``, a measurement, or ``plot NAME: what it shows``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .kit import tables
-from .kit.plots import draw
+from .kit.plots import curves, draw
 from .kit.results import Results, read
+from .kit.spread import bound
 from .kit.tables import amount
 from .kit.targets import judged, targets_markdown
 
@@ -30,6 +31,7 @@ RUNS = Path("build/bench")
 PAGE = Path("docs/performance.md")
 FILES = ("bench.json", "peers.json")
 MARK = re.compile(r"(<!-- bench: (?!end)([^>]+?) -->\n).*?(<!-- bench: end -->)", re.S)
+LAGS = ("loop, and load", "p50", "p99", "longest", "ticks")
 NOTHING = "*Not measured yet.*"
 
 
@@ -70,11 +72,23 @@ def _part(asked: str, runs: Sequence[Results], folder: str, plots: Sequence[str]
         return targets_markdown(judged(runs))
     if asked == "machine":
         return "\n\n".join(_about(run) for run in runs)
+    if asked == "lag":
+        return lags(runs)
     if asked.startswith("plot "):
         name, _, what = asked.removeprefix("plot ").partition(": ")
         return f"![{what}]({folder}/{name}.svg)" if name in plots else NOTHING
     measured = next((run.measured[asked] for run in runs if asked in run.measured), None)
     return NOTHING if measured is None else tables.as_markdown(measured)
+
+
+def lags(runs: Sequence[Results]) -> str:
+    """How late the loops were, under every load that was measured; to the next eighth root of 2."""
+    rows = []
+    for curve in curves(runs, "lag"):
+        found = (bound(curve.points, part) for part in (0.5, 0.99, 1.0))
+        ticks = f"{sum(count for _, count in curve.points):,.0f}"
+        rows.append((curve.way, *(amount(seconds, "s") for seconds in found), ticks))
+    return tables.markdown(LAGS, sorted(rows)) if rows else NOTHING
 
 
 def _about(run: Results) -> str:

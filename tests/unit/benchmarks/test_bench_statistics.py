@@ -267,6 +267,13 @@ def test_the_page_is_filled_between_its_marks(measured: Measured) -> None:
     assert docs.filled(filled, [run_of(bulk=measured)], "performance", ["lag"]) == filled
 
 
+def test_the_lags_of_all_loads_are_one_table(measured: Measured) -> None:
+    assert docs.lags([run_of(bulk=measured)]).splitlines()[2:] == [
+        "| coordinator, bulk | 1.00 ms | 2.00 ms | 2.00 ms | 11 |"
+    ]
+    assert docs.lags([run_of()]) == docs.NOTHING
+
+
 def test_syncs_are_counted_in_the_table_of_strace() -> None:
     table = """\
 % time     seconds  usecs/call     calls    errors syscall
