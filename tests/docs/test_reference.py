@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import ampacity
 import ampacity.blocking
 import pytest
 from ampacity.cli import top
-from ampacity.cli.settings import TABLE, Setting
+from ampacity.cli.settings import BY_KEY, TABLE, Setting
 from ampacity.docs import tables
 from ampacity.docs.pictures import draw
 from ampacity.tests.docs import shown
@@ -77,3 +78,13 @@ def test_the_picture_of_top_shows_what_top_shows() -> None:
     names = [fact.plain[: fact.spans[0].end].strip() for fact in facts]
     for words in [*names, *(heading.lstrip(">") for heading in top._WORKERS)]:
         assert f" {words} " in text, words
+
+
+def test_every_shown_config_is_one() -> None:
+    pages = [path.read_text() for path in (shown.ROOT / "docs").rglob("*.md")]
+    found = [
+        tomllib.loads(b) for page in pages for b in re.findall(r"```toml\n(.*?)```", page, re.S)
+    ]
+    assert len(found) >= 2
+    for key, value in (item for values in found for item in values.items()):
+        BY_KEY[key].parse(str(value))
