@@ -43,7 +43,7 @@ docs: $(DOCS_INSTALLED)
 	@echo "the first page: build/docs/index.html"
 
 # About 5 minutes, alone on the machine; ONLY=latency,bulk measures some, BENCH=--list says which
-# there are, and BENCH=--quick only sees that all of it works (docs/performance.md).
+# there are, and BENCH=--quick only sees that all of it works (docs/explanation/performance.md).
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
@@ -51,7 +51,7 @@ bench: $(BENCH_INSTALLED)
 bench-peers: $(PEERS_INSTALLED)
 	$(PEERS)/bin/python -m ampacity.benchmarks --peers $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
-# The figures of the last runs of both, into docs/performance.md and the plots beside it.
+# The figures of the last runs of both, into docs/explanation/performance.md and the plots beside it.
 bench-docs: $(BENCH_INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks.docs
 

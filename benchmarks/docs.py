@@ -1,7 +1,7 @@
-"""Puts the figures of the last runs into ``docs/performance.md``, with plots beside it.
+"""Puts the figures of the last runs into ``docs/explanation/performance.md``, with plots beside it.
 
 ``python -m ampacity.benchmarks.docs`` reads ``build/bench/bench.json`` and ``peers.json`` (those of
-``docs/performance/`` where they are missing), keeps them in ``docs/performance/``, draws the plots
+``docs/explanation/performance/`` where they are missing), keeps them in ``docs/explanation/performance/``, draws the plots
 there, and writes the tables of the page between their marks::
 
     <!-- bench: targets -->
@@ -28,7 +28,7 @@ from .kit.tables import amount
 from .kit.targets import judged, targets_markdown
 
 RUNS = Path("build/bench")
-PAGE = Path("docs/performance.md")
+PAGE = Path("docs/explanation/performance.md")
 FILES = ("bench.json", "peers.json")
 MARK = re.compile(r"(<!-- bench: (?!end)([^>]+?) -->\n).*?(<!-- bench: end -->)", re.S)
 LAGS = ("loop, and load", "p50", "p99", "longest", "ticks")
