@@ -1,8 +1,8 @@
 """Puts the figures of the last runs into ``docs/explanation/performance.md``, with plots beside it.
 
 ``python -m ampacity.benchmarks.docs`` reads ``build/bench/bench.json`` and ``peers.json`` (those of
-``docs/explanation/performance/`` where they are missing), keeps them in ``docs/explanation/performance/``, draws the plots
-there, and writes the tables of the page between their marks::
+the folder ``performance`` beside the page where they are missing), keeps them in that folder, draws
+the plots there, and writes the tables of the page between their marks::
 
     <!-- bench: targets -->
     ...
