@@ -80,19 +80,14 @@ def test_a_klein_service_answers_refuses_and_cancels(tmp_path: Path) -> None:
         output("klein", "klein_service.py").check(as_called(said + interrupted(process)))
 
 
-def test_a_twisted_web_service_answers(tmp_path: Path) -> None:
+def test_a_twisted_web_service_answers_and_refuses_what_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("x" * 1_000_001)
     with running("web_service.py", tmp_path) as (process, said):
         wanted = output("twisted-web", "visit.py")
         wanted.check(visit(said, wanted.words[1:]))
-        assert interrupted(process) == ""
-
-
-def test_a_twisted_web_service_refuses_what_is_too_long(tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text("x" * 1_000_001)
-    with running("web_service.py", tmp_path) as (process, said):
         wish = f"/duplicates={tmp_path / 'long.txt'}"
         assert visit(said, (wish,)) == "/duplicates: 413 that is too long\n"
-        interrupted(process)
+        assert interrupted(process) == ""
 
 
 # -- a spider --------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -170,8 +173,6 @@ def test_its_folders_go_with_it() -> None:
     folders = [pool._ground.scratch(), pool._engine.session().spool.folder]
     assert all(folder.exists() for folder in folders)
     del pool
-    import gc
-
     gc.collect()
     assert not any(folder.exists() for folder in folders)
 
@@ -236,6 +237,21 @@ def test_objects_may_be_handed_over_as_they_are() -> None:
     assert result_of(pool.submit(look, thing, also=thing)) is thing
     assert seen == [(thing, thing)]
     assert result_of(pool.map(look, [thing, 4])) == [thing, 4]
+
+    async def things() -> AsyncIterator[Any]:
+        yield thing
+
+    assert result_of(pool.map(look, things()))[0] is thing
+
+
+def test_they_are_the_pools_and_go_with_it() -> None:
+    pool = InlinePool(pickling=False)
+    ticket = pickle.dumps(pool._ground.lending.lend(Thing()))
+    assert isinstance(pickle.loads(ticket), Thing)
+    del pool
+    gc.collect()
+    with pytest.raises(LookupError, match="gone"):
+        pickle.loads(ticket)
 
 
 def test_so_may_mocks() -> None:
