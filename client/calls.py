@@ -9,28 +9,34 @@ from typing import Any
 import cloudpickle
 
 from ..protocol.errors import NotPackable
+from . import buffers
+from .buffers import Pieces
 from .functions import Travelling
 
 _NOTHING: dict[str, Any] = {}
 
+_SMALL = frozenset({int, float, bool, type(None)})
+"""Types that hold no code and no buffer."""
+
 
 def pack_arguments(
     way: Travelling, args: tuple[Any, ...], kwargs: dict[str, Any] = _NOTHING
-) -> tuple[bytes, bool]:
+) -> tuple[bytes | Pieces, bool]:
     """The pickled ``(args, kwargs)``, and whether it holds code: then only the same Python fits.
 
     Raises:
         NotPackable: one of them cannot be pickled.
     """
-    call = (args, kwargs)
     try:
-        packed = pickle.dumps(call, 5)
+        if not kwargs and _SMALL.issuperset(map(type, args)):
+            return pickle.dumps((args, kwargs), 5), False
+        packed, whole = buffers.dump(args, kwargs)
         if b"__main__" not in packed:
-            return packed, False
+            return packed if whole is None else whole, False
     except Exception:  # noqa: BLE001, S110  # told below, if nothing can be done
         pass
     try:
-        return cloudpickle.dumps(call, protocol=5), True
+        return cloudpickle.dumps((args, kwargs), protocol=5), True
     except Exception as e:
         raise _whose_fault(way, args, kwargs, e) from e
 

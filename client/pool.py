@@ -18,6 +18,7 @@ from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT
 from . import afterwards, found
 from .awaiting import answer
+from .buffers import Pieces
 from .calls import pack_arguments
 from .engine import Engine, MakeLink
 from .feeding import feed
@@ -143,7 +144,7 @@ class Pool(Service):
         """
         session = self._engine.session()
         job, spec, payload, blobs = self._pack(session, function, args, kwargs)
-        if len(payload) <= INLINE_LIMIT:
+        if isinstance(payload, bytes) and len(payload) <= INLINE_LIMIT:
             session.submit(job, spec, payload, blobs, self._options.key)
         else:
             session.submit_large(job, spec, payload, blobs, self._options.key)
@@ -169,8 +170,10 @@ class Pool(Service):
         if self._engine.closed:
             raise PoolClosed
         job, spec, payload, blobs = self._pack(session, function, args, kwargs)
-        submit = session.submit if len(payload) <= INLINE_LIMIT else session.submit_large
-        return job, partial(submit, job, spec, payload, blobs, self._options.key)
+        key = self._options.key
+        if isinstance(payload, bytes) and len(payload) <= INLINE_LIMIT:
+            return job, partial(session.submit, job, spec, payload, blobs, key)
+        return job, partial(session.submit_large, job, spec, payload, blobs, key)
 
     def _pack(
         self,
@@ -178,7 +181,7 @@ class Pool(Service):
         function: Callable[..., T],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> tuple[Job[T], bytes, bytes, Blobs]:
+    ) -> tuple[Job[T], bytes, bytes | Pieces, Blobs]:
         way = travelling(function)
         if kwargs or not way.least <= len(args) <= way.most:
             way.check(args, kwargs)
@@ -231,11 +234,11 @@ class Pool(Service):
             spec = self._specs.of(way, by_value)
             item: Item = group.add(len(payload))
             own_key = None if key is None else f"{key}:{item.place}"
-            rest = (item, spec, payload, blobs, own_key, group.tally, item.place)
-            if len(payload) <= INLINE_LIMIT:
-                session.submit(*rest)
+            rest = (blobs, own_key, group.tally, item.place)
+            if isinstance(payload, bytes) and len(payload) <= INLINE_LIMIT:
+                session.submit(item, spec, payload, *rest)
                 return None
-            return session.submit_large(*rest)
+            return session.submit_large(item, spec, payload, *rest)
 
         return submit
 

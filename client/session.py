@@ -24,6 +24,7 @@ from ..protocol.outcomes import Delivery
 from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
+from .buffers import Pieces
 from .early import Early
 from .entries import Entries, accepted_ids, each, enter, enter_all
 from .followed import Followed
@@ -123,7 +124,7 @@ class Session:
         self,
         entry: Entry,
         spec: bytes,
-        payload: bytes,
+        payload: bytes | Pieces,
         blobs: Sequence[tuple[BlobRef, bytes]] = (),
         key: str | None = None,
         tally: GroupTally | None = None,

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from ..protocol.jobs import BlobRef
 from ..protocol.temporary import TemporaryFolder, remove_abandoned_meanwhile
 from ..protocol.transfers import DeferToThread
+from .buffers import Pieces
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class Spool:
         if self._kept[ref.digest] == 1:
             self._unwritten[ref.digest] = data
 
-    def add(self, data: bytes) -> Deferred[BlobRef]:
+    def add(self, data: bytes | Pieces) -> Deferred[BlobRef]:
         """Hash and write; fails with OSError."""
         return self._write(data).addCallback(self._added)
 
@@ -72,7 +73,7 @@ class Spool:
         self._kept[ref.digest] += 1
         return ref
 
-    def _write(self, data: bytes, ref: BlobRef | None = None) -> Deferred[BlobRef]:
+    def _write(self, data: bytes | Pieces, ref: BlobRef | None = None) -> Deferred[BlobRef]:
         folder = self._open()
         writing: Deferred[BlobRef] = self._defer_to_thread(_write, folder.path, data, ref)
         return writing.addBoth(self._was_written, folder)
@@ -138,15 +139,19 @@ def _path(folder: Path, digest: bytes) -> Path:
     return folder / digest.hex()
 
 
-def _write(folder: Path, data: bytes, ref: BlobRef | None = None) -> BlobRef:
+def _write(folder: Path, data: bytes | Pieces, ref: BlobRef | None = None) -> BlobRef:
     """Blocking. An equal value that is there already stays."""
+    pieces = data if isinstance(data, Pieces) else (data,)
     if ref is None:
-        ref = BlobRef(hashlib.sha256(data).digest(), len(data))
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
+        ref = BlobRef(digest.digest(), len(data))
     path = _path(folder, ref.digest)
     if not path.exists():
         handle, name = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
         Path(name).replace(path)
     return ref
 

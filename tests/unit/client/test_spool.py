@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,9 @@ def test_the_next_program_removes_what_a_killed_one_has_left(place: Path) -> Non
     assert len(list(left.iterdir())) == 2
     spool = Spool(maybeDeferred)
     spool.add(b"value")
+    for thread in threading.enumerate():
+        if thread.name == "ampacity-abandoned":
+            thread.join(60)
     assert list(place.iterdir()) == [spool.folder]
     spool.close()
     assert list(place.iterdir()) == []
