@@ -246,9 +246,10 @@ def test_objects_may_be_handed_over_as_they_are() -> None:
 
 def test_they_are_the_pools_and_go_with_it() -> None:
     pool = InlinePool(pickling=False)
-    ticket = pickle.dumps(pool._ground.lending.lend(Thing()))
+    lending: Any = pool._ground.lending
+    ticket = pickle.dumps(lending.lend(Thing()))
     assert isinstance(pickle.loads(ticket), Thing)
-    del pool
+    del pool, lending
     gc.collect()
     with pytest.raises(LookupError, match="gone"):
         pickle.loads(ticket)
