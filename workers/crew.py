@@ -180,8 +180,10 @@ class Crew:
             if place.timer is not None:
                 place.timer.cancel()
                 place.timer = None
-        if not isinstance(error, CannotStart):
+        if final:
             error = CannotStart(f"{self._options.python} cannot be run: {error}")
+        elif not isinstance(error, CannotStart):
+            error = CannotStart(f"no child can be started: {error!r}")
         self.broken = error
         self._owner.cannot_start(error)
         first, self._first = self._first, None

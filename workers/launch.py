@@ -112,6 +112,7 @@ def launch(
 
     Raises:
         OSError: there is no such interpreter, or no room for a process.
+        Exception: what is imported for it cannot be, as while it is being upgraded.
     """
     from .ampoules import ChildStarter, pool_of_one
 
@@ -124,15 +125,16 @@ def launch(
         FROM_CHILD: "r",
         **shared,
     }
-    starter = ChildStarter(reactor, options, child_environment(options.user), descriptors, owner)
-    pool = pool_of_one(starter, os.getpid())
     try:
+        environment = child_environment(options.user)
+        starter = ChildStarter(reactor, options, environment, descriptors, owner)
+        pool = pool_of_one(starter, os.getpid())
         if options.user is not None:
             options.user.make_own(Path(details["files"]))
             for ends in pipes.values():
                 options.user.let_write(ends[1])
         prepared = pool.doWork(Prepare, details=details)
-    except OSError:
+    except Exception:
         for ends in pipes.values():
             os.close(ends[0])
         raise

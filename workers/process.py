@@ -93,7 +93,8 @@ class Child:
     def start(self) -> Deferred[None]:
         """Start the process; fires when it takes jobs.
 
-        Fails with ``CannotStart``, or with the ``OSError`` of a process that could not be made.
+        Fails with ``CannotStart``, with the ``OSError`` of a process that could not be made, or
+        with what a half installed release raises.
         """
         ready: Deferred[None] = Deferred()
         details = prepare_details(self._options, self._nonce, self.folder)
@@ -101,7 +102,7 @@ class Child:
         shared = {PERMITS: given.permits.child_end, JOURNAL: given.shared.descriptor}
         try:
             launched = launch(self._reactor, self._options, self, shared, details)
-        except OSError:
+        except Exception:  # noqa: BLE001  # whatever it is, somebody waits for this child
             given.close()
             self.gone = True
             ready.errback()

@@ -16,6 +16,7 @@ import pytest
 import pytest_twisted
 from ampacity.protocol.errors import CannotStart
 from ampacity.protocol.outcomes import Ending
+from ampacity.workers import launch
 from ampacity.workers.ending import Grace
 from twisted.internet import reactor
 
@@ -287,6 +288,29 @@ async def test_no_room_for_a_process_is_waited_out(worker, monkeypatch):
     assert await worker.value(job) == 4
     assert (await worker.report(lost)).ending is Ending.LOST
     assert len(tries) == 5
+
+
+@ensure
+async def test_a_release_that_is_being_upgraded(worker, make_worker, monkeypatch):
+    """What it imports is not there for a moment, or for longer."""
+    real = launch.child_environment
+    tries = []
+
+    def half_installed(*args):
+        tries.append(1)
+        if len(tries) < 3:
+            raise ImportError("no module of this name")
+        return real(*args)
+
+    monkeypatch.setattr(launch, "child_environment", half_installed)
+    lost = worker.submit("leave", 0)
+    job = worker.submit("add", 4)
+    assert await worker.value(job) == 4
+    assert (await worker.report(lost)).ending is Ending.LOST
+    monkeypatch.setattr(launch, "child_environment", lambda *_: 1 / 0)
+    bad = await make_worker(started=False)
+    with pytest.raises(CannotStart, match="no child can be started: ZeroDivisionError"):
+        await bad.pool.start()
 
 
 # -- the end of the worker ------------------------------------------------------------------------
