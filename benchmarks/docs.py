@@ -62,12 +62,14 @@ def filled(page: str, runs: Sequence[Results], folder: str, plots: Sequence[str]
     """The page with what stands between its marks made anew."""
 
     def make(mark: re.Match[str]) -> str:
-        return f"{mark[1]}{_part(mark[2], runs, folder, plots)}\n{mark[3]}"
+        return f"{mark[1]}\n{_part(mark[2], runs, folder, plots)}\n\n{mark[3]}"
 
     return MARK.sub(make, page)
 
 
 def _part(asked: str, runs: Sequence[Results], folder: str, plots: Sequence[str]) -> str:
+    if not runs:
+        return NOTHING
     if asked == "targets":
         return targets_markdown(judged(runs))
     if asked == "machine":

@@ -6,6 +6,8 @@ Nothing of ampacity is imported here: the peers' processes import this module, t
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,6 +43,12 @@ def echo(value: T) -> T:
 def total(array: Any) -> float:
     """Reads every number of an array."""
     return float(array.sum())
+
+
+def linger(seconds: float) -> int:
+    """Says which process it was, and leaves the next job to another."""
+    time.sleep(seconds)
+    return os.getpid()
 
 
 def digest(data: bytes) -> str:

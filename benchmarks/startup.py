@@ -23,7 +23,7 @@ def measure(plan: Plan) -> Measured:
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(plan.times):
         for way, program in ways.items():
-            found[way].append(fresh.run(program, time.time(), plan.slots))
+            found[way].append(fresh.run(program, time.time(), plan.slots, seconds=60))
     for what in ("imported", "first result", "every slot"):
         for way, runs in found.items():
             measured.add(f"from nothing: {what}", way, "s", [run[what] for run in runs])

@@ -263,7 +263,7 @@ def test_the_page_is_filled_between_its_marks(measured: Measured) -> None:
     assert f"| {UNIX} | 20,000 jobs/s |" in filled
     assert "![how late](performance/lag.svg)" in filled
     assert docs.NOTHING in filled
-    assert filled.startswith("before\n<!-- bench: bulk -->\n")
+    assert filled.startswith("before\n<!-- bench: bulk -->\n\n|")
     assert docs.filled(filled, [run_of(bulk=measured)], "performance", ["lag"]) == filled
 
 
