@@ -9,7 +9,6 @@ them back; of the others only the ends are here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 from secrets import token_bytes
@@ -20,6 +19,7 @@ from twisted.internet.defer import Deferred, fail
 from ..protocol.errors import StoreRefused
 from ..protocol.ids import JobId, SessionId
 from .effects import JobsAdded, JobsEnded, JobsForgotten, JobsTaken, Write
+from .filed import Filed
 from .kept import (
     Backlog,
     Found,
@@ -101,8 +101,8 @@ class MemoryStore:
         self._outcomes: dict[JobId, Stored] = {}
         self._untaken: dict[JobId, SessionId | None] = {}
         self._taken: dict[JobId, None] = {}
-        self._backlogs: dict[SessionId, dict[JobId, None]] = {}
-        self._orphans: dict[SessionId, dict[JobId, None]] = {}
+        self._backlogs: dict[SessionId, Filed] = {}
+        self._orphans: dict[SessionId, Filed] = {}
         self._keepers: dict[type, Callable[[Any], None]] = {
             JobsAdded: self._add,
             JobsEnded: self._end,
@@ -120,12 +120,12 @@ class MemoryStore:
     def _add(self, write: JobsAdded) -> None:
         for job in write.jobs:
             if job.owner is not None and job.spec.spec.orphans == "cancel" and job.state < ENDED:
-                self._orphans.setdefault(job.owner, {})[job.id] = None
+                _of(self._orphans, job.owner).add(job.id)
 
     def _end(self, write: JobsEnded) -> None:
         outcomes, untaken, orphans = self._outcomes, self._untaken, self._orphans
         last: SessionId | None = None
-        backlog: dict[JobId, None] = {}
+        backlog = Filed()
         for job, body, log in write.outcomes:
             number, owner = job.id, job.owner
             ending = ending_of(job.state)
@@ -135,8 +135,8 @@ class MemoryStore:
             if owner is None:
                 continue
             if owner is not last:
-                last, backlog = owner, self._backlogs.setdefault(owner, {})
-            backlog[number] = None
+                last, backlog = owner, _of(self._backlogs, owner)
+            backlog.add(number)
             if orphans:
                 _leave(orphans, owner, number)
 
@@ -157,8 +157,8 @@ class MemoryStore:
             owner = untaken.pop(number, None)
             backlog = None if owner is None else backlogs.get(owner)
             if backlog is not None and owner is not None:
-                backlog.pop(number, None)
-                if not backlog:
+                backlog.jobs.pop(number, None)
+                if not backlog.jobs:
                     del backlogs[owner]
 
     def read(self, question: Question) -> Found:
@@ -167,9 +167,9 @@ class MemoryStore:
             case Oldest(taken, limit):
                 return Found(list(islice(self._taken if taken else self._untaken, limit)))
             case Backlog(session, after, limit):
-                return _above(self._backlogs.get(session, {}), after, limit)
+                return _page(self._backlogs.get(session), after, limit)
             case Orphans(session, after, limit):
-                return _above(self._orphans.get(session, {}), after, limit)
+                return _page(self._orphans.get(session), after, limit)
         return Found(())
 
     def outcomes(self, jobs: Sequence[JobId]) -> list[Stored | None]:
@@ -185,16 +185,23 @@ class MemoryStore:
         self._outcomes.clear()
 
 
-def _leave(sets: dict[SessionId, dict[JobId, None]], session: SessionId, job: JobId) -> None:
-    jobs = sets.get(session)
-    if jobs is not None:
-        jobs.pop(job, None)
-        if not jobs:
-            del sets[session]
+def _of(sessions: dict[SessionId, Filed], session: SessionId) -> Filed:
+    filed = sessions.get(session)
+    if filed is None:
+        filed = sessions[session] = Filed()
+    return filed
 
 
-def _above(jobs: dict[JobId, None], after: JobId, limit: int) -> Found:
-    return Found(nsmallest(limit, (number for number in jobs if number > after)))
+def _leave(sessions: dict[SessionId, Filed], session: SessionId, job: JobId) -> None:
+    filed = sessions.get(session)
+    if filed is not None:
+        filed.jobs.pop(job, None)
+        if not filed.jobs:
+            del sessions[session]
+
+
+def _page(filed: Filed | None, after: JobId, limit: int) -> Found:
+    return Found(()) if filed is None else Found(filed.above(after, limit))
 
 
 def nothing_on_disk() -> Deferred[Any]:
