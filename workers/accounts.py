@@ -118,7 +118,10 @@ class Accounts:
 
     def _forget(self, held: Held) -> None:
         held.state = State.GONE
-        self.held.pop((held.job, held.attempt), None)
+        key = held.job, held.attempt
+        # another store may have given an attempt of the same name since this one was dropped
+        if self.held.get(key) is held:
+            del self.held[key]
 
     def unwanted(self, gone: Collection[Holding]) -> None:
         """Nobody wants to hear of these any more."""

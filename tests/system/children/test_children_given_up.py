@@ -34,6 +34,25 @@ async def test_a_superseded_job_is_killed_at_once(make_worker, mark_file, cancel
 
 
 @ensure
+async def test_another_store_names_an_attempt_as_the_one_that_was_dropped(
+    make_worker, mark_file, tmp_path
+):
+    worker = await make_worker()
+    dropped = worker.assignment("very_stubborn", str(mark_file))
+    worker.assign([dropped])
+    await worker.soon(mark_file.read_text)
+    worker.end(dropped.job, "superseded")
+    mark = tmp_path / "new"
+    mark.touch()
+    new = worker.assignment("mark_and_wait", str(mark), 60.0)
+    worker.assign([new._replace(job=dropped.job, attempt=dropped.attempt)])
+    await worker.soon(mark.read_text)
+    assert [one.job for one in worker.pool.held()] == [dropped.job]
+    worker.end(dropped.job)
+    assert (await worker.report(dropped.job)).ending is Ending.CANCELLED
+
+
+@ensure
 async def test_nothing_begins_while_it_is_held_back(make_worker, mark_file):
     worker = await make_worker(2)
     running = worker.submit("mark_and_wait", str(mark_file), 0.5)
