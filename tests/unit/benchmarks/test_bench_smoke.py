@@ -61,3 +61,10 @@ def test_a_cluster_is_measured_from_within() -> None:
 def test_a_program_that_fails_says_why() -> None:
     with pytest.raises(fresh.Failed, match="client ended with 1"):
         fresh.run("programs.client", "unix:/nowhere/at/all", "{}", 1, 1, seconds=SECONDS)
+
+
+def test_a_program_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:
+    """What is left of it would fail this test."""
+    environ = {"TMPDIR": str(tmp_path)}
+    with pytest.raises(fresh.Failed, match="took longer"):
+        fresh.run("programs.relay", "client", 1, 10_000_000, 0, seconds=5, **environ)
