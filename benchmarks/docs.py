@@ -8,7 +8,8 @@ the plots there, and writes the tables of the page between their marks::
     ...
     <!-- bench: end -->
 
-A mark names ``targets``, ``machine``, ``lag``, a measurement, or ``plot NAME: what it shows``.
+A mark names ``targets``, ``machine``, ``lag``, ``summary``, a measurement, or ``plot NAME: what it
+shows``. The README has a summary between such marks, too.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from .kit.plots import curves, draw
 from .kit.results import Results, read
 from .kit.spread import bound
 from .kit.tables import amount
-from .kit.targets import judged, targets_markdown
+from .kit.targets import SINGLE, judged, targets_markdown
 
 RUNS = Path("build/bench")
 PAGE = Path("docs/explanation/performance.md")
+README = Path("README.md")
 FILES = ("bench.json", "peers.json")
 MARK = re.compile(r"(<!-- bench: (?!end)([^>]+?) -->\n).*?(<!-- bench: end -->)", re.S)
+SUMMARY = ("no-op jobs", "in bulk", "ratio", "one at a time, p50", "ratio")
 LAGS = ("loop, and load", "p50", "p99", "longest", "ticks")
 NOTHING = "*Not measured yet.*"
 
@@ -39,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the last runs")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--readme", type=Path, default=README, help="of which the summary is made")
     given = parser.parse_args()
     folder = given.page.with_suffix("")
     runs = taken_over(given.runs, folder)
@@ -46,6 +50,7 @@ def main() -> None:
         sys.exit(f"there is no run in {given.runs}: make bench first")
     plots = draw(runs, folder)
     given.page.write_text(filled(given.page.read_text(), runs, folder.name, plots))
+    given.readme.write_text(filled(given.readme.read_text(), runs, "", ()))
     print(f"{given.page}: {', '.join(run.command for run in runs)}; {len(plots)} plots")
 
 
@@ -74,6 +79,8 @@ def _part(asked: str, runs: Sequence[Results], folder: str, plots: Sequence[str]
         return targets_markdown(judged(runs))
     if asked == "machine":
         return "\n\n".join(_about(run) for run in runs)
+    if asked == "summary":
+        return summary(runs)
     if asked == "lag":
         return lags(runs)
     if asked.startswith("plot "):
@@ -91,6 +98,20 @@ def lags(runs: Sequence[Results]) -> str:
         ticks = f"{sum(count for _, count in curve.points):,.0f}"
         rows.append((curve.way, *(amount(seconds, "s") for seconds in found), ticks))
     return tables.markdown(LAGS, sorted(rows)) if rows else NOTHING
+
+
+def summary(runs: Sequence[Results]) -> str:
+    """The ways of a no-op job in one table, in bulk and one at a time, with ratios to the relay."""
+    measured = next((run.measured["bulk"] for run in runs if "bulk" in run.measured), None)
+    if measured is None:
+        return NOTHING
+    both = [measured.quantities()[quantity] for quantity in ("bulk", SINGLE)]
+    bases = [measured.base_of(figures[0].quantity) for figures in both]
+    rows = [
+        (many.way, *tables.row(many, bases[0])[1::2], *tables.row(single, bases[1])[1::2])
+        for many, single in zip(*both, strict=True)
+    ]
+    return tables.markdown(SUMMARY, rows)
 
 
 def _about(run: Results) -> str:

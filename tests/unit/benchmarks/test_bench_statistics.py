@@ -274,6 +274,14 @@ def test_the_lags_of_all_loads_are_one_table(measured: Measured) -> None:
     assert docs.lags([run_of()]) == docs.NOTHING
 
 
+def test_the_summary_has_bulk_and_single_jobs_side_by_side(measured: Measured) -> None:
+    measured.add("one at a time, p50", RELAY, "s", [0.001])
+    assert docs.summary([run_of(bulk=measured)]).splitlines()[2:] == [
+        f"| {UNIX} | 20,000 jobs/s | 0.50 | 1.50 ms | 1.00 |",
+        f"| {RELAY} | 40,000 jobs/s | 1.00 | 1.00 ms | 0.67 |",
+    ]
+
+
 def test_syncs_are_counted_in_the_table_of_strace() -> None:
     table = """\
 % time     seconds  usecs/call     calls    errors syscall
