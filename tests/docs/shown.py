@@ -17,6 +17,7 @@ the difference before it is committed.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import subprocess
@@ -78,14 +79,21 @@ class Output:
         if WRITING:
             rewrite(self.page, self.text, printed)
         elif not same(printed, self.text, blur, any_order="in any order" in self.notes):
-            # compared once more, for the difference to be told
-            assert blur(printed).splitlines() == blur(self.text).splitlines(), str(self.page)
+            raise AssertionError(difference(str(self), blur(self.text), blur(printed)))
 
 
 def same(printed: str, shown: str, blur: Callable[[str], str], any_order: bool) -> bool:
     """Whether two outputs are the same but for what ``blur`` takes away."""
     arrange: Callable[[Iterable[str]], list[str]] = sorted if any_order else list
     return arrange(blur(printed).splitlines()) == arrange(blur(shown).splitlines())
+
+
+def difference(what: str, wanted: str, seen: str) -> str:
+    """What a test says where a page does not show what was printed."""
+    lines = difflib.unified_diff(
+        wanted.splitlines(), seen.splitlines(), "shown", "printed", lineterm=""
+    )
+    return "\n".join([f"{what} prints something else than shown", *lines])
 
 
 def rewrite(page: Path, old: str, new: str) -> None:
