@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import builtins
-import dis
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Literal
 from weakref import ref as weak
 
@@ -17,6 +16,7 @@ import cloudpickle
 
 from ..protocol.errors import NotPackable
 from ..protocol.jobs import BlobRef
+from .bindings import Bindings, global_names
 
 Function = Callable[..., Any]
 
@@ -52,8 +52,8 @@ class Travelling:
             raise TypeError(f"{self.target}{self.signature}: {e}") from None
 
 
-_KNOWN: dict[int, tuple[weak[Function], Travelling]] = {}
-"""By the identity of the function, for as long as it lives."""
+_KNOWN: dict[int, tuple[weak[Function], Travelling, Bindings | None]] = {}
+"""By the identity of the function, for as long as it lives, and its bindings hold."""
 
 
 def travelling(function: Function) -> Travelling:
@@ -64,27 +64,43 @@ def travelling(function: Function) -> Travelling:
         NotPackable: it travels by value and cannot be pickled.
     """
     known = _KNOWN.get(id(function))
-    if known is not None and known[0]() is function:
+    if known is not None and known[0]() is function and (known[2] is None or known[2].hold()):
         return known[1]
     if not callable(function):
         raise TypeError(f"a job calls a function, and {function!r:.80} cannot be called")
     target = import_name(function)
-    if target is None:
-        packed = _by_value(function)
-        lasting = _stands_alone(function)
-    else:
+    if target is not None:
         packed = Travelling("import", target, b"", None, *_takes(function))
-        lasting = True
-    if lasting:
-        _remember(function, packed)
+        # what any other object holds may change, and with it how it is called
+        if isinstance(function, FunctionType | BuiltinFunctionType | type):
+            _remember(function, packed)
+    elif isinstance(function, FunctionType):
+        packed = _by_value_while_it_holds(function)
+    else:
+        packed = _by_value(function)
     return packed
 
 
-def _remember(function: Function, packed: Travelling) -> None:
-    # what any other object holds may change, and with it how it is called
-    if isinstance(function, FunctionType | BuiltinFunctionType | type):
-        place = id(function)
-        _KNOWN[place] = (weak(function, lambda gone: _forget(place, gone)), packed)
+def _by_value_while_it_holds(function: FunctionType) -> Travelling:
+    if _stands_alone(function):
+        packed = _by_value(function)
+        _remember(function, packed)
+        return packed
+    if cloudpickle.list_registry_pickle_by_value():
+        return _by_value(function)  # with whole modules: nobody knows what changes in them
+    try:
+        bindings = Bindings(function, import_name)
+    except ValueError:
+        return _by_value(function)
+    packed = _by_value(function)
+    if bindings.hold():  # another thread may have changed something meanwhile
+        _remember(function, packed, bindings)
+    return packed
+
+
+def _remember(function: Function, packed: Travelling, bindings: Bindings | None = None) -> None:
+    place = id(function)
+    _KNOWN[place] = (weak(function, lambda gone: _forget(place, gone)), packed, bindings)
 
 
 def _forget(place: int, gone: weak[Function]) -> None:
@@ -147,17 +163,8 @@ def _stands_alone(function: Function) -> bool:
     known = function.__globals__
     return all(
         isinstance(known[name], ModuleType) if name in known else hasattr(builtins, name)
-        for name in _global_names(function.__code__)
+        for name in global_names(function.__code__)
     )
-
-
-def _global_names(code: CodeType) -> Iterator[str]:
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
-            yield str(step.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _global_names(constant)
 
 
 # -- the arguments --------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import pickle
 import sys
 import types
+import weakref
 from typing import Any
 
 import pytest
@@ -96,23 +98,110 @@ def test_a_function_that_stands_alone_is_packed_once():
     assert travelling(alone) is travelling(alone)
 
 
-FACTOR = 1
-
-
-def test_a_function_that_refers_to_what_may_change_is_packed_each_time():
-    offset = 1
+def test_a_closure_is_packed_again_when_what_it_closes_over_has_changed():
+    offset, seen = 1, []
 
     def closure(n: int) -> Any:
         return n + offset
 
-    def global_value(n: int) -> Any:
-        return n * FACTOR
+    def growing(n: int) -> Any:
+        return [*seen, n]
 
-    for function in (closure, global_value):
-        assert travelling(function) is not travelling(function)
-    before = travelling(closure).ref
+    before = travelling(closure)
+    assert travelling(closure) is before
     offset = 2
-    assert travelling(closure).ref != before
+    assert pickle.loads(travelling(closure).code)(1) == 3
+    offset = 1
+    assert travelling(closure).ref == before.ref
+    assert travelling(growing) is not travelling(growing)
+
+
+_SCRIPT = """
+import math
+FACTOR, TABLE = 2, [1]
+
+def inner(n):
+    return n * FACTOR
+
+def work(n):
+    return inner(n) + math.floor(0.5)
+
+def even(n):
+    return n == 0 or odd(n - 1)
+
+def odd(n):
+    return n != 0 and even(n - 1)
+
+def looked_up(n):
+    return TABLE[0] * n
+
+def later(n):
+    return not_there_yet(n)
+
+def inner_of_another(n):
+    return -n
+"""
+
+
+@pytest.fixture
+def script(monkeypatch):
+    main = types.ModuleType("__main__")
+    exec(_SCRIPT, main.__dict__)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    return main
+
+
+def run_packed(function: Any, *args: Any) -> Any:
+    return pickle.loads(travelling(function).code)(*args)
+
+
+def test_a_function_of_a_script_is_packed_once_while_nothing_changes(script):
+    for function in (script.work, script.even):
+        assert travelling(function) is travelling(function)
+    assert run_packed(script.even, 4) is True
+    assert travelling(script.looked_up) is not travelling(script.looked_up)
+    assert travelling(script.later) is not travelling(script.later)
+
+
+def test_what_changes_in_a_script_is_packed_again(script):
+    assert run_packed(script.work, 5) == 10
+    script.FACTOR = 3
+    assert run_packed(script.work, 5) == 15
+    script.inner.__code__ = script.inner_of_another.__code__
+    assert run_packed(script.work, 5) == -5
+    exec("def inner(n):\n    return n + OFFSET\nOFFSET = 7", script.__dict__)
+    assert run_packed(script.work, 5) == 12
+    script.OFFSET = 8
+    assert run_packed(script.work, 5) == 13
+    exec("def math_floor(n): return 100\nclass math: floor = math_floor", script.__dict__)
+    assert run_packed(script.work, 5) == 113
+
+
+def test_a_new_global_in_the_place_of_a_built_in_is_seen(script):
+    exec("def size(n):\n    return len(n) * FACTOR", script.__dict__)
+    assert run_packed(script.size, "abc") == 6
+    exec("def len(n):\n    return 10", script.__dict__)
+    assert run_packed(script.size, "abc") == 20
+
+
+def test_defaults_that_change_are_seen(script):
+    exec("def most(n, m=1):\n    return n * m * FACTOR", script.__dict__)
+    assert run_packed(script.most, 3) == 6
+    script.most.__defaults__ = (2,)
+    assert run_packed(script.most, 3) == 12
+    script.most.__defaults__ = ([],)
+    assert travelling(script.most) is not travelling(script.most)
+
+
+def test_a_function_that_was_packed_is_let_go():
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(_SCRIPT, space)
+    for name in ("work", "even", "odd"):
+        travelling(space[name])
+    gone = [weakref.ref(space[name]) for name in ("work", "even", "odd", "inner")]
+    del space
+    gc.collect()
+    assert [one() for one in gone] == [None] * 4
 
 
 @pytest.mark.parametrize(
