@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _KEPT = 1000
 
 
+Key = Travelling | tuple[str, BlobRef]
+"""A function by its name; or by its code, which may be packed anew for each job."""
+
+
 @attrs.define(eq=False)
 class _Known:
     """What is packed already; it holds for one working folder, import path and set of ships."""
@@ -25,8 +29,9 @@ class _Known:
     folder: str | None
     path: list[str]
     ships: tuple[tuple[BlobRef, bytes], ...]
-    specs: dict[Travelling, bytes] = attrs.Factory(dict)
-    specs_by_value: dict[Travelling, bytes] = attrs.Factory(dict)
+    specs: dict[Key, bytes] = attrs.Factory(dict)
+    specs_by_value: dict[Key, bytes] = attrs.Factory(dict)
+    imported_from: tuple[str, ...] = attrs.Factory(import_folders)
 
 
 class Specs:
@@ -38,7 +43,7 @@ class Specs:
     def __init__(self, engine: Engine, options: Options) -> None:
         self._engine = engine
         self._options = options
-        self._known = _Known(None, [], ())
+        self._known = _Known(None, [], (), imported_from=())
 
     def of(self, way: Travelling, by_value: bool) -> bytes:
         """The spec of a job. ``by_value``: its arguments hold code, which one Python only fits."""
@@ -47,14 +52,15 @@ class Specs:
         if folder != known.folder or sys.path != known.path or ships is not known.ships:
             known = self._known = _Known(folder, [*sys.path], ships)
         specs = known.specs_by_value if by_value else known.specs
-        spec = specs.get(way)
+        key = way if way.ref is None else (way.target, way.ref)
+        spec = specs.get(key)
         if spec is None:
             if len(specs) > _KEPT:
                 specs.clear()
-            spec = specs[way] = self._pack(way, by_value, folder)
+            spec = specs[key] = self._pack(way, by_value, known)
         return spec
 
-    def _pack(self, way: Travelling, by_value: bool, folder: str | None) -> bytes:
+    def _pack(self, way: Travelling, by_value: bool, known: _Known) -> bytes:
         from ..workers import machine
 
         options = self._options
@@ -63,17 +69,17 @@ class Specs:
                 kind=way.kind,
                 target=way.target,
                 function=way.ref,
-                ships=tuple(ref for ref, _ in self._engine.ships),
+                ships=tuple(ref for ref, _ in known.ships),
                 name=options.name,
                 timeout=options.timeout,
                 deadline=options.deadline,
                 host=machine.identity(),
-                folder=folder,
+                folder=known.folder,
                 cwd=options.cwd,
                 env=options.env,
                 orphans=options.orphans,
                 python=PYTHON if by_value or way.kind == "value" else None,
-                path=import_folders(),
+                path=known.imported_from,
                 retries=options.retries,
                 retry_on=options.retry_on,
                 backoff=options.backoff,

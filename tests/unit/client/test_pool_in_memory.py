@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from ampacity.client import specs
 from ampacity.protocol.errors import (
     BadOption,
     JobCancelled,
@@ -97,6 +98,26 @@ def test_awaiting_what_has_ended_takes_no_turn(pool, clock, coordinator):
 
     clock.turn()
     assert value(ensureDeferred(read())) == [3.0, 3.0]
+
+
+def test_a_function_that_is_packed_anew_keeps_its_spec(pool, clock, coordinator, monkeypatch):
+    seen: list[int] = []
+    looks: list[int] = []
+    packed: Any = specs.pack_spec
+    monkeypatch.setattr(specs, "pack_spec", lambda spec: looks.append(1) or packed(spec))
+
+    def growing(n: int) -> list[int]:
+        return [*seen, n]
+
+    for n in range(3):
+        pool.submit(growing, n)
+    assert len(looks) == 1
+    seen.append(7)
+    job = pool.submit(growing, 8)
+    clock.turn()
+    coordinator.run()
+    assert len(looks) == 2
+    assert value(job.result()) == [7, 8]
 
 
 def test_results_are_independent_of_each_other(pool, clock, coordinator):
