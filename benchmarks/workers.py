@@ -23,6 +23,8 @@ from .kit.measured import Measured
 from .kit.plan import Plan
 from .kit.program import main, say
 
+MANY = "client_connections = 4096\n"
+"""Of the user of this machine, whom all of the workers are."""
 COUNTS = (1, 10, 100, 1000, 2000)
 JOBS = 20_000
 IDLE = 1000
@@ -35,7 +37,7 @@ def measure(plan: Plan) -> Measured:
     measured.base = {"throughput": "10 workers"}
     found = []
     for count in (1, 10, 50) if plan.quick else COUNTS:
-        with Cluster(plan, slots=0) as cluster:
+        with Cluster(plan, slots=0, settings=MANY) as cluster:
             if count == 1:
                 _note_idle(measured, cluster, 0, plan)
             with simulated(cluster, count):
