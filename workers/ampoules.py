@@ -112,10 +112,10 @@ class ChildConnector(AMPConnector):
                     self._owner.told(unpack_done(box))
                 else:
                     self.amp.dataReceived(box)
+            self._owner.told_all()
         except Exception:  # noqa: BLE001  # a job may have written anything to the pipe
             self._log.failure("a child sent what cannot be understood")
             self.loseConnection()
-        self._owner.told_all()
 
     def childConnectionLost(self, childFD: int) -> None:
         self._owner.pipe_closed()

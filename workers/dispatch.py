@@ -81,9 +81,15 @@ class Dispatch:
             self._give(child, *self._waiting.take(context, len(fitting) - place))
 
     def _give_ahead(self) -> None:
-        """Have the next batch ready in children whose present one is short, as is the next."""
-        busy = [child for child in self._crew.children() if child.has_room]
-        busy = [child for child in busy if child.expected < BATCH_SECONDS]
+        """Have the next batch ready in children whose present one is short, as is the next.
+
+        Not while a context waits that has no child: these must come to be free for it.
+        """
+        children = list(self._crew.children())
+        served = {child.context for child in children}
+        if not served.issuperset(self._waiting.contexts()):
+            return
+        busy = [c for c in children if c.has_room and c.expected < BATCH_SECONDS]
         for place, child in enumerate(busy):
             assert child.context is not None
             batch, seconds = self._waiting.take_ahead(child.context, len(busy) - place)

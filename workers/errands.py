@@ -7,14 +7,19 @@ because a stock call costs as much as some ten jobs. All else is stock AMP.
 
 from __future__ import annotations
 
+import math
+from itertools import chain
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import msgpack
 from twisted.protocols import amp
 
-from ..protocol.columns import named
+from ..protocol.columns import all_of, named
 from ..protocol.errors import Malformed
 from ..protocol.fields import Frame, Packed
+from ..protocol.jobs import blob_ref
+from ..protocol.outcomes import ENDINGS
 from ..protocol.packing import pack, unpack_list
 
 STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS, JOURNAL = range(7)
@@ -204,7 +209,7 @@ def unpack_done(data: bytes) -> JobsDone:
     stop, *reports = unpack_list(data) or [0]
     if not (stop is None or type(stop) is str):
         raise Malformed("a batch ends without a word, or with the reason to replace the child")
-    return JobsDone(stop, _all_done(reports))
+    return JobsDone(stop, _checked(reports))
 
 
 def unpack_reports(count: int, reports: bytes) -> list[Done]:
@@ -213,12 +218,34 @@ def unpack_reports(count: int, reports: bytes) -> list[Done]:
     Raises:
         Malformed: they are something else.
     """
-    return _all_done(unpack_list(_header(count) + reports))
+    if count > len(reports):
+        raise Malformed("a report takes more than a byte")
+    return _checked(unpack_list(_header(count) + reports))
+
+
+def _checked(reports: list[Any]) -> list[Done]:
+    try:
+        return _all_done(reports)
+    except (TypeError, ValueError) as e:
+        raise Malformed(f"a job's report is damaged: {e}") from None
 
 
 def _all_done(reports: list[Any]) -> list[Done]:
+    if not reports:
+        return []
     if any(type(report) is not list or len(report) != _FIELDS for report in reports):
         raise Malformed(f"a job's report is a list of {_FIELDS} fields")
+    number, began, ended, ending, body, blobs, again, signal, marked = zip(*reports, strict=True)
+    integers, flags = all_of((*number, *ending, *signal), int), all_of((*again, *marked), bool)
+    if not (integers and flags and all_of(body, bytes) and all_of(blobs, list)):
+        raise Malformed("a field of a job's report is of a wrong type")
+    if not all_of((*began, *ended), float) or not math.isfinite(sum(began) + sum(ended)):
+        raise Malformed("a report's times are numbers of seconds")
+    if not ENDINGS.keys() >= set(ending):
+        raise Malformed("a job has ended in a way that there is not")
+    for digest, size, path in chain.from_iterable(blobs):
+        blob_ref([digest, size])
+        Path(path)
     return named(Done, reports)
 
 

@@ -94,7 +94,7 @@ class Given:
         Raises:
             Malformed: of a job that cannot have ended.
         """
-        given = islice(self._jobs, self._done - self._over, None)
+        given, now = islice(self._jobs, self._done - self._over, None), time.monotonic()
         for done in reports:
             if done.number <= self._done:
                 continue
@@ -103,7 +103,7 @@ class Given:
                 raise Malformed(f"the report of job {done.number}, after that of job {self._done}")
             held.done = done
             self._done += 1
-            self.mark = done.ended
+            self.mark = min(done.ended, now)
             if done.marked:
                 self._marked.append(done.number)
 
@@ -116,7 +116,7 @@ class Given:
             return
         if unsent.number:
             self._note_unsent(unsent.number, unsent.reports)
-        if unsent.begun == self._done + 1:
+        if unsent.begun == self._done + 1 and self.mark <= unsent.began <= time.monotonic():
             self.mark = unsent.began
 
     def _note_unsent(self, count: int, reports: bytes) -> None:

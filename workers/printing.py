@@ -121,9 +121,11 @@ def _flush(stream: Any) -> None:
 
 
 def _text(descriptor: int) -> io.TextIOWrapper:
+    """Line by line, as at a terminal: somebody may follow the job, and what a process that is
+    killed has in its buffers would be missing where it is needed most."""
     raw = io.FileIO(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=descriptor == STDERR
+        io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True
     )
 
 

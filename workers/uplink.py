@@ -214,7 +214,7 @@ class Uplink:
             return
         if self._reports.ready >= FRAME_JOBS:
             self._flush()
-        elif self._flushing is None:
+        if self._flushing is None and self._connection is not None:
             self._flushing = self._reactor.callLater(0, self._flush)
 
     def _hurry(self) -> None:

@@ -151,3 +151,24 @@ async def test_a_short_job_that_is_cancelled_is_the_one_that_ends(worker, mark_f
     endings = [worker.events.reports[a.job].ending for a in batch]
     assert endings == [Ending.SUCCEEDED] * 15 + [Ending.CANCELLED] + [Ending.SUCCEEDED] * 14
     assert mark_file.read_text() == "x" * 30
+
+
+@ensure
+async def test_a_client_with_short_jobs_without_end_does_not_keep_out_another(worker, mark_file):
+    await know(worker, mark_file)
+    for _ in range(4):
+        worker.assign(batch_with(worker, mark_file, 64))
+    told: list[int] = []
+    finished = worker.events.finished
+
+    def feed(reports):
+        told.extend(report.job for report in reports)
+        if len(told) >= 32 and other not in told:
+            told.clear()
+            worker.assign(batch_with(worker, mark_file, 64))
+        return finished(reports)
+
+    other = worker.submit("add", 1, 2, client="another")
+    worker.events.finished = feed
+    assert (await worker.report(other, 15)).ending is Ending.SUCCEEDED
+    worker.events.finished = finished

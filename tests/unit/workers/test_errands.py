@@ -80,3 +80,28 @@ def test_damaged_reports_are_malformed():
             unpack_done(damaged)
     with pytest.raises(Malformed):
         unpack_reports(2, pack(tuple(done(1, b""))))
+
+
+GOOD = [1, 1.0, 2.0, 1, b"", [[b"d" * 32, 5, "/path"]], True, 0, False]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, "1"), (0, None), (1, 1), (1, float("nan")), (2, float("inf")), (3, 99), (3, []),
+        (4, "body"), (5, None), (5, [1]), (5, [[b"short", 5, "/path"]]), (5, [[b"d" * 32, 5, 7]]),
+        (6, 1), (7, None), (8, 0),
+    ],
+)  # fmt: skip
+def test_reports_that_make_no_sense_are_malformed(place, value):
+    report = list(GOOD)
+    assert unpack_done(pack([None, report])).done[0].blobs == GOOD[5]
+    report[place] = value
+    with pytest.raises(Malformed):
+        unpack_done(pack([None, report]))
+
+
+def test_a_number_of_reports_that_cannot_be_is_malformed():
+    for count in (100, 1 << 40):
+        with pytest.raises(Malformed):
+            unpack_reports(count, pack(GOOD))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 
 import pytest
 from ampacity.protocol.ids import Attempt, ClientId, JobId
@@ -158,12 +159,27 @@ def test_what_is_sent_and_in_the_journal_counts_once(scene):
 def test_the_running_job_and_its_begin_are_known(scene):
     scene.run(1)
     os.read(scene.given.permits.child_end, 1)
-    scene.journal.begin(2, 7.25)
+    now = time.monotonic()
+    scene.journal.begin(2, now)
     scene.look()
     held, since = scene.given.running_since()
-    assert (held.job, since) == (2, 7.25)
+    assert (held.job, since) == (2, now)
     assert scene.given.running().job == 2
     assert [held.job for held in scene.given.take_back()] == [3, 4, 5, 6]
+
+
+def test_nonsense_in_the_journal_is_left_alone(scene):
+    scene.run(1)
+    scene.journal.add(b"\xc1 nonsense")
+    os.read(scene.given.permits.child_end, 1)
+    for began in (float("nan"), float("inf"), -1.0):
+        scene.journal.begin(1, began)
+        scene.look()
+        assert scene.given.running_since() is None
+        assert 0 < scene.given.mark <= time.monotonic()
+    scene.pipe.append(Done(1, 1.0, 1.5, 1, b"", [], True, 0, False))
+    scene.look()
+    assert scene.over() == [1]
 
 
 def test_output_is_that_of_the_next_job_that_printed_any(scene):

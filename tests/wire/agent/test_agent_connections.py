@@ -317,8 +317,8 @@ def test_leaving_flushes_the_reports_and_says_goodbye(
     slots.stopped.callback(None)
     dials.pump()
     assert dials.far.heard[-3:] == [
-        ("returned", [[5, 1, 1]]),
         ("finished", [1]),
+        ("returned", [[5, 1, 1]]),
         ("goodbye", None),
     ]
     assert left == [None]

@@ -48,7 +48,7 @@ def grow(marks, megabytes, group=None):
     """Say so, and take ever more memory; in a control group, where one is given."""
     if group is not None:
         Path(group, "cgroup.procs").write_text(str(os.getpid()))
-    print("growing", flush=True)
+    print("growing")
     print("to the end", file=sys.stderr)
     taken = []
     for _ in range(megabytes // 10):
@@ -60,13 +60,13 @@ def grow(marks, megabytes, group=None):
 
 def print_apart(times):
     for _ in range(times):
-        print("a line", flush=True)
+        print("a line")
         time.sleep(0.05)
 
 
 def last_words(code):
-    print("to nobody", flush=True)
-    print("goodbye", file=sys.stderr, flush=True)
+    print("to nobody")
+    print("goodbye", file=sys.stderr)
     time.sleep(0.6)
     os._exit(code)
 
@@ -200,7 +200,7 @@ def polite(path):
     try:
         time.sleep(60)
     finally:
-        print("cleared up", flush=True)
+        print("cleared up")
 
 
 def close_everything():
