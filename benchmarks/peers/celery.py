@@ -31,23 +31,26 @@ class Running(Peer):
 
         self._folder = tempfile.TemporaryDirectory(prefix="amp-")
         tuned = self.mode == TUNED
-        self._server, path = redis_server.start(Path(self._folder.name), tuned)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        server, path = redis_server.start(Path(self._folder.name), tuned)
+        self._processes.append(server)
         os.environ |= celery_settings.environ(path, tuned)
         words = [sys.executable, "-m", "celery", "-A", APP, "worker", "--loglevel=ERROR"]
         words += [f"--concurrency={self.slots}"]
         if tuned:
             words += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        self._worker = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        nowhere = subprocess.DEVNULL
+        worker = subprocess.Popen(words, stdout=nowhere, stderr=nowhere)
+        self._processes.append(worker)
         from . import celery_app
 
         self._tasks = celery_app.app.tasks
         self._tasks["noop"].delay(0).get(timeout=SECONDS)
 
     def stop(self) -> None:
-        self._worker.terminate()
-        self._worker.wait(SECONDS)
-        self._server.terminate()
-        self._server.wait(SECONDS)
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(SECONDS)
         self._folder.cleanup()
 
     def run(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ fresh process and prints one JSON object. WHAT is ``rates``, with the number of 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
@@ -37,7 +38,12 @@ class Peer(ABC):
         self.slots = slots
 
     def __enter__(self) -> Peer:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            with contextlib.suppress(Exception):  # what had not begun cannot be stopped
+                self.stop()
+            raise
         return self
 
     def __exit__(
