@@ -14,6 +14,6 @@ def draw(message: str) -> int:
 
 def sky(message: str) -> None:
     """A picture as large as the sky: it is never done."""
-    print("drawing", message, "as large as the sky", flush=True)
+    print("drawing", message, "as large as the sky")
     while True:
         render(message)

@@ -20,14 +20,14 @@ def render_politely(message: str) -> bytes:
 
 
 def render_forever(message: str) -> bytes:
-    print("drawing", message, "as large as the sky", flush=True)
+    print("drawing", message, "as large as the sky")
     while True:
         render(message)
 
 
 def crash(message: str) -> bytes:
     """What a mistake in a library written in C does: the process is gone, in the middle."""
-    print("drawing", message, "with broken colours", flush=True)
+    print("drawing", message, "with broken colours")
     os.kill(os.getpid(), signal.SIGSEGV)
     return render(message)
 
