@@ -387,6 +387,7 @@ class State:
                 gathered.clear()
 
 
-def sliced(things: Sequence[T], size: int = SLICE) -> Iterable[Sequence[T]]:
-    """Ids, or records, in portions that one slice of a task looks at."""
+def sliced(things: Sequence[T], size: int | None = None) -> Iterable[Sequence[T]]:
+    """Ids, or records, in portions that one slice of a task looks at: ``SLICE``, or as said."""
+    size = size or SLICE
     return (things[start : start + size] for start in range(0, len(things), size))
