@@ -2,9 +2,9 @@
 
 A worker may hold one job a slot in any case, and beyond that as much work, by estimate, as keeps
 its slots busy for ``CREDIT`` seconds: enough to hide the way back and forth, too little for a job
-to wait long behind others. A function that has never ended is not given beyond the slots. Free
-slots are filled first, evenly over the workers; then the credit. When slots are free, nothing
-waits and another worker has jobs behind its slots, some of those are taken back.
+to wait long behind others. A function that has never ended is not given beyond the slots. Workers
+with free slots come first, each with its share of what waits; then those with credit. When slots
+are free, nothing waits and another worker has jobs behind its slots, some of those are taken back.
 """
 
 from __future__ import annotations
@@ -146,6 +146,9 @@ class Placement:
             slots = worker.info.slots - len(worker.held)
             jobs, _ = queues.take_some(lane.turns, min(slots, share, self._left))
             self._give(worker, jobs)
+            if share > len(jobs) == slots and self._left > 0:
+                # what comes to a worker at once comes in one frame, which costs more than its jobs
+                self._give_on_credit(lane, worker, share - slots)
 
     def _fill_credit(self, lane: Lane) -> None:
         """Share what waits among the workers with credit; those without leave until they have."""
@@ -161,18 +164,26 @@ class Placement:
             if self._left <= 0:
                 self.more = True
                 return
-            room = self._room_beyond(worker)
-            if room <= 0.0:
-                del lane.credit[worker]
-                continue
             share = ceil(waiting / (len(workers) - place))
-            spare = most_held(worker.info.slots) - len(worker.held)
-            jobs, left = queues.take_some(lane.turns, min(share, spare, self._left), room)
-            if not jobs:
+            if not self._give_on_credit(lane, worker, share):
                 return
-            self._give(worker, jobs)
-            if left is not None and left <= 0.0:
-                lane.credit.pop(worker, None)
+
+    def _give_on_credit(self, lane: Lane, worker: WorkerRecord, share: int) -> bool:
+        """Give a worker whose slots are taken what it has credit for; whether anything that waits
+        is short enough to be given so."""
+        room = self._room_beyond(worker)
+        if room <= 0.0:
+            lane.credit.pop(worker, None)
+            return True
+        spare = most_held(worker.info.slots) - len(worker.held)
+        count = min(share, spare, self._left)
+        jobs, left = self._state.queues.take_some(lane.turns, count, room)
+        if not jobs:
+            return False
+        self._give(worker, jobs)
+        if left is not None and left <= 0.0:
+            lane.credit.pop(worker, None)
+        return True
 
     def _room_beyond(self, worker: WorkerRecord) -> float:
         """Seconds of work for which a worker has credit; 0 where more is not due yet."""
