@@ -13,10 +13,10 @@ from ampacity.protocol.ids import ClientId, JobId, WorkerId
 from ampacity.protocol.jobs import Submission
 from ampacity.protocol.outcomes import Ending, Report
 from ampacity.protocol.ports import Beginning, Ended, Holding
+from ampacity.testing.row_store import Disk
 from ampacity.tests.properties.account import Account, Key, body_of
 from ampacity.tests.properties.peers import Session, Worker
 from ampacity.tests.properties.played_core import PlayedCore
-from ampacity.testing.row_store import Disk
 
 
 class PlayedCluster:

@@ -16,8 +16,8 @@ from ampacity.protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ampacity.protocol.jobs import JobSpec, Submission, pack_spec
 from ampacity.protocol.outcomes import Ending, Report
 from ampacity.protocol.ports import Beginning, Holding, WorkerInfo
-from ampacity.tests.properties.played_core import WRITES
 from ampacity.testing.row_store import Disk, RowStore
+from ampacity.tests.properties.played_core import WRITES
 
 SESSION = SessionId(b"simulation")
 FRAME = 500
