@@ -124,6 +124,14 @@ def test_the_version_stands_everywhere_alike() -> None:
     assert f"## {ampacity.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_every_package_is_in_the_image() -> None:
+    """What ``.dockerignore`` does not name is not there when the image is built."""
+    there = set((ROOT / ".dockerignore").read_text().split())
+    packages = PROJECT["tool"]["setuptools"]["packages"]
+    folders = {name.removeprefix("ampacity.").partition(".")[0] for name in packages}
+    assert {f"!{folder}" for folder in folders - {"ampacity"}} <= there
+
+
 def test_every_package_is_in_the_wheel() -> None:
     folders = {path.parent for path in SOURCES if path.name == "__init__.py"} - {ROOT}
     packages = {"ampacity"} | {f"ampacity.{'.'.join(f.relative_to(ROOT).parts)}" for f in folders}
