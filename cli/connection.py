@@ -44,6 +44,9 @@ class ToldSession(Session):
     """We go ourselves, or have sent the coordinator away."""
     lost = False
     """The coordinator cannot be reached now."""
+    hands_in = False
+    """Jobs are submitted and left: an end that comes meanwhile is not taken, or it would count as
+    fetched."""
 
     def __init__(
         self,
@@ -55,6 +58,9 @@ class ToldSession(Session):
         self._clock = reactor
         self._patience = patience
         self._giving_up: IDelayedCall | None = None
+
+    def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
+        return Deferred() if self.hands_in else super().delivered(outcomes)
 
     def disconnected(self) -> None:
         super().disconnected()

@@ -189,6 +189,7 @@ async def _submit(
 ) -> int:
     from .rendering import dumps
 
+    link.session.hands_in = not wait
     ticket = _hand_in(link, wanted, key)
     job = await _accepted(link, ticket)
     click.echo(dumps({"id": job}) if common.as_json else str(job))

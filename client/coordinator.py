@@ -30,9 +30,9 @@ class Ears(Responders):
         self._session = session
 
     @commands.Delivered.responder
-    def delivered(self, outcomes: bytes) -> dict[str, Any]:
-        self._session.delivered(unpack_deliveries(outcomes))  # which needs no time
-        return {}
+    def delivered(self, outcomes: bytes) -> dict[str, Any] | Deferred[dict[str, Any]]:
+        taken = self._session.delivered(unpack_deliveries(outcomes))
+        return {} if taken.called else taken.addCallback(_no_more)
 
     @commands.Output.responder
     def output(self, job: int, stream: int, offset: int, data: bytes) -> Deferred[dict[str, Any]]:
@@ -145,6 +145,10 @@ class RemoteCoordinator:
         folder = await self._session.values.folder()
         await download(self.connection, ref, folder)
         return folder.file(ref)
+
+
+def _no_more(_: None) -> dict[str, Any]:
+    return {}
 
 
 def _accepted(answer: dict[str, Any]) -> Accepted:
