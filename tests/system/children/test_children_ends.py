@@ -19,6 +19,7 @@ from ampacity.protocol.outcomes import Ending
 from ampacity.workers import launch
 from ampacity.workers.ending import Grace
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 ensure = pytest_twisted.ensureDeferred
 
@@ -150,6 +151,7 @@ async def test_cancel_ends_what_runs_and_says_how(worker, mark_file, target, sig
     job = worker.submit(target, str(mark_file))
     others = [worker.submit("add", n) for n in range(10)]
     await worker.soon(mark_file.read_text)
+    await deferLater(reactor, 0.2)  # from the mark to where it is stubborn
     worker.end(job)
     outcome = await worker.outcome(job)
     assert worker.events.reports[job].ending is Ending.CANCELLED
