@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
 import threading
@@ -20,17 +19,6 @@ from .loopstacks import called_by, codes_of, place_of, text_of, to_blame
 _FINEST = 1e-5
 _STEPS = 8  # buckets for each doubling: a percentile is right to 9%
 _BUCKETS = _STEPS * 24  # up to 168 s
-
-
-def calm_collector() -> None:
-    """Have the garbage collector not hold the loop, in a process of our own that has started.
-
-    What is there now is left alone for good, and the rest is seldom looked at as a whole: that
-    took 60 ms with 100,000 jobs. Young cycles go as ever; what jobs are made of has none.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(1_000, 5, 10_000)
 
 
 class Lags:

@@ -10,7 +10,6 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from ..protocol.collecting import collect_seldom
 from ..protocol.steady import make_steady
 from .secrecy import forget_tokens, keep_memory_private
 from .settings import Settings
@@ -57,7 +56,6 @@ def makeService(options: usage.Options) -> IService:
     settings: Settings = settings_of(options, (*_KEYS, *_FLAGS, "listen"))
     log_harmlessly(options)
     make_steady(reactor)
-    collect_seldom()
     forget_tokens()
     keep_memory_private()
     with told_by_exit():

@@ -17,8 +17,9 @@ from twisted.python.failure import Failure
 from ..client.local import LocalCluster
 from ..coordinator.credentials import Credentials
 from ..coordinator.service import CoordinatorService
-from ..loopwatch import LagMeter, calm_collector
+from ..loopwatch import LagMeter
 from ..protocol.addresses import parse_address, parse_listen
+from ..protocol.collecting import collect_seldom
 from ..protocol.privacy import check_way
 from ..protocol.tokens import SIDES
 from ..workers.credentials import KeptCredentials
@@ -144,7 +145,7 @@ class Host(Service):
             self._telling = LoopingCall(self._tell_load, Load(self._lag))
             self._telling.clock = self._reactor
             self._telling.start(LOAD_SECONDS, now=False)
-        calm_collector()
+        collect_seldom()  # what was loaded until now stays
         self._lag.reset()  # nobody was served before
 
     def _tell_load(self, load: Load) -> None:
@@ -352,5 +353,5 @@ def tell_of_agent(supervisor: Supervisor, agent: Agent, address: str) -> None:
 
 
 def _calm(name: str) -> str:
-    calm_collector()
+    collect_seldom()
     return name

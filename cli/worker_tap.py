@@ -7,7 +7,6 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from ..protocol.collecting import collect_seldom
 from ..protocol.steady import make_steady
 from .secrecy import forget_tokens, keep_memory_private
 from .supervisor import Supervisor
@@ -45,7 +44,6 @@ def makeService(options: usage.Options) -> IService:
     with told_by_exit():
         to = destination(settings, None)
         make_steady(reactor)
-        collect_seldom()
         forget_tokens()
         keep_memory_private()
         agent, folder = make_agent(reactor, settings, to)

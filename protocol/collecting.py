@@ -27,7 +27,8 @@ DUE: Final = 10
 def collect_seldom() -> None:
     """From now on in this process; what is there already is never looked at again.
 
-    For processes of our own, at their start: an application's collector is its own affair.
+    For processes of our own, at their start, and again when a service has loaded all that it needs:
+    an application's collector is its own affair.
     """
     gc.collect()
     gc.freeze()
