@@ -75,7 +75,7 @@ def _note_syncs(measured: Measured, plan: Plan) -> None:
         command = ["strace", "-f", "-c", "-e", f"trace={','.join(SYNCS)}", "-o", str(table)]
         pid = str(cluster.pids["coordinator"])
         tracing = subprocess.Popen([*command, "-p", pid], stderr=subprocess.DEVNULL)
-        time.sleep(0.5)
+        time.sleep(0.5)  # until it has attached itself, or was not allowed to
         if tracing.poll() is not None:
             measured.notes.append("Syncs were not counted: strace may not trace here.")
             return
