@@ -97,10 +97,12 @@ def react(
 
     from ..protocol.collecting import collect_seldom
     from ..protocol.steady import make_steady
+    from ..protocol.switching import switch_often
     from .logs import begin_logging
 
     make_steady(reactor)
     collect_seldom()
+    switch_often()
 
     begin_logging(log_level, log_format)
     run = _Run(reactor, main, service, hurry)

@@ -191,7 +191,7 @@ class Connection(amp.AMP):
         turn = self._turn if in_turn else None
         try:
             for box, size in boxes:
-                if turn is not None and (self._held_up or turn.is_over()):
+                if turn is not None and (self._held_up or turn.is_over(self.owner)):
                     return self._read_later(chain([(box, size)], boxes))
                 if not self._take(box, size):
                     return None

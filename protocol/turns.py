@@ -13,17 +13,25 @@ from weakref import WeakKeyDictionary, proxy
 from twisted.internet.interfaces import IReactorTime
 
 TURN = 0.001
-"""Seconds for what all peers of a reactor send, in one of its turns; and the rest of one box."""
+"""Seconds for what the peers of a reactor left for one of its turns, all of them together, and for
+what each of the others brings in it; and the rest of one box."""
+
+LONGEST = 0.004
+"""Seconds of a turn after which nothing more is begun for any of them."""
 
 
 class Turn:
     """The turns of one reactor, one after the other."""
 
-    __slots__ = ("_begun", "_clock", "_next")
+    __slots__ = ("_begun", "_clock", "_fresh", "_late", "_next")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = proxy(clock)  # or it would never be let go of
         self._begun: float | None = None
+        self._fresh: dict[Hashable, float] = {}
+        """Who had left nothing for this turn, and when the first of theirs came in it."""
+        self._late: Hashable = None
+        """Whose leftovers are dealt with right now."""
         self._next: dict[Hashable, deque[Callable[[], None]]] = {}
 
     @classmethod
@@ -34,15 +42,20 @@ class Turn:
             turn = _TURNS[clock] = cls(clock)
         return turn
 
-    def is_over(self) -> bool:
-        """Whether the time for peers is used up; the first question of a turn begins it."""
+    def is_over(self, owner: Hashable = None) -> bool:
+        """Whether the time of an owner is used up; the first question of a turn begins it.
+
+        Who sends no more than is dealt with at once does not wait behind those who always leave
+        something: it has a share of its own, while the turn is not at its longest.
+        """
         now = self._clock.seconds()
         if self._begun is None:
             self._begun = now
             self._clock.callLater(0, self._again)
-            return False
         spent: float = now - self._begun
-        return spent > TURN
+        if owner is None or owner == self._late or owner in self._next:
+            return spent > TURN
+        return spent > LONGEST or now - self._fresh.setdefault(owner, now) > TURN
 
     def next(self, read: Callable[[], None], owner: Hashable) -> None:
         """Go on with this in the next turn. Owners take turns, whatever their number of
@@ -53,14 +66,21 @@ class Turn:
 
     def _again(self) -> None:
         self._begun = None
-        for owner in list(self._next):
-            waiting = self._next.pop(owner)
-            read = waiting.popleft()
-            if waiting:
-                self._next[owner] = waiting  # behind the other owners
-            read()
-            if self.is_over():
-                break
+        self._fresh.clear()
+        if self._next:
+            self.is_over()  # the next turn begins with what was left for it
+        try:
+            for owner in list(self._next):
+                waiting = self._next.pop(owner)
+                read = waiting.popleft()
+                if waiting:
+                    self._next[owner] = waiting  # behind the other owners
+                self._late = owner
+                read()
+                if self.is_over():
+                    break
+        finally:
+            self._late = None
 
 
 _TURNS: WeakKeyDictionary[IReactorTime, Turn] = WeakKeyDictionary()

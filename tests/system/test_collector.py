@@ -1,4 +1,4 @@
-"""How often the services look for garbage, once they serve."""
+"""How the services have the interpreter set, once they serve."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ampacity.protocol import collecting
+from ampacity.protocol import collecting, switching
 
 AMPACITY = str(Path(sys.executable).with_name("ampacity"))
 SEEN = """
-import gc, os, signal
+import gc, os, signal, sys
 
 def show(*_):
     with open(os.environ["SEEN"] + ".new", "w") as file:
-        file.write(repr([*gc.get_threshold(), gc.get_freeze_count()]))
+        file.write(repr([*gc.get_threshold(), gc.get_freeze_count(), sys.getswitchinterval()]))
     os.replace(os.environ["SEEN"] + ".new", os.environ["SEEN"])
 
 signal.signal(signal.SIGUSR1, show)
@@ -63,12 +63,15 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_services_that_serve_look_for_garbage_seldom(start: Start, tmp_path: Path) -> None:
+def test_services_that_serve_look_for_garbage_seldom_and_switch_often(
+    start: Start, tmp_path: Path
+) -> None:
     coordinator, facts = start("coordinator", "--ephemeral")
     worker, _ = start("join", "--slots", "1", f"unix:{facts['socket']}")
     for service, name in ((coordinator, "coordinator"), (worker, "join")):
         service.send_signal(signal.SIGUSR1)
         wait_for(tmp_path / name)
-        *thresholds, frozen = json.loads((tmp_path / name).read_text())
+        *thresholds, frozen, interval = json.loads((tmp_path / name).read_text())
         assert thresholds == [collecting.YOUNG, collecting.MIDDLE, collecting.OLD], name
         assert frozen > 10_000, name
+        assert interval == pytest.approx(switching.INTERVAL), name

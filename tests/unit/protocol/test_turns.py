@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ampacity.protocol.turns import TURN, Turn
+from ampacity.protocol.turns import LONGEST, TURN, Turn
 from twisted.internet.task import Clock
 
 
@@ -87,3 +87,49 @@ def test_each_reactor_has_turns_of_its_own() -> None:
     one, other = Slow(), Slow()
     assert Turn.of(one) is Turn.of(one)
     assert Turn.of(one) is not Turn.of(other)
+
+
+def test_who_leaves_nothing_does_not_wait_behind_those_who_do() -> None:
+    clock = Slow()
+    turn = Turn.of(clock)
+    assert not turn.is_over("flood")
+    clock.work(TURN * 1.1)
+    assert turn.is_over("flood")
+    turn.next(lambda: clock.work(TURN * 1.1), "flood")
+    clock.turn()
+    assert turn.is_over(), "what was left has used it up"
+    assert not turn.is_over("calm")
+    clock.work(TURN * 0.5)
+    assert not turn.is_over("calm")
+    clock.work(TURN * 0.6)
+    assert turn.is_over("calm"), "its own share is used up, too"
+
+
+def test_leftovers_have_one_share_between_them() -> None:
+    clock, done = Slow(), list[str]()
+    turn = Turn.of(clock)
+    for owner in "abc":
+
+        def read(owner: str = owner) -> None:
+            while not turn.is_over(owner):
+                done.append(owner)
+                clock.work(TURN * 0.6)
+
+        turn.next(read, owner)
+    clock.turn()
+    assert "".join(done) == "aa"
+    clock.turn()
+    assert "".join(done) == "aabb"
+
+
+def test_no_turn_is_longer_than_the_longest() -> None:
+    clock = Slow()
+    turn = Turn.of(clock)
+    begun, served = clock.seconds(), 0
+    while not turn.is_over(served):
+        served += 1
+        clock.work(TURN * 0.4)
+    assert LONGEST <= clock.seconds() - begun < LONGEST + TURN
+    turn.next(lambda: None, served)
+    clock.turn()
+    assert not turn.is_over(served + 1), "the next one is a new one"
