@@ -14,7 +14,7 @@ from .deliveries import Deliveries
 from .dues import Resumption
 from .effects import Outcome
 from .events import Begun, Finished, Returned
-from .placement import Placement, learn
+from .placement import Placement, learn, learn_from_waiting
 from .records import JobRecord, WorkerRecord
 from .state import State
 from .successes import Successes
@@ -99,6 +99,7 @@ class Attempts:
         worker = self._state.workers.get(event.worker)
         if worker is None:
             return
+        learn_from_waiting(worker, event.at.now)
         for number, attempt in sorted(event.attempts, reverse=True):
             job = self._current(worker, number, attempt)
             if job is not None:

@@ -3,20 +3,24 @@
 A worker may hold one job a slot in any case, and beyond that as much work, by estimate, as keeps
 its slots busy for ``CREDIT`` seconds: enough to hide the way back and forth, too little for a job
 to wait long behind others. A function that has never ended is not given beyond the slots. Workers
-with free slots come first, each with its share of what waits; then those with credit. When slots
-are free, nothing waits and another worker has jobs behind its slots, some of those are taken back.
+with free slots come first, each with its share of what waits; then those with credit. A share of
+short jobs is not too small: what a worker gets at once comes in one frame, and the way of a frame
+takes longer than such a job. When slots are free, nothing waits and another worker has jobs behind
+its slots, some of those are taken back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
+from heapq import nlargest
+from math import ceil, sqrt
+from operator import itemgetter
 
 from ..protocol.columns import named
 from ..protocol.ids import Attempt, ClientId, JobId
 from ..protocol.jobs import Assignment, Payload
 from .effects import Assign, AttemptsMade
-from .queues import Turns
+from .queues import FLOOR, Turns
 from .records import JobRecord, WorkerRecord
 from .state import State
 from .transitions import ASSIGN, SENT
@@ -30,8 +34,15 @@ CREDIT_JOBS = 512
 HELD_JOBS = 32_768
 """Jobs of one worker, unless it has more slots: it says itself how many it has."""
 
-FLOOR = 50e-6
-"""Seconds that any job is taken to need."""
+PORTION = 0.002
+"""Seconds of work that a worker is given at most while others with room are given nothing."""
+
+WAY = 0.0002
+"""Seconds that a frame to one worker more is worth, all that it causes on its way included. Where
+work is shared out in frames, the last of it is done soonest with frames of the root of both."""
+
+LEAST = 10e-6
+"""Seconds that any job of a portion is taken to need."""
 
 SMOOTHING = 0.2
 """How much the newest duration changes the estimate."""
@@ -46,11 +57,20 @@ PLACE_AT_ONCE = 512
 FEW = 32
 """Workers with credit that are put in order, the one with the least work first."""
 
-BALANCE = 0.010
-"""Seconds between looks at workers that hold much while others are idle."""
+BALANCE, BALANCE_EACH = 0.002, 20e-6
+"""Seconds between looks at workers that hold much while others are idle, and for each of those."""
+
+CALM = 0.010
+"""Seconds between them after some that have found nothing."""
 
 WORTHWHILE = 0.002
 """Seconds of work a slot, below which nothing is taken back."""
+
+VICTIMS = 16
+"""Workers from which jobs are taken back at one look."""
+
+
+_FIRST = itemgetter(0)
 
 
 class Lane:
@@ -82,6 +102,7 @@ class Placement:
         self.more = False
         """Whether the last event has left jobs and room for another one."""
         self._balanced = 0.0
+        self._rest = BALANCE
         self._left = 0
 
     def lane(self, python: str) -> Lane:
@@ -133,55 +154,71 @@ class Placement:
     def _fill_slots(self, lane: Lane) -> None:
         """Fill free slots, each worker in its turn with its share."""
         free, queues = lane.free, self._state.queues
-        turns = 0
-        while free and (waiting := queues.waiting(lane.python)):
+        turns, whole = 0, queues.waiting(lane.python)
+        while free and queues.waiting(lane.python):
             if self._left <= 0:
                 self.more = True
                 return
             worker = next(iter(free))
             turns = turns or len(free)
-            share = ceil(waiting / turns)
+            share, portion = self._share(lane, turns, whole)
             turns -= 1
             del free[worker]
             slots = worker.info.slots - len(worker.held)
             jobs, _ = queues.take_some(lane.turns, min(slots, share, self._left))
             self._give(worker, jobs)
             if share > len(jobs) == slots and self._left > 0:
-                # what comes to a worker at once comes in one frame, which costs more than its jobs
-                self._give_on_credit(lane, worker, share - slots)
+                self._give_on_credit(lane, worker, share - slots, portion)
 
     def _fill_credit(self, lane: Lane) -> None:
         """Share what waits among the workers with credit; those without leave until they have."""
         queues = self._state.queues
-        workers = list(lane.credit)
+        workers, whole = list(lane.credit), queues.waiting(lane.python)
         if 1 < len(workers) <= FEW:
             now = self._state.at.now
             workers.sort(key=lambda worker: worker.load(now) / worker.info.slots)
         for place, worker in enumerate(workers):
-            waiting = queues.waiting(lane.python)
-            if not waiting:
+            if not queues.waiting(lane.python):
                 return
             if self._left <= 0:
                 self.more = True
                 return
-            share = ceil(waiting / (len(workers) - place))
-            if not self._give_on_credit(lane, worker, share):
+            share, portion = self._share(lane, lane.workers - place, whole)
+            if not self._give_on_credit(lane, worker, share, portion):
                 return
 
-    def _give_on_credit(self, lane: Lane, worker: WorkerRecord, share: int) -> bool:
+    def _share(self, lane: Lane, workers: int, whole: int) -> tuple[int, float | None]:
+        """How many of the jobs that wait go to one of so many workers: an even part, or more, where
+        the next job is short; then only as many as take so many seconds. In the ``whole``, so many
+        have waited before the first worker had its share."""
+        waiting = self._state.queues.waiting(lane.python)
+        even = ceil(waiting / workers)
+        job = lane.turns.peek() if even < waiting else None
+        if job is None or job.spec.cost.seconds is None:
+            return even, None
+        seconds = max(job.spec.cost.seconds, LEAST)
+        portion = min(PORTION, sqrt(whole * seconds * WAY))
+        frames = ceil(waiting / max(1, int(portion / seconds)))
+        return (even, None) if frames >= workers else (ceil(waiting / frames), portion)
+
+    def _give_on_credit(
+        self, lane: Lane, worker: WorkerRecord, share: int, portion: float | None
+    ) -> bool:
         """Give a worker whose slots are taken what it has credit for; whether anything that waits
         is short enough to be given so."""
+        lane.credit.pop(worker, None)
         room = self._room_beyond(worker)
         if room <= 0.0:
-            lane.credit.pop(worker, None)
             return True
         spare = most_held(worker.info.slots) - len(worker.held)
         count = min(share, spare, self._left)
-        jobs, left = self._state.queues.take_some(lane.turns, count, room)
+        limit = room if portion is None else min(room, portion)
+        jobs, left = self._state.queues.take_some(lane.turns, count, limit, portion is not None)
+        lane.credit[worker] = None  # behind the others
         if not jobs:
             return False
         self._give(worker, jobs)
-        if left is not None and left <= 0.0:
+        if portion is None and left is not None and left <= 0.0:
             lane.credit.pop(worker, None)
         return True
 
@@ -217,7 +254,7 @@ class Placement:
             last, spec = job.attempt, job.spec
             attempt = first if last is None else self._state.attempt(last.number + 1)
             job.attempt, job.worker = attempt, worker
-            job.weight = weight = spec.cost.seconds or FLOOR
+            job.weight = weight = max(spec.cost.seconds or 0.0, FLOOR)
             work += weight
             held[job.id] = job
             if job.story:
@@ -231,11 +268,12 @@ class Placement:
 
     def uneven(self) -> float | None:
         """When to look whether something is to be taken back; None where all is well."""
-        if not any(lane.laden for lane in self.lanes.values()):
+        laden = sum([len(lane.laden) for lane in self.lanes.values()])
+        if not laden:
             return None
         waiting = self._state.queues.waiting
         if any(lane.free and not waiting(lane.python) for lane in self.lanes.values()):
-            return self._balanced + BALANCE
+            return self._balanced + self._rest + BALANCE_EACH * laden
         return None
 
     def balance(self) -> None:
@@ -244,25 +282,35 @@ class Placement:
         if due is None or due > now:
             return
         self._balanced = now
+        taken = 0
         for lane in self.lanes.values():
             if lane.free and not self._state.queues.waiting(lane.python):
-                self._relieve(lane)
+                taken += self._relieve(lane)
+        self._rest = BALANCE if taken else min(2 * self._rest, CALM)
 
-    def _relieve(self, lane: Lane) -> None:
-        """Take back for the free workers of a lane from the one with the most work a slot."""
+    def _relieve(self, lane: Lane) -> int:
+        """Take back for the free workers of a lane from those with the most work a slot; how many
+        jobs."""
         now = self._state.at.now
-        laden = [worker for other in self.lanes.values() for worker in other.laden]
-        if not laden:
-            return
-        victim = max(laden, key=lambda worker: worker.load(now) / worker.info.slots)
-        slots = victim.info.slots
-        if victim.load(now) / slots < WORTHWHILE:
-            return
-        spare = sum(worker.info.slots - len(worker.held) for worker in lane.free)
-        surplus = len(victim.held) - slots
-        count = ceil(surplus * spare / (spare + slots)) - len(victim.retracting)
-        for job in self._last_unbegun(victim, lane.python, count):
-            self._state.tell_retract(job)
+        loads = [
+            (load, worker)
+            for other in self.lanes.values()
+            for worker in other.laden
+            if (load := expected(worker, now) / worker.info.slots) >= WORTHWHILE
+        ]
+        taken, spare = 0, sum(worker.info.slots - len(worker.held) for worker in lane.free)
+        for _, victim in nlargest(VICTIMS, loads, key=_FIRST):
+            slots = victim.info.slots
+            surplus = len(victim.held) - slots
+            left = spare - taken
+            count = ceil(surplus * left / (left + slots)) - len(victim.retracting)
+            jobs = self._last_unbegun(victim, lane.python, count)
+            for job in jobs:
+                self._state.tell_retract(job)
+            taken += len(jobs)
+            if taken >= spare:
+                break
+        return taken
 
     @staticmethod
     def _last_unbegun(worker: WorkerRecord, python: str, count: int) -> list[JobRecord]:
@@ -281,11 +329,29 @@ def most_held(slots: int) -> int:
     return min(slots * CREDIT_JOBS, max(slots, HELD_JOBS))
 
 
+def expected(worker: WorkerRecord, now: float) -> float:
+    """Seconds of work that a worker holds, as is known by now: those that it was given together are
+    of one kind, more often than not, and take as long as the last of them would."""
+    load = worker.load(now)
+    last = next(reversed(worker.held.values()), None)
+    if last is not None and last.spec.cost.seconds is not None:
+        load += max(0.0, last.spec.cost.seconds - last.weight) * len(worker.held)
+    return load
+
+
 def learn(job: JobRecord, seconds: float) -> None:
     """An attempt took this long: correct the estimate for its function."""
     cost = job.spec.cost
-    seconds = max(seconds, FLOOR)
     if cost.seconds is None:
         cost.seconds = seconds
     else:
         cost.seconds += (seconds - cost.seconds) * SMOOTHING
+
+
+def learn_from_waiting(worker: WorkerRecord, now: float) -> None:
+    """Jobs come back that have waited in a worker: what runs there takes longer than was thought,
+    and those that come back must not be given together once more if they are of its kind."""
+    for job in worker.running.values():
+        cost, age = job.spec.cost, now - job.begun_at
+        if cost.seconds is not None and cost.seconds < age:
+            cost.seconds = age

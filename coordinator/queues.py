@@ -11,6 +11,7 @@ the head grows short.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from ..protocol.ids import ClientId, JobId
 from .records import ClientRecord, JobRecord
@@ -30,7 +31,8 @@ SHORT = 512
 
 PAGE = 512
 """Jobs that it gets at once."""
-
+FLOOR = 50e-6
+"""Seconds that any job is taken to need, where it is given beyond the slots."""
 
 PASSES = 256
 """How often a client's turn is passed over because its next job is of unknown duration, and there
@@ -138,9 +140,10 @@ class JobQueue:
         self.blocks[0].popleft()
         self.size -= 1
 
-    def take(self, count: int, room: float | None) -> tuple[list[JobRecord], float | None]:
-        """The first so many jobs; with ``room``, seconds, until that is used up, or one comes
-        whose duration cannot be estimated. And what is left of the room."""
+    def take(
+        self, count: int, room: float | None, whole: bool
+    ) -> tuple[list[JobRecord], float | None]:
+        """As ``Queues.take_some``, of this queue."""
         jobs: list[JobRecord] = []
         blocks = self.blocks
         while blocks and len(jobs) < count:
@@ -152,9 +155,9 @@ class JobQueue:
             if job.state == QUEUED:
                 if room is not None:
                     seconds = job.spec.cost.seconds
-                    if seconds is None or room <= 0.0:
+                    if seconds is None or room <= 0.0 or (whole and seconds > room):
                         break
-                    room -= seconds
+                    room -= seconds if whole or seconds > FLOOR else FLOOR
                 jobs.append(job)
             else:
                 self.stale -= 1
@@ -198,8 +201,16 @@ class Turns:
             self.listed.add(client)
             self.clients.append(client)
 
-    def take(self, known_only: bool) -> JobRecord | None:
-        """The next job; with ``known_only``, one whose duration can be estimated."""
+    def peek(self) -> JobRecord | None:
+        """The next job."""
+        for client in self.clients:
+            _, job = self._first(client)
+            if job is not None:
+                return job
+        return None
+
+    def take(self, longest: float | None) -> JobRecord | None:
+        """The next job; with ``longest``, one that takes so many seconds at most, by estimate."""
         clients = self.clients
         for _ in range(len(clients)):
             client = clients[0]
@@ -208,7 +219,8 @@ class Turns:
                 clients.popleft()
                 self.listed.discard(client)
                 continue
-            if known_only and job.spec.cost.seconds is None:
+            seconds = job.spec.cost.seconds
+            if longest is not None and (seconds is None or seconds > longest):
                 client.passed += 1
                 if client.passed > PASSES:
                     return None
@@ -289,9 +301,9 @@ class Queues:
         self.queue(job.client, python).push_front(job)
         self.added(job.client, python, 1)
 
-    def take(self, turns: Turns, known_only: bool = False) -> JobRecord | None:
-        """The next job for a worker of that Python."""
-        job = turns.take(known_only)
+    def take(self, turns: Turns, longest: float | None = None) -> JobRecord | None:
+        """The next job for a worker of that Python, see ``Turns.take``."""
+        job = turns.take(longest)
         if job is not None:
             python = job.spec.spec.python
             self._shrunk(python)
@@ -299,25 +311,27 @@ class Queues:
         return job
 
     def take_some(
-        self, turns: Turns, count: int, room: float | None = None
+        self, turns: Turns, count: int, room: float | None = None, whole: bool = False
     ) -> tuple[list[JobRecord], float | None]:
-        """Up to so many jobs for a worker of that Python, each client's in its turn; with ``room``
-        for as many seconds of work, jobs of known duration. And what is left of the room."""
+        """Up to so many jobs for a worker of that Python, each client's in its turn; with ``room``,
+        seconds, jobs of known duration until it is used up; the last of them may take longer than
+        what is left of it then, but not with ``whole``. And what is left of the room."""
         jobs: list[JobRecord] = []
         if (only := turns.only_queue()) is not None:
             client, python = only
-            jobs, room = client.queues[python].take(count, room)
+            jobs, room = client.queues[python].take(count, room, whole)
             if jobs:
                 client.passed = 0
                 self._shrunk(python, len(jobs))
                 self._look(client, python)
         while len(jobs) < count and (room is None or room > 0.0):
-            job = self.take(turns, room is not None)
+            job = self.take(turns, room if whole or room is None else inf)
             if job is None:
                 break
             jobs.append(job)
             if room is not None:
-                room -= job.spec.cost.seconds or 0.0
+                seconds = job.spec.cost.seconds or 0.0
+                room -= seconds if whole or seconds > FLOOR else FLOOR
         return jobs, room
 
     def discard(self, job: JobRecord) -> None:

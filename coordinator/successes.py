@@ -14,7 +14,7 @@ from ..protocol.ids import SessionId
 from ..protocol.outcomes import Ending, Report
 from .deliveries import OUTBOX
 from .effects import Outcome
-from .placement import FLOOR, SMOOTHING
+from .placement import SMOOTHING
 from .records import ClientRecord, JobRecord, SessionRecord, WorkerRecord
 from .retention import Retention
 from .state import State
@@ -68,9 +68,8 @@ class Successes:
             del held[number]
             work += job.weight
             spec, cost = job.spec, job.spec.cost
-            taken = seconds if seconds > FLOOR else FLOOR
-            known = taken if cost.seconds is None else cost.seconds
-            cost.seconds = known + (taken - known) * SMOOTHING
+            known = seconds if cost.seconds is None else cost.seconds
+            cost.seconds = known + (seconds - known) * SMOOTHING
             job.kept = len(body) + len(log) + len(spec.packed) // spec.jobs
             if type(job.payload) is bytes:
                 size += len(job.payload)

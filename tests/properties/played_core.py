@@ -22,6 +22,7 @@ from ampacity.coordinator import (
     queues,
     retention,
     state,
+    successes,
 )
 from ampacity.coordinator.kept import Found
 from ampacity.coordinator.scheduler import Scheduler
@@ -42,6 +43,7 @@ def small_bounds() -> Iterator[None]:
         patch.setattr(queues, "SHORT", 2)
         patch.setattr(queues, "PAGE", 3)
         patch.setattr(deliveries, "OUTBOX", 6)
+        patch.setattr(successes, "OUTBOX", 6)
         patch.setattr(deliveries, "PAGE", 3)
         patch.setattr(retention, "FORGET_AT_ONCE", 3)
         for module in (state, cancelling, leases):
