@@ -11,7 +11,7 @@ from .dues import Thirst
 from .events import Loaded
 from .kept import ByIds, ByKeys, KeptJob
 from .placement import Lane
-from .queues import Turns
+from .queues import LONG, Turns, are_small
 from .records import ClientRecord, JobRecord, SpecRecord, WorkerRecord
 from .state import AGAIN, State, Task
 from .transitions import ENDED, QUEUED
@@ -58,10 +58,11 @@ class Adoption:
     def record(self, row: KeptJob) -> JobRecord:
         """The record of a job from what is kept of it."""
         state = self._state
+        session = None if row.session is None else state.sessions.get(row.session)
         job = JobRecord(
             row.id,
             state.client(row.client),
-            row.session,
+            row.session if session is None else session.id,  # equal ones are one object
             self._spec(row),
             row.payload,
             row.key,
@@ -114,14 +115,15 @@ class Adoption:
             queue.mend_tail(ids)
             state.wheel.add(state.at.now + AGAIN, Thirst(client, python))
             return
-        count = 0
+        jobs = []
         for number in ids:
             job = state.visiting.get(number)
             if job is not None and job.state == QUEUED:
                 del state.visiting[number]
-                queue.append(job)
-                count += 1
-        state.queues.added(client, python, count)
+                jobs.append(job)
+        queue.extend(jobs)
+        queue.long = LONG if are_small(jobs) else 1
+        state.queues.added(client, python, len(jobs))
         self.fill(client, python)
 
 

@@ -16,9 +16,19 @@ from twisted.python.failure import Failure
 
 from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.jobs import Assignment
-from .effects import Assign, Effect, Write
+from .effects import Assign, AttemptsMade, Effect, JobsAdded, JobsEnded, JobsTaken, Write
 from .records import WorkerRecord
 from .store import Store, StoreBroken
+
+PATIENCE = 0.05
+"""Seconds that marks of what was taken wait for other writes to go with, on a disk."""
+
+PACE = 0.005
+"""Seconds from the begin of one commit of much to that of the next, on a disk: each costs the
+processor as much as ten jobs, and whoever sends as much does not wait for the single one."""
+
+MUCH = 32
+"""Changes of jobs in one commit."""
 
 COMMIT_AGAIN = 1.0
 """Seconds until a commit that failed is tried again."""
@@ -41,6 +51,18 @@ class Batch:
             if type(effect) is Assign:
                 found.setdefault(effect.worker, []).extend(effect.assignments)
         return found
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether nobody waits for it: at worst, what was taken is delivered once more."""
+        if self.tells or self.waiting:
+            return False
+        return all(type(write) is JobsTaken for write in self.writes)
+
+    @property
+    def much(self) -> bool:
+        """Whether it is about many jobs."""
+        return sum([_jobs(write) for write in self.writes]) >= MUCH
 
     def __bool__(self) -> bool:
         return bool(self.writes or self.tells or self.waiting)
@@ -69,6 +91,9 @@ class Commits:
         self._next = Batch()
         self._turn: IDelayedCall | None = None
         self._again: IDelayedCall | None = None
+        self._later: IDelayedCall | None = None
+        self._pace = 0.0
+        """When the next commit may begin."""
         self._committing = False
         self._stopping: Deferred[None] | None = None
 
@@ -110,7 +135,7 @@ class Commits:
         """Commit what has come, and nothing more; fires when that is done, or cannot be done."""
         self._stopping = Deferred()
         stopping = self._stopping
-        for call in (self._turn, self._again):
+        for call in (self._turn, self._again, self._later):
             if call is not None and call.active():
                 call.cancel()
         if not self._committing or self.failing:
@@ -136,11 +161,31 @@ class Commits:
     def _end_turn(self) -> None:
         self._turn_ends()
         self._turn = None
+        if self._committing:
+            return
+        rest = self._rest() if self._store.durable else 0.0
+        if rest <= 0.0:
+            self._commit()
+        elif self._later is None:
+            self._later = self._reactor.callLater(rest, self._commit_later)
+        elif self._later.getTime() > self._reactor.seconds() + rest:
+            self._later.reset(rest)
+
+    def _rest(self) -> float:
+        """Seconds until the next commit is due."""
+        return PATIENCE if self._next.can_wait else self._pace - self._reactor.seconds()
+
+    def _commit_later(self) -> None:
+        self._later = None
         if not self._committing:
             self._commit()
 
     def _commit(self) -> None:
         batch, self._next = self._next, Batch()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._pace = self._reactor.seconds() + PACE if batch.much else 0.0
         try:
             committing = self._store.commit(batch.writes) if batch.writes else None
         except Exception:  # noqa: BLE001 -- whatever a store raises, its writes are kept
@@ -192,6 +237,13 @@ class Commits:
     def _try_again(self) -> None:
         self._committing = False
         self._commit()
+
+
+def _jobs(write: Write) -> int:
+    """How many jobs are new, given to a worker, or ended."""
+    if isinstance(write, JobsAdded | AttemptsMade):
+        return len(write.jobs)
+    return len(write.outcomes) if isinstance(write, JobsEnded) else 0
 
 
 def _disappoint(batch: Batch) -> None:

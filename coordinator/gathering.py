@@ -100,8 +100,10 @@ class Gathering:
         batch.outcomes = [
             (n, job.state - END, body, log) for n, (job, body, log) in self._ended.items()
         ]
-        written = self._added.keys() | self._changed.keys()
-        batch.taken = [n for n in self._taken if n not in written or not self._is_taken(n)]
+        changed = self._changed
+        batch.taken = [
+            n for n in self._taken if (n not in added and n not in changed) or not self._is_taken(n)
+        ]
         batch.forgotten = list(self._forgotten)
         batch.groups.update((n, rows.group(group)) for n, group in self._groups.items())
         batch.sessions.update((n, rows.session(one)) for n, one in self._sessions.items())

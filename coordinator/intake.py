@@ -265,7 +265,7 @@ class Intake:
         state, record = self._state, jobs[0].spec
         spec, count = record.spec, len(jobs)
         queue = state.queues.queue(client, spec.python)
-        if state.durable and queue.full:
+        if state.durable and state.queues.full(queue, jobs):
             queue.extend_tail(jobs[0].id, count)
         else:
             state.warm_all(record, jobs)

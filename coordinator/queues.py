@@ -26,11 +26,20 @@ SWEEP_EVERY = 64
 HOT = 1024
 """Jobs in the head of a queue, beyond which new ones go to its tail."""
 
+WARM = 32_768
+"""Jobs in the heads of all queues, up to which small ones stay hot behind a head of ``HOT``."""
+
+SMALL = 512
+"""Bytes of a small job's payload and key."""
+
 SHORT = 512
 """Jobs in the head, below which it gets some from its tail."""
 
 PAGE = 512
 """Jobs that it gets at once."""
+
+LONG = 2
+"""Where the last ones were small: so many times as much of both."""
 FLOOR = 50e-6
 """Seconds that any job is taken to need, where it is given beyond the slots."""
 
@@ -42,7 +51,7 @@ is no free slot. Then nobody gets anything beyond the slots until it has had one
 class JobQueue:
     """Jobs in order, in blocks. One that ended while it waited stays until it is met or swept."""
 
-    __slots__ = ("blocks", "cursor", "size", "stale", "tail", "warming")
+    __slots__ = ("blocks", "cursor", "long", "size", "stale", "tail", "warming")
 
     def __init__(self) -> None:
         self.blocks: deque[deque[JobRecord]] = deque()
@@ -54,6 +63,8 @@ class JobQueue:
         """Ids of cold jobs as ``[first, count]``, ascending; some may have ended."""
         self.warming = False
         """Whether some of them are being read."""
+        self.long = 1
+        """How many pages are read at once."""
 
     @property
     def idle(self) -> bool:
@@ -61,14 +72,9 @@ class JobQueue:
         return not (self.size or self.tail or self.warming)
 
     @property
-    def full(self) -> bool:
-        """Whether new jobs go to the tail."""
-        return bool(self.tail) or self.warming or self.size >= HOT
-
-    @property
     def thirsty(self) -> bool:
         """Whether the head needs some of the tail."""
-        return bool(self.tail) and not self.warming and self.size < SHORT
+        return bool(self.tail) and not self.warming and self.size < SHORT * self.long
 
     def extend_tail(self, first: JobId, count: int) -> None:
         """Put cold jobs at the end."""
@@ -81,10 +87,10 @@ class JobQueue:
     def cut_tail(self) -> list[JobId]:
         """Take the first page of the tail."""
         ids: list[JobId] = []
-        tail = self.tail
-        while tail and len(ids) < PAGE:
+        tail, page = self.tail, PAGE * self.long
+        while tail and len(ids) < page:
             run = tail[0]
-            count = min(run[1], PAGE - len(ids))
+            count = min(run[1], page - len(ids))
             ids.extend(JobId(number) for number in range(run[0], run[0] + count))
             run[0] += count
             run[1] -= count
@@ -286,6 +292,14 @@ class Queues:
             queue = client.queues[python] = JobQueue()
         return queue
 
+    def full(self, queue: JobQueue, jobs: list[JobRecord]) -> bool:
+        """Whether new jobs go to the tail of their queue."""
+        if queue.tail or queue.warming:
+            return True
+        if queue.size < HOT:
+            return False
+        return sum(self.sizes.values()) + len(jobs) > WARM or not are_small(jobs)
+
     def added(self, client: ClientRecord, python: str | None, count: int) -> None:
         """A client's queue has grown."""
         self.sizes[python] = self.sizes.get(python, 0) + count
@@ -351,3 +365,10 @@ class Queues:
     def _look(self, client: ClientRecord, python: str | None) -> None:
         if client.queues[python].thirsty:
             self.thirsty.append((client, python))
+
+
+def are_small(jobs: list[JobRecord]) -> bool:
+    """Whether these need little memory, on the average."""
+    size = sum([len(job.payload) for job in jobs])
+    size += sum([len(job.key) for job in jobs if job.key is not None])
+    return size <= SMALL * len(jobs)

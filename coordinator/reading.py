@@ -22,6 +22,9 @@ from .sqlite_file import DIALECT, SqliteFile
 from .statements import IDS, Statement, one_of, slices
 from .store import StoreBroken
 
+STATEMENTS: Final = 4
+"""Questions of ``IDS`` jobs in a slice."""
+
 NAMED: Final = 1000
 """Damaged jobs of which it is known that they were told about."""
 
@@ -116,13 +119,14 @@ class Reader:
     def _known(self, ids: Sequence[JobId], lost: list[KeptJob]) -> Slices[list[KeptJob]]:
         """Those that are here; ``lost`` gets those that are neither here nor forgotten."""
         found: list[KeptJob] = []
-        for part in slices(sorted(set(ids))):
+        for count, part in enumerate(slices(sorted(set(ids))), 1):
             rows = self.jobs_of(part)
             found += rows
             # before others have their turn: they may add jobs, and forget some
             missing = self._ledger.lost(_others(part, [job.id for job in rows]))
             lost += [self._told(self._rows.lost(number)) for number in missing]
-            yield
+            if count % STATEMENTS == 0:
+                yield
         return found
 
     def _told(self, job: KeptJob) -> KeptJob:

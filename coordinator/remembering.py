@@ -24,7 +24,7 @@ from .specs import Specs
 from .sqlite_file import DIALECT, SqliteFile
 from .statements import Statement, selected
 from .transitions import ENDED, QUEUED, STATE_NAMES
-from .writing import FOR_GOOD
+from .writing import ANSWERS_KEPT, FOR_GOOD
 
 _log = Logger()
 
@@ -277,6 +277,7 @@ class Remembering:
         answers: defaultdict[bytes, dict[int, Accepted]] = defaultdict(dict)
         for session, sequence, answer, _ in self._sound(_ANSWERS, "an answer to the session"):
             answers[session][sequence] = accepted(answer)
+            answers[session].pop(sequence - ANSWERS_KEPT, None)
         return [
             KeptSession(
                 SessionId(session), ClientId(client), following, unpack_list(seen), answers[session]

@@ -8,20 +8,16 @@ lets commits pass between its slices.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from secrets import token_bytes
-from threading import Thread
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import select
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from ..protocol.blobfiles import make_folder
 from ..protocol.blobs import DeferToThread
@@ -49,6 +45,7 @@ from .sqlite_file import (
     refused_when_opened,
 )
 from .sqlite_log import damage
+from .sqlite_thread import StoreThread
 from .statements import Statement
 from .store import StoreBroken
 from .writing import Writer, write_meta
@@ -167,9 +164,8 @@ class SqliteStore:
 
     def __init__(
         self,
-        reactor: IReactorFromThreads,
         folder: Path,
-        pool: ThreadPool,
+        thread: StoreThread,
         opened: _Opened,
         defer: DeferToThread,
         room: Room | None,
@@ -179,8 +175,7 @@ class SqliteStore:
         self.term: int = opened.term
         self.remembered: Remembered = opened.remembered
         opened.remembered = Remembered()  # who opened the store decides how long it is kept
-        self._reactor = reactor
-        self._pool = pool
+        self._thread = thread
         self._opened = opened
         self._defer = defer
         self._room: Room = _Plenty() if room is None else room
@@ -208,22 +203,18 @@ class SqliteStore:
         ``defer`` calls functions in other threads, which copy files.
         Fails with ``StoreRefused``, which says why, and what to do.
         """
-        pool = ThreadPool(1, 1, "store")
-        # a process that ends without closing its store is not held up by an idle thread
-        pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # makes one
-        pool.start()
+        thread = StoreThread(reactor)
 
         def opened(found: _Opened) -> SqliteStore:
-            store = cls(reactor, folder, pool, found, defer, room)
+            store = cls(folder, thread, found, defer, room)
             store._look()
             return store
 
         def failed(failure: Failure) -> Failure:
-            pool.stop()
+            thread.stop()
             return failure
 
-        opening = deferToThreadPool(reactor, pool, _open, folder, synchronous)
-        return opening.addCallbacks(opened, failed)
+        return thread.do(_open, folder, synchronous).addCallbacks(opened, failed)
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -232,9 +223,7 @@ class SqliteStore:
             return fail(self._broken)
         if self._closed is not None:
             return fail(StoreBroken("the store is closed"))
-        return deferToThreadPool(self._reactor, self._pool, work, *arguments).addErrback(
-            self._failed
-        )
+        return self._thread.do(work, *arguments).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> Failure:
         if isinstance(failure.value, StoreBroken):
@@ -314,9 +303,7 @@ class SqliteStore:
 
     def _look(self) -> None:
         self._looked = monotonic()
-        looking = deferToThreadPool(
-            self._reactor, self._pool, disk_usage, self.folder, self._opened.file
-        )
+        looking = self._thread.do(disk_usage, self.folder, self._opened.file)
         looking.addCallbacks(
             self._usage.update, lambda f: self._log.failure("looking at the store's disk", f)
         )
@@ -338,7 +325,7 @@ class SqliteStore:
     def close(self) -> Deferred[None]:
         """Finish what was begun, and let go of the file; again: when that is done."""
         if self._closed is None:
-            closing = deferToThreadPool(self._reactor, self._pool, self._opened.file.close)
+            closing = self._thread.do(self._opened.file.close)
             self._closed = closing.addBoth(self._ended)
             return self._closed
         again: Deferred[None] = Deferred()
@@ -348,7 +335,7 @@ class SqliteStore:
     def _ended(self, result: Any) -> None:
         if isinstance(result, Failure):
             self._log.failure("the store was not closed well", result)
-        self._pool.stop()
+        self._thread.stop()
 
 
 def _open(folder: Path, synchronous: Synchronous) -> _Opened:

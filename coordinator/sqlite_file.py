@@ -133,6 +133,10 @@ class SqliteFile:
         """A few rows, each by itself."""
         self.connection.executemany(statement.sql, rows)
 
+    def change(self, statement: Statement, **values: Any) -> int:
+        """A change of rows; how many there were."""
+        return self.connection.execute(statement.sql, statement.with_values(**values)).rowcount
+
     def write_many(self, statement: ManyRows, rows: Sequence[Row]) -> None:
         """Many rows, of the statement's own columns."""
         for text, parameters in statement.parts(rows):

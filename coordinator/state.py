@@ -178,7 +178,13 @@ class State:
 
     def warm(self, job: JobRecord) -> None:
         """A job is in memory from now on."""
-        self.warm_all(job.spec, [job])
+        spec = job.spec
+        if not spec.jobs:
+            self.specs[spec.packed] = spec
+        spec.jobs += 1
+        self.jobs[job.id] = job
+        if job.key is not None:
+            job.client.keys[job.key] = job.id
 
     def warm_all(self, spec: SpecRecord, jobs: list[JobRecord]) -> None:
         """Jobs of one spec are in memory from now on."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Dialect
 
-from ..protocol.ids import GroupId, JobId
+from ..protocol.ids import GroupId, JobId, SessionId
 from . import schema
 from .gathering import Batch, NewSpec
 from .ledger import Ledger
@@ -22,8 +22,19 @@ from .store import StoreBroken
 ANSWERS_KEPT: Final = 128
 """The last answers of a session."""
 
+ANSWERS_MORE: Final = 32
+"""Older ones, before they are removed."""
+
+SESSIONS_TRIMMED: Final = 1024
+"""Sessions of which it is remembered which answers were removed."""
+
+SPECS_COUNTED: Final = 1024
+"""Specs of which it is remembered how many jobs they have."""
+
 FOR_GOOD: Final = 1 << 40
 """References to a blob of which it is not known how many they are."""
+
+META_NAMES: Final = tuple(column.name for column in META.c)
 
 
 class Writes:
@@ -76,6 +87,11 @@ class Writes:
         self.save_blobs = upserted(BLOBS)
         self.forget_blobs = gone(BLOBS.c.digest)
         self.term = one(selected(META, "term"))
+        self.meta = one(
+            update(META)
+            .values({name: bindparam(f"new_{name}") for name in META_NAMES})
+            .where(META.c.term == bindparam("of_term"))
+        )
 
 
 class Writer:
@@ -87,6 +103,10 @@ class Writer:
         self._rows = rows
         self._writes = Writes()
         self._meta = meta
+        self._specs: dict[bytes, tuple[str | None, int]] = {}
+        """Names of specs, and how many jobs they have, as far as it is committed."""
+        self._trimmed: dict[SessionId, int] = {}
+        """Up to which sequence number sessions have no answers here any more."""
         self.spans: dict[GroupId, tuple[JobId, JobId]] = {}
         """Between which ids the known jobs of a group are."""
 
@@ -99,28 +119,39 @@ class Writer:
         """
         with self._file.transaction():
             meta = self._fence(batch)
-            self._jobs(batch)
+            counts = self._jobs(batch)
             self._account(batch, meta[3])
             self._rest(batch)
         self._meta, self._ledger.next_job = meta, meta[3]
         self._span(batch)
+        self._specs.update(counts)
+        if len(self._specs) > SPECS_COUNTED:
+            self._specs.clear()
 
     def _fence(self, batch: Batch) -> Row:
         """See that the store is still of this term, and note which ids have been given."""
-        (row,) = self._file.rows(self._writes.term)
         number, store, term, next_job, next_group, _ = self._meta
-        if row[0] != term:
-            raise StoreBroken(f"the store is of term {row[0]} by now, and this one's is {term}")
         next_job, next_group = max(next_job, batch.next_job), max(next_group, batch.next_group)
         if (next_job, next_group) == self._meta[3:5]:
+            self._check_term(term)
             return self._meta
         meta = self._rows.sealed(number, store, term, next_job, next_group)
-        write_meta(self._file, meta)
+        values = {f"new_{name}": value for name, value in zip(META_NAMES, meta, strict=True)}
+        if not self._file.change(self._writes.meta, of_term=term, **values):
+            self._check_term(None)
         return meta
+
+    def _check_term(self, term: int | None) -> None:
+        (row,) = self._file.rows(self._writes.term)
+        if row[0] != term:
+            raise StoreBroken(
+                f"the store is of term {row[0]} by now, and this one's is {self._meta[2]}"
+            )
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    def _jobs(self, batch: Batch) -> None:
+    def _jobs(self, batch: Batch) -> dict[bytes, tuple[str | None, int]]:
+        """Write them; how many jobs their specs have then."""
         file, writes = self._file, self._writes
         file.write_many(writes.add_jobs, batch.added)
         file.write_many(writes.change_jobs, batch.changed)
@@ -137,7 +168,8 @@ class Writer:
         specs = {digest: spec.jobs for digest, spec in batch.specs.items()}
         more = Counter(specs)
         more.subtract(self._forget(batch.forgotten))
-        self._count_specs({digest: jobs for digest, jobs in more.items() if jobs}, batch.specs)
+        more = Counter({digest: jobs for digest, jobs in more.items() if jobs})
+        return self._count_specs(more, batch.specs)
 
     def _forget(self, jobs: Sequence[JobId]) -> Counter[bytes]:
         """How many jobs of which spec have gone."""
@@ -161,27 +193,42 @@ class Writer:
         if ids:
             self._ledger.forget(ids)
 
-    def _count_specs(self, more: dict[bytes, int], new: dict[bytes, NewSpec]) -> None:
-        """Note how many jobs more, or fewer, each of these specs has."""
+    def _count_specs(
+        self, more: Counter[bytes], new: dict[bytes, NewSpec]
+    ) -> dict[bytes, tuple[str | None, int]]:
+        """Note how many jobs more, or fewer, each of these specs has; and how many that makes."""
         file, writes, rows = self._file, self._writes, self._rows
-        known = {row[0]: row for row in self._found(writes.specs, more) if rows.fits(row)}
+        counts = self._counted(more)
         added: list[Row] = []
         counted: list[Row] = []
         unused: list[bytes] = []
         for digest, change in more.items():
-            if (row := known.get(digest)) is not None:
-                _, name, jobs, _ = row
+            if (known := counts.get(digest)) is not None:
+                name, jobs = known
                 jobs += change
+                counts[digest] = name, jobs
                 if jobs > 0:
                     counted.append((digest, jobs, rows.seal((digest, name, jobs))))
                 else:
                     unused.append(digest)
             elif (spec := new.get(digest)) is not None:
+                counts[digest] = spec.name, change
                 seal = rows.seal((digest, spec.name, change))
                 added.append((digest, change, spec.name, spec.packed, seal))
         file.write_many(writes.add_specs, added)
         file.write_many(writes.count_specs, counted)
         self._forget_all(writes.forget_specs, unused)
+        return counts
+
+    def _counted(self, digests: Iterable[bytes]) -> dict[bytes, tuple[str | None, int]]:
+        """The names of these specs, and how many jobs they have, of those that are here."""
+        known = self._specs
+        counts = {digest: known[digest] for digest in digests if digest in known}
+        others = [digest for digest in digests if digest not in known]
+        for row in self._found(self._writes.specs, others):
+            if self._rows.fits(row):
+                counts[row[0]] = row[1], row[2]
+        return {digest: count for digest, count in counts.items() if count[1] > 0}
 
     def _found(self, statement: Statement, keys: Iterable[Any]) -> list[Row]:
         """The rows that there are of these keys."""
@@ -229,7 +276,18 @@ class Writer:
                 if sequence > last[session] - ANSWERS_KEPT
             ]
             self._file.write_many(self._writes.save_answers, kept)
-            self._file.write(self._writes.trim_answers, _before(last.items()))
+            self._trim_answers(last)
+
+    def _trim_answers(self, last: dict[SessionId, int]) -> None:
+        """Remove answers that are not needed any more, many at a time."""
+        trimmed = self._trimmed
+        for session, sequence in last.items():
+            old = sequence - ANSWERS_KEPT
+            if old >= trimmed.get(session, 0) + ANSWERS_MORE:
+                self._file.write(self._writes.trim_answers, [(session, old)])
+                trimmed[session] = old
+        if len(trimmed) > SESSIONS_TRIMMED:
+            trimmed.clear()
 
     def _count_blobs(self, more: dict[bytes, int]) -> None:
         """A row that is damaged keeps its blob for good."""
@@ -245,11 +303,6 @@ class Writer:
 
 
 _GROUP = ADDED.index("group_id")
-
-
-def _before(last: Iterable[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-    """The sequence numbers of sessions that need no answer any more."""
-    return [(session, sequence - ANSWERS_KEPT) for session, sequence in last]
 
 
 _META = Statement(schema.upsert(META), DIALECT)

@@ -40,6 +40,7 @@ def small_bounds() -> Iterator[None]:
     """Few jobs are enough for cold queues, full outboxes and work in slices."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(queues, "HOT", 4)
+        patch.setattr(queues, "WARM", 8)
         patch.setattr(queues, "SHORT", 2)
         patch.setattr(queues, "PAGE", 3)
         patch.setattr(deliveries, "OUTBOX", 6)

@@ -313,6 +313,7 @@ _IMPATIENT: list[tuple[Any, str, float]] = [
 
 _SMALL: list[tuple[Any, str, float]] = [
     (queues, "HOT", 4),
+    (queues, "WARM", 8),
     (queues, "SHORT", 2),
     (queues, "PAGE", 3),
     (queues, "BLOCK", 4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ampacity.coordinator.queues import BLOCK, JobQueue
+from ampacity.coordinator.queues import BLOCK, HOT, SMALL, WARM, JobQueue, Queues
 from ampacity.coordinator.records import ClientRecord, CostRecord, JobRecord, SpecRecord
 from ampacity.coordinator.transitions import CANCELLED
 from ampacity.coordinator.wheel import EMPTIED_SLOTS, SLOTS_PER_SECOND, Wheel
@@ -16,8 +16,8 @@ _RECORD = SpecRecord(pack_spec(_SPEC), _SPEC, CostRecord())
 _CLIENT = ClientRecord(ClientId("c"))
 
 
-def job(number: int) -> JobRecord:
-    return JobRecord(JobId(number), _CLIENT, None, _RECORD, b"", None, None, None, 0.0)
+def job(number: int, payload: bytes = b"") -> JobRecord:
+    return JobRecord(JobId(number), _CLIENT, None, _RECORD, payload, None, None, None, 0.0)
 
 
 def drain(queue: JobQueue) -> list[int]:
@@ -90,3 +90,19 @@ def test_what_is_discarded_leaves_no_trace() -> None:
     wheel.discard(3.0, 99)
     assert len(wheel._slots) <= 2 * EMPTIED_SLOTS
     assert wheel.next() is None
+
+
+def test_small_jobs_stay_hot_in_a_long_queue_as_long_as_they_are_few_in_all() -> None:
+    queues = Queues()
+    queue, small, large = JobQueue(), [job(1)], [job(2, bytes(SMALL + 1))]
+    assert not queues.full(queue, large)
+    queue.size = HOT
+    queues.added(_CLIENT, None, HOT)
+    assert queues.full(queue, large)
+    assert not queues.full(queue, small)
+    queues.added(_CLIENT, "3.11", WARM - HOT)
+    assert queues.full(queue, small), "those of all queues count"
+    assert not queues.full(JobQueue(), large), "each has a head"
+    queue.size = 0
+    queue.extend_tail(JobId(3), 1)
+    assert queues.full(queue, small), "none may go before those that are cold"

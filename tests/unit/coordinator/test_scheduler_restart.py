@@ -218,6 +218,7 @@ def test_references_to_blobs_are_kept(durable: Any) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Queues and outboxes of a few jobs."""
     monkeypatch.setattr(queues, "HOT", 4)
+    monkeypatch.setattr(queues, "WARM", 4)
     monkeypatch.setattr(queues, "SHORT", 2)
     monkeypatch.setattr(queues, "PAGE", 3)
     monkeypatch.setattr(deliveries, "OUTBOX", 6)
