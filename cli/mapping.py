@@ -138,6 +138,7 @@ class Mapping:
 
     async def detached(self) -> int:
         """Submit everything and print the group."""
+        self.link.session.hands_in = True
         await self._feed(None)
         if self.group is not None:
             record = {"group": self.group, "size": self.submitted}

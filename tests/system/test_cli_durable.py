@@ -78,6 +78,7 @@ class Shell:
         """One that goes on; killed, if the test has not ended it."""
         with subprocess.Popen(
             [*self.words, *words],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -242,6 +243,19 @@ def test_what_was_fetched_is_forgotten_first(shell: Shell) -> None:
     shell.wait_until(lambda: shell.json("jobs")[3]["fetched"])
     assert "1 job was forgotten" in shell("forget", "--fetched").stderr
     assert [one["id"] for one in shell.json("jobs")] == [4, 3, 2]
+
+
+def test_what_ends_while_others_are_handed_in_is_not_fetched(shell: Shell) -> None:
+    shell.up()
+    with shell.started("map", "--detach", "math:sqrt") as handing_in:
+        assert handing_in.stdin is not None
+        handing_in.stdin.write("4\n")
+        handing_in.stdin.flush()
+        shell.wait_until(lambda: [one["state"] for one in shell.json("jobs")] == ["succeeded"])
+        assert handing_in.communicate("9\n", timeout=60)[0] == "g1\n"
+    shell.wait_until(lambda: {one["state"] for one in shell.json("jobs")} == {"succeeded"})
+    assert "0 jobs were forgotten" in shell("forget", "--fetched").stderr
+    assert shell.text("result", "g1").split() == ["2.0", "3.0"]
 
 
 def test_a_map_that_was_cut_off_is_given_again(shell: Shell) -> None:
