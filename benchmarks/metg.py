@@ -1,9 +1,10 @@
 """METG(50%): how short jobs may be until only half of the machine's time is work.
 
 Jobs of a known amount of work, from 10 µs to 1 s, on as many slots as processors; the efficiency is
-the part of the slots' time that as many bare processes would have needed. With everything on one
-machine, the client and the coordinator take their share of it, too: METG is then twice the CPU
-that all processes together spend on a job.
+the work that was done, as a part of what as many bare processes do in the same time. These are
+asked for it before and after each duration, since a machine is not always as fast. With everything
+on one machine, the client and the coordinator take their share of it, too: METG is then twice the
+CPU that all processes together spend on a job.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import Any
 
 from .kit import fresh
 from .kit.cluster import Cluster
-from .kit.grain import durations, efficiency, metg
-from .kit.kernel import loops_a_second
+from .kit.grain import durations, metg
 from .kit.measured import Measured
 from .kit.plan import Plan
 from .kit.program import main, say
@@ -29,32 +29,33 @@ ROUNDS = 3
 
 def measure(plan: Plan) -> Measured:
     measured = Measured("metg", "Efficiency against the duration of jobs, and METG(50%)")
-    rate = loops_a_second(plan.slots)
     with Cluster(plan) as cluster:
-        words = [cluster.address, *told(plan, rate)]
+        words = [cluster.address, plan.slots, *told(plan)]
         found = [fresh.run("programs.grains", *words) for _ in range(min(plan.times, ROUNDS))]
-    note(measured, UNIX, found, plan)
+    note(measured, UNIX, found)
     return measured
 
 
-def told(plan: Plan, rate: float, longest: float = LONGEST, most: int = MOST_JOBS) -> list[object]:
-    """The words for a program that measures durations: for each, its loops and how many jobs."""
+def told(plan: Plan, longest: float = LONGEST, most: int = MOST_JOBS) -> list[str]:
+    """The words for a program that measures durations: for each, how many jobs."""
     longest, seconds = (0.01, 0.1) if plan.quick else (longest, SECONDS)
-    words: list[object] = [rate]
+    words = []
     for duration in durations(SHORTEST, longest):
         jobs = max(2 * plan.slots, min(most, round(plan.slots * seconds / duration)))
         words.append(f"{duration}:{jobs}")
     return words
 
 
-def note(measured: Measured, way: str, runs: list[dict[str, Any]], plan: Plan) -> None:
-    """The curve of the medians over the runs, and the METG of each run."""
-    curves = [
-        [(d, efficiency(jobs, d, plan.slots, elapsed)) for d, jobs, elapsed in run["grains"]]
-        for run in runs
-    ]
+def note(measured: Measured, way: str, runs: list[dict[str, Any]]) -> None:
+    """The curve of the medians over the runs, and the METG of each run; of none, nothing."""
+    if not runs:
+        return
+    curves = [[(duration, part) for duration, part in run["grains"]] for run in runs]
     middle = [
-        (points[0][0], statistics.median(part for _, part in points))
+        (
+            statistics.median(duration for duration, _ in points),
+            statistics.median(part for _, part in points),
+        )
         for points in zip(*curves, strict=True)
     ]
     measured.curve("efficiency", way, ("a job, s", "efficiency"), middle)

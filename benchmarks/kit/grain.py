@@ -13,9 +13,12 @@ Point = tuple[float, float]
 """``(seconds a job, efficiency)``, the efficiency from 0 to 1."""
 
 
-def efficiency(jobs: int, seconds_a_job: float, slots: int, elapsed: float) -> float:
-    """The part of the slots' time that was work."""
-    return jobs * seconds_a_job / (slots * elapsed)
+def efficiency(loops: float, elapsed: float, speed: float) -> float:
+    """The work that was done, as a part of what bare processes do in that time.
+
+    ``speed``: the loops a second of as many bare processes as there are slots.
+    """
+    return loops / (elapsed * speed)
 
 
 def metg(points: Sequence[Point], wanted: float = 0.5) -> float | None:

@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from ..jobs import digest, echo, noop, spin, total
-from ..kit.kernel import loops_for
+from ..kit.grain import efficiency
+from ..kit.kernel import Setting, Yardstick, loops_for
 
 TRIAL, SECONDS, MOST = 300, 3.0, 40_000
 """Jobs from which the rate is guessed, and how long the measured ones shall take."""
@@ -117,16 +118,21 @@ def checked(run: Callable[..., Any], count: int) -> None:
     assert list(run(noop, range(count))) == list(range(count))
 
 
-def grains(peer: Peer, rate: str, *words: str) -> dict[str, Any]:
+def grains(peer: Peer, *words: str) -> dict[str, Any]:
     """As ``programs.grains``, with fewer jobs where the peer would take too long for them."""
     peer.run(noop, range(TRIAL))
     limit = GRAIN_SECONDS * TRIAL / timed(peer.run, noop, range(TRIAL))
     found = []
-    for word in words:
-        duration, _, jobs = word.partition(":")
-        count = max(2 * peer.slots, min(int(jobs), round(limit)))
-        loops = loops_for(float(duration), float(rate))
-        found.append((float(duration), count, timed(peer.run, spin, [loops] * count)))
+    with Yardstick(peer.slots) as yardstick:
+        setting = Setting(yardstick)
+        rate = yardstick.rate() / peer.slots
+        for word in words:
+            duration, _, jobs = word.partition(":")
+            count = max(2 * peer.slots, min(int(jobs), round(limit)))
+            loops = loops_for(float(duration), rate)
+            seconds = timed(peer.run, spin, [loops] * count)
+            speed = setting.speed()
+            found.append((loops * peer.slots / speed, efficiency(count * loops, seconds, speed)))
     return {"grains": found}
 
 

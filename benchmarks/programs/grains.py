@@ -1,7 +1,7 @@
-"""Jobs of given durations: ``python -m ...programs.grains ADDRESS RATE DURATION:JOBS...``.
+"""Jobs of given durations: ``python -m ...programs.grains ADDRESS SLOTS DURATION:JOBS...``.
 
-RATE is how many rounds of the kernel's loop a second is worth. Prints ``grains``, a list of
-``[duration, jobs, seconds that they took]``.
+Prints ``grains``, a list of ``[duration, efficiency]``: the work that was done, as a part of what
+bare processes do in that time. What these do is measured between any two durations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 
 from ... import Pool
 from ..jobs import spin
-from ..kit.kernel import loops_for
+from ..kit.grain import efficiency
+from ..kit.kernel import Setting, Yardstick, loops_for
 
 WARM_UP = 500
 
@@ -27,13 +28,19 @@ def understood(words: tuple[str, ...]) -> list[tuple[float, int]]:
     return [(float(duration), int(jobs)) for duration, jobs in pairs]
 
 
-async def measure(reactor: Any, address: str, rate: float, grains: list[tuple[float, int]]) -> None:
+async def measure(reactor: Any, address: str, slots: int, grains: list[tuple[float, int]]) -> None:
     found = []
-    async with Pool.connect(address, reactor=reactor) as pool:
-        await pool.ready()
-        await elapsed(pool, WARM_UP, 1)
-        for duration, jobs in grains:
-            found.append((duration, jobs, await elapsed(pool, jobs, loops_for(duration, rate))))
+    with Yardstick(slots) as yardstick:
+        async with Pool.connect(address, reactor=reactor) as pool:
+            await pool.ready()
+            await elapsed(pool, WARM_UP, 1)
+            setting = Setting(yardstick)
+            rate = yardstick.rate() / slots
+            for duration, jobs in grains:
+                loops = loops_for(duration, rate)
+                seconds = await elapsed(pool, jobs, loops)
+                speed = setting.speed()
+                found.append((loops * slots / speed, efficiency(jobs * loops, seconds, speed)))
     print(json.dumps({"grains": found}))
 
 
@@ -44,8 +51,8 @@ async def elapsed(pool: Pool, count: int, loops: int) -> float:
     return time.perf_counter() - started
 
 
-def main(reactor: Any, address: str, rate: str, *words: str) -> Deferred[None]:
-    return Deferred.fromCoroutine(measure(reactor, address, float(rate), understood(words)))
+def main(reactor: Any, address: str, slots: str, *words: str) -> Deferred[None]:
+    return Deferred.fromCoroutine(measure(reactor, address, int(slots), understood(words)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 from ampacity.benchmarks import docs, durable
 from ampacity.benchmarks.kit import spread, tables
 from ampacity.benchmarks.kit.grain import durations, efficiency, metg
+from ampacity.benchmarks.kit.kernel import LOOPS, Setting, Yardstick
 from ampacity.benchmarks.kit.measured import Figure, Measured, from_plain, plain
 from ampacity.benchmarks.kit.results import Results, read, write
 from ampacity.benchmarks.kit.targets import TARGETS, judged
@@ -68,8 +69,15 @@ def test_durations_stand_at_even_distances() -> None:
     assert found[2] == pytest.approx(1e-4)
 
 
-def test_efficiency_is_the_part_of_the_slots_time() -> None:
-    assert efficiency(jobs=100, seconds_a_job=0.01, slots=2, elapsed=1.0) == pytest.approx(0.5)
+def test_efficiency_is_the_work_as_a_part_of_what_bare_processes_do() -> None:
+    assert efficiency(loops=100e6, elapsed=2.0, speed=100e6) == pytest.approx(0.5)
+
+
+def test_a_yardstick_answers_for_all_of_its_processes_and_as_often_as_asked() -> None:
+    with Yardstick(2) as yardstick:
+        setting = Setting(yardstick)
+        assert setting.speed() > 2 * LOOPS  # in a second
+        assert setting.speed() > 2 * LOOPS
 
 
 def test_metg_of_a_constant_cost_is_that_cost() -> None:
