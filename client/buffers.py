@@ -9,18 +9,12 @@ other side reads is the same as if the whole had been pickled at once.
 from __future__ import annotations
 
 import pickle
-import pickletools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-LARGE = 1 << 20
-"""Bytes of all buffers of a call from which they are worth it."""
+from ..protocol.buffers import LARGE, OPCODES, put_in
 
-_OPCODES = 1 << 16
-"""Bytes of a pickle that are gone through one by one, at most."""
-
-_FRAME = 9
-"""Bytes of the mark of a frame, which is of use to who reads a pickle in small pieces only."""
+__all__ = ["LARGE", "Pieces", "dump"]
 
 
 class Pieces:
@@ -65,7 +59,7 @@ def _beside(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _together(packed: bytes, buffers: list[pickle.PickleBuffer]) -> Pieces | None:
     """The pickle with its buffers inside; None where that is not worth it, or not possible."""
-    if len(packed) > _OPCODES:
+    if len(packed) > OPCODES:
         return None
     try:
         views = [buffer.raw() for buffer in buffers]
@@ -73,30 +67,9 @@ def _together(packed: bytes, buffers: list[pickle.PickleBuffer]) -> Pieces | Non
         return None
     if sum(view.nbytes for view in views) < LARGE:
         return None
-    return Pieces(_put_in(packed, views))
+    return Pieces(bytes(piece) for piece in put_in(packed, views, _copied))
 
 
-def _put_in(packed: bytes, views: list[memoryview]) -> Iterator[bytes]:
-    """The pieces of the pickle, without the marks of frames, and the buffers in their places."""
-    written, taken = 0, iter(views)
-    for opcode, _, at in pickletools.genops(packed):
-        if at is None:
-            continue
-        if opcode.name == "FRAME":
-            yield packed[written:at]
-            written = at + _FRAME
-        elif opcode.name == "NEXT_BUFFER":
-            view = next(taken)
-            yield packed[written:at] + _opcode_of(view)
-            # bytes never change; whatever else is copied, since it may
-            yield view.obj if type(view.obj) is bytes else bytes(view)
-            written = at + 1
-        elif opcode.name == "READONLY_BUFFER":  # said by the opcode of the bytes
-            yield packed[written:at]
-            written = at + 1
-    yield packed[written:]
-
-
-def _opcode_of(view: memoryview) -> bytes:
-    code = pickle.BINBYTES8 if view.readonly else pickle.BYTEARRAY8
-    return code + view.nbytes.to_bytes(8, "little")
+def _copied(view: memoryview) -> bytes:
+    """Bytes never change; whatever else is copied, since it may."""
+    return view.obj if type(view.obj) is bytes else bytes(view)

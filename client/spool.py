@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from twisted.internet import threads
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 from ..protocol.jobs import BlobRef
 from ..protocol.temporary import TemporaryFolder, remove_abandoned_meanwhile
 from ..protocol.transfers import DeferToThread
-from .buffers import Pieces
+from .buffers import LARGE, Pieces
 
 T = TypeVar("T")
 
@@ -140,20 +141,41 @@ def _path(folder: Path, digest: bytes) -> Path:
 
 
 def _write(folder: Path, data: bytes | Pieces, ref: BlobRef | None = None) -> BlobRef:
-    """Blocking. An equal value that is there already stays."""
+    """Blocking. A small value that is there already stays."""
     pieces = data if isinstance(data, Pieces) else (data,)
-    if ref is None:
-        digest = hashlib.sha256()
-        for piece in pieces:
-            digest.update(piece)
-        ref = BlobRef(digest.digest(), len(data))
-    path = _path(folder, ref.digest)
-    if not path.exists():
-        handle, name = tempfile.mkstemp(dir=folder)
+    if ref is None and len(data) < LARGE:
+        ref = BlobRef(hashlib.sha256(b"".join(pieces)).digest(), len(data))
+    if ref is not None and _path(folder, ref.digest).exists():
+        return ref
+    handle, name = tempfile.mkstemp(dir=folder)
+    try:
         with os.fdopen(handle, "wb") as file:
-            file.writelines(pieces)
-        Path(name).replace(path)
+            if ref is None:
+                ref = BlobRef(_written_and_hashed(file, pieces), len(data))
+            else:
+                file.writelines(pieces)
+        Path(name).replace(_path(folder, ref.digest))
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
     return ref
+
+
+def _written_and_hashed(file: BinaryIO, pieces: Iterable[bytes]) -> bytes:
+    """Both at once: neither holds the interpreter's lock while it is about a large piece."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        if len(piece) < LARGE:
+            digest.update(piece)
+            file.write(piece)
+            continue
+        hashing = threading.Thread(target=digest.update, args=(piece,))
+        hashing.start()
+        try:
+            file.write(piece)
+        finally:
+            hashing.join()
+    return digest.digest()
 
 
 def _remove(path: Path) -> None:

@@ -66,6 +66,8 @@ COMMANDS: Final[Mapping[bytes, Roles]] = {
     # values
     b"PutChunk": _BOTH_SIDES,
     b"GetChunk": _BOTH_SIDES,
+    b"PutFile": _BOTH_SIDES,
+    b"GetFile": _BOTH_SIDES,
     # what only a coordinator says
     b"Delivered": NOBODY,
     b"Assign": NOBODY,

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -21,6 +22,12 @@ from .jobs import BlobRef
 
 PART = ".part"
 _COPY_BYTES = 1024 * 1024
+_READ_BYTES = 256 * 1024
+"""A buffer that stays in the processor's own memory while its bytes are hashed."""
+
+VERIFIED_AT_ONCE = 64 * 1024 * 1024
+"""Bytes of an offered file that are read before others have their turn."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -46,10 +53,12 @@ class Upload:
     Of a blob that is there already nothing is written: its sender shows that he has it.
     """
 
-    __slots__ = ("hash", "part", "shown", "touched", "written")
+    __slots__ = ("hash", "offered", "part", "shown", "touched", "written")
 
     def __init__(self, part: Path) -> None:
         self.part = part
+        self.offered: Stamp | None = None
+        """``part`` is a second name of the sender's own file, as it was then: it is only read."""
         self.hash = hashlib.sha256()
         self.written = 0
         self.touched = True
@@ -134,6 +143,85 @@ def compare(upload: Upload, ref: BlobRef, data: bytes) -> bool:
     return True
 
 
+def link(source: Path, part: Path, ref: BlobRef) -> Stamp:
+    """Give a file of this user's a second name, if it can be the value, by what it looks like.
+
+    Raises:
+        OSError: it cannot be had in this way.
+    """
+    os.link(source, part, follow_symlinks=False)
+    try:
+        with _read_only(part) as file:
+            return _stamp(_of_this_user(file, ref))
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def offered(source: Path, part: Path, ref: BlobRef, given_up: Path | None) -> Stamp:
+    """The same with a file that is to be verified. ``given_up``: what was sent of it before."""
+    if given_up is not None:
+        given_up.unlink(missing_ok=True)
+    return link(source, part, ref)
+
+
+def linked(source: Path, part: Path, path: Path, ref: BlobRef) -> Stamp:
+    """The same with a file that its owner has verified; it gets its name. Raises as ``link``."""
+    stamp = link(source, part, ref)
+    part.replace(path)
+    return stamp
+
+
+def verify_some(
+    upload: Upload, path: Path, ref: BlobRef, keep: bool, durable: bool
+) -> Stamp | None:
+    """Hash more of an offered file; not None when all of it is. With ``keep`` it gets its name
+    then, else it goes.
+
+    Raises:
+        WrongBytes: it is another value, or was written to meanwhile.
+        StorageFull: there is no room for its name.
+    """
+    part = upload.part
+    try:
+        with room(), _read_only(part) as file:
+            more = _hash_some(file, upload)
+            if _stamp(os.fstat(file.fileno())) != upload.offered:
+                raise WrongBytes
+            if more:
+                return None
+            _verify(upload.hash.digest(), upload.written, ref)
+            if not keep:
+                part.unlink()
+                return upload.offered
+            return _complete(file, path, durable)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _hash_some(file: FileIO, upload: Upload) -> bool:
+    """Whether there may be more of it."""
+    buffer = memoryview(bytearray(_READ_BYTES))
+    until = upload.written + VERIFIED_AT_ONCE
+    file.seek(upload.written)
+    while upload.written < until:
+        if not (count := file.readinto(buffer)):
+            return False
+        upload.hash.update(buffer[:count])
+        upload.written += count
+    return True
+
+
+def _of_this_user(file: FileIO, ref: BlobRef) -> os.stat_result:
+    """See that a file is of this user alone, as all values are, and has the right size."""
+    about = os.fstat(file.fileno())
+    own = about.st_uid == os.geteuid() and not about.st_mode & 0o077
+    if not (stat.S_ISREG(about.st_mode) and own and about.st_size == ref.size):
+        raise OSError(errno.EPERM, "not a file of this user alone with the size of the value")
+    return about
+
+
 def take(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
     """Move a file here that was hashed when it was written. It stays there if that fails."""
     size = source.stat().st_size
@@ -152,8 +240,19 @@ def take(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
 
 
 def copy(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
-    """Copy a file here, and verify what it holds."""
+    """Copy a file here, or give it a second name, and verify what it holds."""
     upload = Upload(path.with_suffix(PART))
+    try:
+        upload.offered = link(source, upload.part, ref)
+    except OSError:
+        return _copy(source, upload, path, ref, durable)
+    stamp = None
+    while stamp is None:
+        stamp = verify_some(upload, path, ref, True, durable)
+    return stamp
+
+
+def _copy(source: Path, upload: Upload, path: Path, ref: BlobRef, durable: bool) -> Stamp:
     part = upload.part
     try:
         with source.open("rb", buffering=0) as file, room(), _open(part, "wb") as to:
@@ -176,6 +275,15 @@ def _complete(file: FileIO, path: Path, durable: bool) -> Stamp:
     if durable:
         sync_folder(path.parent)
     return _stamp(os.fstat(file.fileno()))
+
+
+def _read_only(path: Path) -> FileIO:
+    return FileIO(os.fspath(path), "rb", opener=_not_followed)
+
+
+def _not_followed(path: str, flags: int) -> int:
+    """Neither what a link leads to, nor what would keep us waiting."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _open(path: Path, mode: str) -> FileIO:

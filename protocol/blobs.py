@@ -151,6 +151,24 @@ class BlobFolder:
         """
         return self._in_order(ref.digest, self._adopt, ref, path, move)
 
+    def offered(
+        self, ref: BlobRef, source: Path, sender: Hashable, owner: Hashable = None
+    ) -> Deferred[bool]:
+        """Take a file that a process of the same user offers: a second name of it, verified.
+
+        It is read, and not written. Where the blob is here already, that shows that the sender has
+        it. Fires with False where it cannot be had in this way, fails as ``write``. ``owner``:
+        whose turn it is, while it is read.
+        """
+        return Deferred.fromCoroutine(self._offered(ref, source, sender, owner))
+
+    def link(self, ref: BlobRef, source: Path) -> Deferred[bool]:
+        """Take a verified file of another process of the same user, by a second name.
+
+        Fires with False where it cannot be had in this way: into a durable folder, never.
+        """
+        return self._in_order(ref.digest, self._link, ref, source)
+
     def remove(self, digest: bytes) -> Deferred[None]:
         """Forget a blob, at once, and delete its file."""
         self._sizes.pop(digest, None)
@@ -178,6 +196,8 @@ class BlobFolder:
         if here and sender is None:
             return succeed(True)
         upload = self._uploads.get(sending) or Upload(self._part(digest))
+        if upload.offered:
+            return fail(Malformed("chunks of a value whose file was offered"))
         end = offset + len(data)
         if offset > upload.written or end > ref.size:
             return fail(Malformed(f"a chunk at {offset}, after {upload.written} of {ref.size}"))
@@ -191,6 +211,65 @@ class BlobFolder:
             blobfiles.append, upload, self._path(digest), ref, fresh, self._durable
         )
         return written.addCallbacks(self._written, self._not_written, (sending,), {}, (sending,))
+
+    async def _offered(self, ref: BlobRef, source: Path, sender: Hashable, owner: Hashable) -> bool:
+        sending = (ref.digest, sender)
+        upload = Upload(self._part(ref.digest))
+        if not await self._in_order(ref.digest, self._begin_offered, upload, ref, source, sending):
+            return False
+        complete = False
+        while not complete:
+            complete = await self.turns.run(
+                owner,
+                lambda: self._in_order(ref.digest, self._verify_some, upload, ref, sending),
+            )
+        return True
+
+    def _begin_offered(
+        self, upload: Upload, ref: BlobRef, source: Path, sending: _Sending
+    ) -> Deferred[bool]:
+        given_up = self._uploads.get(sending)
+
+        def linked(stamp: Stamp) -> bool:
+            upload.offered = stamp
+            return True
+
+        def not_linked(failure: Failure) -> bool:
+            del self._uploads[sending]
+            failure.trap(OSError, ValueError)
+            return False
+
+        self._uploads[sending] = upload
+        linking = self._defer(
+            blobfiles.offered, source, upload.part, ref, given_up and given_up.part
+        )
+        return linking.addCallbacks(linked, not_linked)
+
+    def _verify_some(self, upload: Upload, ref: BlobRef, sending: _Sending) -> Deferred[bool]:
+        if self._uploads.get(sending) is not upload:
+            return fail(Malformed("who has offered a file is gone"))
+        upload.touched = True
+        keep = ref.digest not in self._sizes
+        verified = self._defer(
+            blobfiles.verify_some, upload, self._path(ref.digest), ref, keep, self._durable
+        )
+        done = self._written if keep else self._compared
+        return verified.addCallbacks(done, self._not_written, (sending,), {}, (sending,))
+
+    def _compared(self, stamp: Stamp | None, sending: _Sending) -> bool:
+        return self._shown(stamp is not None, sending)
+
+    def _link(self, ref: BlobRef, source: Path) -> Deferred[bool]:
+        if ref.digest in self._sizes or self._durable:
+            return succeed(ref.digest in self._sizes)
+
+        def here(stamp: Stamp) -> bool:
+            self._here(stamp, ref.digest)
+            return True
+
+        part, path = self._part(ref.digest), self._path(ref.digest)
+        linking = self._defer(blobfiles.linked, source, part, path, ref)
+        return linking.addCallbacks(here, _cannot_be_had)
 
     def _part(self, digest: bytes) -> Path:
         """A name for the file of one upload."""
@@ -253,3 +332,8 @@ class BlobFolder:
 
     def _path(self, digest: bytes) -> Path:
         return self.folder / digest.hex()
+
+
+def _cannot_be_had(failure: Failure) -> bool:
+    failure.trap(OSError, ValueError)
+    return False

@@ -25,6 +25,12 @@ _ALWAYS: dict[type[Exception], bytes] = {
     errors.TooLarge: b"TOO_LARGE",
     errors.TooMany: b"TOO_MANY",
 }
+_ROOM: dict[type[Exception], bytes] = {
+    **_ALWAYS,
+    errors.QueueFull: b"QUEUE_FULL",
+    errors.StorageFull: b"STORAGE_FULL",
+}
+"""Of what takes room."""
 
 
 class _Command(amp.Command):
@@ -105,11 +111,7 @@ class Submit(_Command):
         (b"missing", Packed()),  # [digest...]
         (b"warning", amp.Unicode(optional=True)),  # no connected worker can take these
     ]
-    errors = {
-        **_ALWAYS,
-        errors.QueueFull: b"QUEUE_FULL",
-        errors.StorageFull: b"STORAGE_FULL",
-    }
+    errors = _ROOM
 
 
 class CloseGroup(_Command):
@@ -131,11 +133,7 @@ class Retry(_Command):
 
     arguments = [(b"jobs", _IDS)]
     response = [(b"ids", Packed())]  # {old id: new id}
-    errors = {
-        **_ALWAYS,
-        errors.QueueFull: b"QUEUE_FULL",
-        errors.StorageFull: b"STORAGE_FULL",
-    }
+    errors = _ROOM
 
 
 class Forget(_Command):
@@ -368,11 +366,7 @@ class PutChunk(_Command):
         (b"data", Frame()),
     ]
     response = [(b"have", amp.Boolean())]
-    errors = {
-        **_ALWAYS,
-        errors.QueueFull: b"QUEUE_FULL",
-        errors.StorageFull: b"STORAGE_FULL",
-    }
+    errors = _ROOM
 
 
 class GetChunk(_Command):
@@ -387,4 +381,20 @@ class GetChunk(_Command):
         (b"again", amp.Boolean(optional=True)),
     ]
     response = [(b"data", Frame())]
+    errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB", errors.Damaged: b"DAMAGED"}
+
+
+class PutFile(_Command):
+    """A blob as a file of this machine and user, to be linked to. Without ``have``: send chunks."""
+
+    arguments = [(b"digest", amp.String()), (b"size", amp.Integer()), (b"path", amp.String())]
+    response = [(b"have", amp.Boolean())]
+    errors = _ROOM
+
+
+class GetFile(_Command):
+    """The file of a blob, verified, for who is of the same machine and user: to be linked to."""
+
+    arguments = [(b"digest", amp.String()), (b"size", amp.Integer())]
+    response = [(b"path", amp.String())]
     errors = {**_ALWAYS, errors.NoSuchBlob: b"NO_SUCH_BLOB", errors.Damaged: b"DAMAGED"}

@@ -9,21 +9,31 @@ damaged looks at it again, and drops it.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from twisted.internet import threads
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from .blobfiles import SyncFailed, WrongBytes, damage
-from .commands import GetChunk, PutChunk
-from .errors import Damaged, Disconnected, Malformed, NoSuchBlob, StorageFull
+from .commands import GetChunk, GetFile, PutChunk, PutFile
+from .errors import (
+    AmpacityError,
+    Damaged,
+    Disconnected,
+    Malformed,
+    NoSuchBlob,
+    NotAllowed,
+    StorageFull,
+)
 from .jobs import BlobRef, blob_ref
 from .limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
+from .neighbours import is_same_user
 from .responders import Responders
 
 if TYPE_CHECKING:
@@ -63,6 +73,8 @@ def download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> Deferre
 async def _upload(
     connection: Connection, ref: BlobRef, path: Path, defer_to_thread: DeferToThread
 ) -> None:
+    if _by_file(connection, ref) and await _hand_over(connection, ref, path, defer_to_thread):
+        return
     sent: deque[Deferred[dict[str, Any]]] = deque()
     have = False
     try:
@@ -88,6 +100,8 @@ async def _upload(
 
 async def _download(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> None:
     if blobs.has(ref.digest):
+        return
+    if _by_file(connection, ref) and await _take_over(connection, ref, blobs):
         return
     try:
         await _receive(connection, ref, blobs, again=False)
@@ -150,6 +164,52 @@ def _abandon(answers: Any) -> None:
         answer.addErrback(lambda _failure: None)
 
 
+# -- files in their place -------------------------------------------------------------------------
+
+
+_WITHOUT_FILES: WeakSet[Connection] = WeakSet()
+"""Connections whose other side gives and takes no files."""
+
+
+def _by_file(connection: Connection, ref: BlobRef) -> bool:
+    """Whether it is worth a question to have the file itself go over, by a second name."""
+    large = ref.size > CHUNK_SIZE
+    return large and connection not in _WITHOUT_FILES and is_same_user(connection)
+
+
+async def _hand_over(
+    connection: Connection, ref: BlobRef, path: Path, defer_to_thread: DeferToThread
+) -> bool:
+    name = os.fsencode(await defer_to_thread(_made_private, path))
+    return bool(await _asked(connection, "have", PutFile, ref, path=name))
+
+
+async def _take_over(connection: Connection, ref: BlobRef, blobs: BlobFolder) -> bool:
+    """What comes is verified by the one who has named it, and never was anywhere else."""
+    name = await _asked(connection, "path", GetFile, ref)
+    return name is not None and await blobs.link(ref, Path(os.fsdecode(name)))
+
+
+async def _asked(
+    connection: Connection, answer: str, command: Any, ref: BlobRef, **arguments: Any
+) -> Any:
+    """None where the other side is an older one, or does not take us for its own user."""
+    question = connection.call(command, digest=ref.digest, size=ref.size, **arguments)
+    try:
+        return (await question)[answer]
+    except AmpacityError as e:
+        if type(e) not in (AmpacityError, NotAllowed):
+            raise
+        _WITHOUT_FILES.add(connection)
+        return None
+
+
+def _made_private(path: Path) -> Path:
+    """Blocking: a file as the values of others are kept, too; its path from the root."""
+    path.chmod(0o600)
+    return path.absolute()
+
+
 # -- the side that serves them ---------------------------------------------------------------------
 
 
@@ -157,6 +217,7 @@ class BlobResponder(Responders):
     """Answers ``PutChunk`` and ``GetChunk`` from a folder; a mixin for a connection's locator."""
 
     blobs: BlobFolder
+    _connection: Connection | None = None
     owner: Hashable = None
     """Who is on the other side: the chunks of different owners take turns."""
 
@@ -185,16 +246,38 @@ class BlobResponder(Responders):
         self.check_upload(ref)
         if offset == 0 and (full := self.no_room()):
             raise StorageFull(full)
+        return await self._taken(
+            digest,
+            self.blobs.turns.run(self.owner, lambda: self.blobs.write(ref, offset, data, self)),
+        )
+
+    @PutFile.responder
+    async def _put_file(self, digest: bytes, size: int, path: bytes) -> dict[str, bool]:
+        ref = blob_ref([digest, size])
+        self._check_same_user()
+        if self.has_sent(digest) and self.blobs.has(digest):
+            return {"have": True}
+        self.check_upload(ref)
+        if full := self.no_room():
+            raise StorageFull(full)
+        source = Path(os.fsdecode(path))
+        if not source.is_absolute():
+            raise Malformed("the path of a file begins at the root")
+        return await self._taken(digest, self.blobs.offered(ref, source, self, self.owner))
+
+    async def _taken(self, digest: bytes, taking: Deferred[bool]) -> dict[str, bool]:
         try:
-            have = await self.blobs.turns.run(
-                self.owner, lambda: self.blobs.write(ref, offset, data, self)
-            )
+            have = await taking
         except SyncFailed as e:
             # this side has to end: to be sent again, when it is back
             raise Disconnected(str(e)) from None
         if have:
             self.sent(digest)
         return {"have": have}
+
+    def _check_same_user(self) -> None:
+        if self._connection is None or not is_same_user(self._connection):
+            raise NotAllowed("files go between processes of one user on one machine only")
 
     def check_upload(self, ref: BlobRef) -> None:
         """Raises what a chunk of this value is refused with. For subclasses."""
@@ -217,6 +300,15 @@ class BlobResponder(Responders):
             self.blobs.doubt(digest)
         read = self.blobs.turns.run(self.owner, lambda: self.blobs.read(digest, offset, CHUNK_SIZE))
         return {"data": await read}
+
+    @GetFile.responder
+    async def _get_file(self, digest: bytes, size: int) -> dict[str, bytes]:
+        self._check_same_user()
+        if not self.may_get(digest):
+            raise NoSuchBlob
+        ref = blob_ref([digest, size])
+        path = await self.blobs.turns.run(self.owner, lambda: self.blobs.path(ref))
+        return {"path": os.fsencode(path.absolute())}
 
 
 # -- one transfer, many who wait for it -----------------------------------------------------------

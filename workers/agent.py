@@ -126,7 +126,8 @@ class Agent(Service):
             threads.deferToThreadPool, reactor, reactor.getThreadPool()
         )
         random = random or SystemRandom()
-        self._cache = BlobCache(BlobFolder(folder / "values", self._in_thread), cache_bytes)
+        blobs = BlobFolder(folder / "values", self._in_thread, durable=False)  # begins empty
+        self._cache = BlobCache(blobs, cache_bytes)
         self._spool = folder / "reports"
         backlog = Backlog(self._spool, self._in_thread)
         self._uplink = Uplink(reactor, self._cache, self._in_thread, backlog, random, kept_bytes)

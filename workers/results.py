@@ -17,6 +17,7 @@ from typing import Any
 from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT, SHOWN_FULL, SHOWN_SHORT, TRACEBACK_LIMIT
 from ..protocol.outcomes import ErrorText, Shown
+from .beside import dump_beside
 
 _PLAIN = frozenset({type(None), bool, int, float})
 _OWN_FILES = frozenset(
@@ -26,6 +27,9 @@ _OWN_FILES = frozenset(
 
 _LARGE = 8 * 1024**2
 """Bytes of a value from which on it is hashed while it is written."""
+
+_COPIED = 4 * 1024**2
+"""Bytes that are copied at once, of what is not pickled into a copy of its own."""
 
 
 class Sink:
@@ -58,7 +62,16 @@ class Sink:
         if self.size < _LARGE:
             self._hash.update(data)
             self._file.write(data)
-            return
+        elif type(data) is bytes:
+            self._put_both(data)
+        else:  # may change meanwhile: what is hashed is what is written
+            view, room = memoryview(data).cast("B"), memoryview(bytearray(_COPIED))
+            for at in range(0, view.nbytes, _COPIED):
+                part = room[: min(_COPIED, view.nbytes - at)]
+                part[:] = view[at : at + _COPIED]
+                self._put_both(part)
+
+    def _put_both(self, data: bytes | memoryview) -> None:
         hashing = threading.Thread(target=self._hash.update, args=(data,))
         hashing.start()  # neither of the two holds the interpreter's lock meanwhile
         try:
@@ -87,7 +100,8 @@ def pickle_into(sink: Sink, value: Any, by_value: bool) -> None:
         Exception: whatever pickling the value raises.
     """
     try:
-        pickle.Pickler(sink, protocol=5).dump(value)
+        if not dump_beside(sink, value):
+            pickle.Pickler(sink, protocol=5).dump(value)
     except Exception:
         if not by_value:
             raise

@@ -42,7 +42,7 @@ from twisted.internet.defer import execute, succeed
 from twisted.internet.task import Clock
 from twisted.protocols import amp
 
-_BLOBS = {"PutChunk", "GetChunk"}
+_BLOBS = {"PutChunk", "GetChunk", "PutFile", "GetFile"}
 _CLIENT = {
     "OpenSession",
     "Submit",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import pickle
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import INLINE_LIMIT, SHOWN_SHORT, TRACEBACK_LIMIT
-from ampacity.workers.results import Sink, clean, describe, pickle_error, show
+from ampacity.workers.results import Sink, clean, describe, pickle_error, pickle_into, show
 
 
 @pytest.mark.parametrize(
@@ -104,3 +106,46 @@ def test_long_tracebacks_keep_both_ends():
     assert len(text.message) == TRACEBACK_LIMIT
     assert len(text.traceback) <= TRACEBACK_LIMIT
     assert text.traceback.startswith("Traceback")
+
+
+class Array:
+    """Pickled as numpy's arrays are."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Array, (pickle.PickleBuffer(self.data),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Array) and (type(self.data), self.data) == (
+            type(other.data),
+            other.data,
+        )
+
+
+BIG = bytes(range(256)) * 36_000
+
+VALUES: list[Any] = [
+    Array(bytearray(BIG)),
+    [Array(BIG), "between", Array(bytearray(BIG)), Array(b"small")],
+    [Array(bytearray(BIG)), [*range(40_000)]],
+    [[*range(40_000)], Array(bytearray(BIG))],
+    [*range(40_000)],
+    BIG,
+    [BIG, bytearray(BIG)],
+    Array(b"small"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+def test_large_buffers_arrive_as_if_the_whole_had_been_pickled_at_once(
+    tmp_path: Path, value: Any
+) -> None:
+    sink = Sink(tmp_path / "value")
+    pickle_into(sink, value, by_value=False)
+    packed, path = sink.close()
+    data = packed if isinstance(packed, bytes) else Path(path or "").read_bytes()
+    assert pickle.loads(data) == value
+    if isinstance(packed, BlobRef):
+        assert packed == BlobRef(hashlib.sha256(data).digest(), len(data))
