@@ -5,16 +5,16 @@ Waiting for a clock would be no work: a job that is kept from its processor woul
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 import time
-from multiprocessing.connection import Connection
 from types import TracebackType
 
 from ..jobs import spin
+from . import fresh
 
 LOOPS = 10_000
 SECONDS = 0.15
-START_SECONDS = 60
 
 
 class Yardstick:
@@ -28,14 +28,11 @@ class Yardstick:
         self._count = processes
 
     def __enter__(self) -> Yardstick:
-        context = multiprocessing.get_context("spawn")
-        pipes = [context.Pipe() for _ in range(self._count)]
-        self._pipes = [ours for ours, _ in pipes]
+        pipe = subprocess.PIPE
         self._processes = [
-            context.Process(target=_measure, args=(theirs,), daemon=True) for _, theirs in pipes
+            subprocess.Popen(fresh.command("kit.kernel"), stdin=pipe, stdout=pipe, text=True)
+            for _ in range(self._count)
         ]
-        for process in self._processes:
-            process.start()
         self.rate(0.0)  # they are there
         return self
 
@@ -46,19 +43,17 @@ class Yardstick:
         trace: TracebackType | None,
     ) -> None:
         for process in self._processes:
-            process.terminate()
-            process.join()
+            process.communicate()  # its input ends, and so does it
 
     def rate(self, seconds: float = SECONDS) -> float:
         """Loops a second, of all of them together."""
-        for pipe in self._pipes:
-            pipe.send(seconds)
-        return sum(self._answer(pipe) for pipe in self._pipes)
-
-    def _answer(self, pipe: Connection) -> float:
-        if not pipe.poll(START_SECONDS):
-            raise TimeoutError("a bare process does not answer")
-        return float(pipe.recv())
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{seconds}\n")
+            process.stdin.flush()
+        return sum(
+            float(process.stdout.readline()) for process in self._processes if process.stdout
+        )
 
 
 class Setting:
@@ -82,21 +77,24 @@ def loops_a_second(processes: int = 1) -> float:
         return yardstick.rate() / processes
 
 
-def _measure(pipe: Connection) -> None:
-    try:
-        while True:
-            seconds = pipe.recv()
-            loops, started = 0, time.perf_counter()
-            while True:
-                spin(LOOPS)
-                loops += LOOPS
-                elapsed = time.perf_counter() - started
-                if elapsed >= seconds:
-                    break
-            pipe.send(loops / elapsed)
-    except (EOFError, OSError):
-        pass
-
-
 def loops_for(seconds: float, a_second: float) -> int:
     return max(1, round(seconds * a_second))
+
+
+def _rate(seconds: float) -> float:
+    loops, elapsed, started = 0, 0.0, time.perf_counter()
+    while not loops or elapsed < seconds:
+        spin(LOOPS)
+        loops += LOOPS
+        elapsed = time.perf_counter() - started
+    return loops / elapsed
+
+
+def main() -> None:
+    """A bare process: for each line with seconds, one with the loops a second."""
+    for line in sys.stdin:
+        print(_rate(float(line)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
