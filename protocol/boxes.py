@@ -14,6 +14,7 @@ from .errors import TooLarge
 from .limits import BOX_KEYS
 
 _MAX_KEY = 255
+_new = AmpBox.__new__
 
 
 class BoxReader:
@@ -31,7 +32,7 @@ class BoxReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._box = AmpBox()
+        self._box = _new(AmpBox)  # without its ``__init__``, which takes long to do nothing
         self._key: bytes | None = None
         self._keys = self._size = 0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Hashable, Iterator
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -22,10 +22,10 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from . import commands, limits
+from . import commands, forms, limits
 from .boxes import BoxReader
 from .errors import AmpacityError, Disconnected, TooLarge
-from .faults import cannot_read, error_in, own_error, parse_answer, remote_error, show, show_peer
+from .faults import cannot_read, error_in, own_error, show, show_peer, unanswerable, understood
 from .liveness import Liveness
 from .outstanding import Outstanding, cost
 from .turns import Turn
@@ -34,11 +34,6 @@ Lost = Callable[[Failure], None]
 Boxes = Iterator[tuple[amp.AmpBox, int]]
 """Boxes with their sizes in bytes."""
 
-_KNOWN = frozenset(
-    command.commandName
-    for command in vars(commands).values()
-    if isinstance(command, type) and issubclass(command, amp.Command)
-)
 _PING = commands.Ping.commandName
 _ONLY_ASKS = {c.commandName for c in (commands.Query, commands.GetChunk, commands.Attach)}
 """What nobody hears the answer of changes nothing."""
@@ -73,6 +68,7 @@ class Connection(amp.AMP):
         """Of the protocol, as agreed in the greeting."""
         self.lost: Failure | None = None
         self._on_lost: list[Lost] = []
+        self._tags = count(1)
         self.closing = False
         self.liveness = Liveness(clock, self._ping, self.drop)
         self._greeted = 0  # bytes received before admission
@@ -101,17 +97,17 @@ class Connection(amp.AMP):
         A lost connection is ``Disconnected``; an error that the command does not declare is
         ``AmpacityError`` with the peer's words.
         """
+        if self.transport is None or self.closing:
+            return fail(own_error(TransportLost()))
+        tag = b"%x" % next(self._tags)
+        answer: Deferred[amp.AmpBox] = Deferred()
+        self._outstandingRequests[tag] = answer
         try:
-            box = command.makeArguments(arguments, self)
-            if self.transport is None:
-                raise TransportLost
-            answer: Deferred[amp.AmpBox]
-            answer = self._sendBoxCommand(command.commandName, box)  # type: ignore[no-untyped-call]
+            self._write(forms.question(command, tag, arguments))
         except Exception as e:  # noqa: BLE001 -- every failure goes through the Deferred
+            del self._outstandingRequests[tag]
             return fail(own_error(e))
-        return answer.addCallbacks(
-            parse_answer, remote_error, callbackArgs=(command,), errbackArgs=(command,)
-        )
+        return understood(answer, command)
 
     def on_lost(self, callback: Lost) -> None:
         """Call back with the reason when the connection is gone; at once where it is already."""
@@ -257,19 +253,21 @@ class Connection(amp.AMP):
     def _asked(self, box: amp.AmpBox, size: int) -> None:
         name, tag = box[amp.COMMAND], box.get(amp.ASK)
         if name == _PING and self.admitted:
-            return self._send_answer(amp.AmpBox(), tag)
+            return self._send_answer(b"", tag)
         if self._unheard and name in _ONLY_ASKS:
             return None  # a thousand questions lie in a buffer: they would all be dealt with now
         responder = self.locator.locateResponder(name)
         if responder is None:
-            return self._refuse(tag, *self._unanswerable(name))
+            return self._refuse(tag, *unanswerable(name, self.admitted))
         try:
-            answer: Deferred[amp.AmpBox] = responder(box)
+            answer: bytes | Deferred[bytes | amp.AmpBox] = responder(box)
         except TooLarge as e:
             return self._refuse(tag, b"TOO_LARGE", f"the arguments of {show(name)}: {e}")
         except Exception as e:  # noqa: BLE001 -- the parsers of arguments raise what they like
             text = cannot_read(f"the arguments of {show(name)}", e)
             return self._refuse(tag, b"MALFORMED", text)
+        if isinstance(answer, bytes):
+            return self._give(answer, tag, name)
         # one that is here is about to be written: what is not taken blocks the peer
         size = 0 if answer.called and not answer.paused else cost(name, size)
         if self._asks.begin(size):
@@ -278,8 +276,13 @@ class Connection(amp.AMP):
         return None
 
     def _answer(
-        self, answer: amp.AmpBox | Failure, name: bytes, tag: bytes | None, size: int
+        self, answer: amp.AmpBox | bytes | Failure, name: bytes, tag: bytes | None, size: int
     ) -> None:
+        self._give(answer, tag, name)
+        if self._asks.end(size):
+            self._read_or_not()
+
+    def _give(self, answer: amp.AmpBox | bytes | Failure, tag: bytes | None, name: bytes) -> None:
         try:
             if isinstance(answer, Failure):
                 self._send_error(answer, tag, name)
@@ -287,32 +290,25 @@ class Connection(amp.AMP):
                 self._send_answer(answer, tag)
         except Exception:  # noqa: BLE001 -- one question is not answered, the others are
             self._log_mistake(Failure(), name)
-        if self._asks.end(size):
-            self._read_or_not()
-
-    def _unanswerable(self, name: bytes) -> tuple[bytes, str]:
-        if name not in _KNOWN:
-            return amp.UNHANDLED_ERROR_CODE, f"there is no command {show(name)}"
-        when = "this side may not be asked" if self.admitted else "the greeting comes before"
-        return b"NOT_ALLOWED", f"{when} {show(name)}"
 
     def _refuse(self, tag: bytes | None, code: bytes, text: str) -> None:
         """Answer an error; where no answer was asked for, nothing but the end is left."""
         if tag is None:
             return self.drop(text)
-        box = amp.AmpBox()
-        box[amp.ERROR] = tag
-        box[amp.ERROR_CODE] = code
-        box[amp.ERROR_DESCRIPTION] = text.encode("utf-8", "replace")[:0xFFFF]
-        return self._emit(box)
+        return self._emit(forms.error(tag, code, text))
 
-    def _send_answer(self, box: amp.AmpBox, tag: bytes | None) -> None:
-        if tag is not None:
-            box[amp.ANSWER] = tag
-            try:
-                self._emit(box)
-            except TooLarge as e:
-                self._refuse(tag, b"TOO_LARGE", str(e))
+    def _send_answer(self, answer: amp.AmpBox | bytes, tag: bytes | None) -> None:
+        """An answer is a box, or the bytes of its keys and values."""
+        if tag is None:
+            return
+        try:
+            if isinstance(answer, bytes):
+                self._emit(forms.answer(tag, answer))
+            else:
+                answer[amp.ANSWER] = tag
+                self._emit(answer.serialize())
+        except TooLarge as e:
+            self._refuse(tag, b"TOO_LARGE", str(e))
 
     def _send_error(self, failure: Failure, tag: bytes | None, name: bytes) -> None:
         error = failure.value
@@ -332,23 +328,23 @@ class Connection(amp.AMP):
     def _log_mistake(self, failure: Failure, name: bytes) -> None:
         self.log.failure("{name} of {peer} failed", failure, name=show(name), peer=self.peer)
 
-    def _emit(self, box: amp.AmpBox) -> None:
+    def _emit(self, box: bytes) -> None:
         """Send an answer; nobody is left to hear that the connection went meanwhile."""
-        with contextlib.suppress(amp.ProtocolSwitched, TransportLost):
-            self.sendBox(box)
+        with contextlib.suppress(TransportLost):
+            self._write(box)
 
     def sendBox(self, box: amp.AmpBox) -> None:
+        """Write a box of AMP's own."""
+        self._write(box.serialize())
+
+    def _write(self, data: bytes) -> None:
         """Write one box.
 
         Raises:
-            TooLarge: a value or the box is over the limit, and would end the connection over there.
+            TooLarge: the box is over the limit, and would end the connection over there.
         """
         if self.transport is None or self.closing:
             raise TransportLost
-        try:
-            data = box.serialize()
-        except amp.TooLong as e:
-            raise TooLarge(f"a value for {e.keyName!r} is too long for one box") from None
         if len(data) > limits.BOX_BYTES:
             raise TooLarge(f"a box of {len(data)} bytes; the limit is {limits.BOX_BYTES}")
         self.transport.write(data)

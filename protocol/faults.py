@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from . import commands
 from .errors import AmpacityError, Disconnected, Malformed, NotAllowed, TooLarge
+from .forms import forms_of
+
+_KNOWN = frozenset(
+    command.commandName
+    for command in vars(commands).values()
+    if isinstance(command, type) and issubclass(command, amp.Command)
+)
 
 
 def error_in(box: amp.AmpBox) -> Failure:
@@ -44,6 +53,14 @@ def cannot_read(what: str, error: Exception) -> str:
     return f"{what} cannot be read: {'a part is missing: ' if missing else ''}{error!s:.200}"
 
 
+def unanswerable(name: bytes, admitted: bool) -> tuple[bytes, str]:
+    """Why nothing here answers a command: a code, and a sentence."""
+    if name not in _KNOWN:
+        return amp.UNHANDLED_ERROR_CODE, f"there is no command {show(name)}"
+    when = "this side may not be asked" if admitted else "the greeting comes before"
+    return b"NOT_ALLOWED", f"{when} {show(name)}"
+
+
 def show(name: bytes) -> str:
     """A command's name, for people."""
     return name.decode("ascii", "backslashreplace")[:60]
@@ -56,6 +73,15 @@ def show_peer(transport: Any) -> str:
     return "a local process" if host is None else f"{host}:{getattr(peer, 'port', '?')}"
 
 
+def understood(
+    answer: Deferred[amp.AmpBox], command: type[amp.Command]
+) -> Deferred[dict[str, Any]]:
+    """What the peer answers to a command, or one of our own errors."""
+    return answer.addCallbacks(
+        parse_answer, remote_error, callbackArgs=(command,), errbackArgs=(command,)
+    )
+
+
 def parse_answer(box: amp.AmpBox, command: type[amp.Command]) -> dict[str, Any]:
     """What a box answers to a command.
 
@@ -65,7 +91,7 @@ def parse_answer(box: amp.AmpBox, command: type[amp.Command]) -> dict[str, Any]:
     if not command.response:
         return {}
     try:
-        answer: dict[str, Any] = command.parseResponse(box, None)
+        answer = forms_of(command).answer.read(box)
     except Exception as e:  # noqa: BLE001 -- for that reason
         raise Malformed(cannot_read(f"the answer to {command.__name__}", e)) from None
     return answer

@@ -6,6 +6,7 @@ needs: ``jobs``, ``jobs.1``, ``jobs.2``, ... A ``Packed`` is a frame of plain da
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.protocols import amp
@@ -30,10 +31,7 @@ class Frame(amp.Argument):
             strings[name + b".%d" % place] = data[start : start + _VALUE]
 
     def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: Any, proto: Any) -> None:
-        parts = [strings[name]]
-        while (part := strings.get(name + b".%d" % len(parts))) is not None:
-            parts.append(part)
-        objects[_python_name(name)] = self.fromString(b"".join(parts))
+        objects[_python_name(name)] = self.fromString(gathered(name, strings))
 
     def toString(self, value: bytes) -> bytes:
         return value
@@ -62,6 +60,14 @@ class Packed(Frame):
         if self._most is not None and len(data) > self._most:
             raise TooLarge(f"{len(data)} bytes of data; the limit is {self._most}")
         return unpack(data, self._lists)
+
+
+def gathered(name: bytes, strings: Mapping[bytes, bytes]) -> bytes:
+    """A value that may take several keys of a box."""
+    parts = [strings[name]]
+    while (part := strings.get(name + b".%d" % len(parts))) is not None:
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _python_name(name: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What answers commands: AMP's responders, with one Deferred a question and no more.
+"""What answers commands: AMP's responders, with one Deferred a question at most.
 
 The same on the wire as ``amp.CommandLocator``; of a frame of 64 jobs, its way from a box to the
 responder and back is a third of the cost.
@@ -10,9 +10,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.protocols import amp
 from twisted.python.failure import Failure
+
+from .forms import Forms, forms_of
 
 Answer = dict[str, Any]
 _Coroutine = Coroutine[Deferred[Any], Any, Answer]
@@ -27,27 +29,29 @@ class Responders(amp.CommandLocator):
 
     def _wrapWithSerialization(
         self, responder: Responder, command: type[amp.Command]
-    ) -> Callable[[amp.AmpBox], Deferred[amp.AmpBox]]:
-        return partial(self._respond, responder, command)
+    ) -> Callable[[amp.AmpBox], bytes | Deferred[bytes]]:
+        return partial(self._respond, responder, command, forms_of(command))
 
     def _respond(
-        self, responder: Responder, command: type[amp.Command], box: amp.AmpBox
-    ) -> Deferred[amp.AmpBox]:
-        """Raises what the arguments' parsers raise."""
-        arguments = command.parseArguments(box, self)
+        self, responder: Responder, command: type[amp.Command], forms: Forms, box: amp.AmpBox
+    ) -> bytes | Deferred[bytes]:
+        """The answer as the bytes of its values; at once, where it is there.
+
+        Raises what the arguments' parsers raise.
+        """
+        arguments = forms.arguments.read(box)
         try:
             answer = responder(**arguments)
             if type(answer) is dict:
-                return succeed(command.makeResponse(answer, self))
+                return forms.answer.write(answer)
         except Exception:  # noqa: BLE001 -- every failure is answered
             answer = fail(Failure())
         if isinstance(answer, Deferred):
             waiting = answer
         else:
             waiting = Deferred.fromCoroutine(cast("_Coroutine", answer))
-        made: Deferred[amp.AmpBox]
-        made = waiting.addCallback(command.makeResponse, self)
-        return made.addErrback(_declared, command)
+        written: Deferred[bytes] = waiting.addCallback(forms.answer.write)
+        return written.addErrback(_declared, command)
 
 
 def _declared(failure: Failure, command: Any) -> Failure:

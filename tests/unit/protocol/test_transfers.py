@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from ampacity.protocol.commands import GetChunk, PutChunk
 from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import Damaged, Disconnected, Malformed, NoSuchBlob
 from ampacity.protocol.fairness import FairGate
+from ampacity.protocol.faults import parse_answer
+from ampacity.protocol.forms import END
 from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE, CHUNKS_IN_FLIGHT
 from ampacity.protocol.transfers import BlobResponder, download, upload
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.protocols.amp import parseString
 from twisted.python.failure import Failure
 
 BYTES = bytes(range(251)) * (10 * CHUNK_SIZE // 251)
@@ -276,6 +280,11 @@ def test_transfers_of_different_connections_are_their_own() -> None:
 # -- the side that serves -------------------------------------------------------------------------
 
 
+def _read(command: Any, values: bytes) -> dict[str, Any]:
+    (box,) = parseString(values + END)
+    return parse_answer(box, command)
+
+
 class Serving(BlobResponder):
     def __init__(self, blobs: Any) -> None:
         self.blobs = blobs
@@ -283,8 +292,8 @@ class Serving(BlobResponder):
     def ask(self, command: Any, **arguments: Any) -> Deferred[dict[str, Any]]:
         """As over a wire."""
         responder = self.locateResponder(command.commandName)
-        answer: Deferred[Any] = responder(command.makeArguments(arguments, self))
-        return answer.addCallback(command.parseResponse, self)
+        answer: Deferred[Any] = maybeDeferred(responder, command.makeArguments(arguments, self))
+        return answer.addCallback(partial(_read, command))
 
 
 def put(serving: Serving, offset: int, data: bytes, ref: BlobRef = REF) -> Deferred[Any]:
