@@ -56,6 +56,11 @@ class Yardstick:
         )
 
 
+def _answer(process: subprocess.Popen[str]) -> float:
+    assert process.stdout is not None
+    return float(process.stdout.readline())
+
+
 class Setting:
     """One measurement after the other, each between two looks at the yardstick."""
 
