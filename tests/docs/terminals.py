@@ -111,6 +111,19 @@ def can_have_machines() -> bool:
     return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
+@cache
+def can_be_nobody() -> bool:
+    """Whether processes can be the user nobody's here, with this interpreter."""
+    if os.geteuid() != 0:
+        return False
+    words = [sys.executable, "-c", "import ampacity.workers.child"]
+    try:
+        run = subprocess.run(words, check=False, capture_output=True, user="nobody", cwd="/")
+    except PermissionError:
+        return False
+    return run.returncode == 0
+
+
 def sessions(pages: Iterable[Path]) -> list[Session]:
     """All sessions of these pages."""
     found: dict[tuple[Path, str], list[tuple[str, tuple[Typed, ...]]]] = {}
@@ -196,7 +209,7 @@ class Terminals:
 
     def _run(self, typed: Typed) -> str:
         ended = subprocess.run(
-            [*self._host(typed.machine), "bash", "-c", self._meant(typed.command)],
+            [*self._host(typed.machine), "bash", "-c", self._meant(typed)],
             cwd=self._home(typed.machine),
             env=self._environ(typed.machine),
             stdin=subprocess.DEVNULL,
@@ -213,7 +226,7 @@ class Terminals:
         log = Path(tempfile.mkstemp(suffix=".log", dir=self.folder)[1])
         with log.open("w") as out, (self.folder / "errors").open("a") as errors:
             process = subprocess.Popen(
-                [*self._host(typed.machine), "bash", "-c", f"exec {self._meant(typed.command)}"],
+                [*self._host(typed.machine), "bash", "-c", f"exec {self._meant(typed)}"],
                 cwd=self._home(typed.machine),
                 env=self._environ(typed.machine),
                 stdin=subprocess.DEVNULL,
@@ -280,8 +293,9 @@ class Terminals:
             self._now.update(zip(then, now, strict=False))
         return printed
 
-    def _meant(self, command: str) -> str:
-        command = self._of_now(command)
+    def _meant(self, typed: Typed) -> str:
+        command = self._of_now(typed.command)
+        command = command.replace("/run/user/1000", f"{self._home(typed.machine)}/run")
         for then, now in self._places.items():
             command = command.replace(then, now)
         return command

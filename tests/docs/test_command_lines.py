@@ -1,4 +1,7 @@
-"""Every command line of ampacity that a page names is one that ampacity understands."""
+"""Every command line of ampacity that a page names is one that ampacity understands.
+
+Those in sessions are not looked at: they are played (see ``terminals.py``).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from ampacity.tests.docs import shown
 PAGES = [shown.ROOT / "README.md", *sorted((shown.ROOT / "docs").rglob("*.md"))]
 
 IN_A_BLOCK = re.compile(r"^(?:\w*\$ |[\w.: -]*\| )?(?:sudo )?ampacity ((?:.*\\\n)*.*)$", re.M)
+PLAYED = re.compile(r"<!-- session: [^\n]*\n```console\n.*?^```", re.M | re.S)
 IN_A_LINE = re.compile(r"`ampacity ([^`]+)`")
 ENDS = {"|", "||", "&", "&&", ";", ";;", ">", ">>", "<", "2>", "2>&1", ")"}
 """Where the shell takes over."""
@@ -22,7 +26,7 @@ ENDS = {"|", "||", "&", "&&", ";", ";;", ">", ">>", "<", "2>", "2>&1", ")"}
 
 def command_lines(page: Path) -> Iterator[tuple[str, bool]]:
     """All of them, and whether it is a line to be typed, and not a command's name in a sentence."""
-    text = page.read_text()
+    text = PLAYED.sub("", page.read_text())
     blocks = re.compile(r"^ *```[\w{}]*\n(.*?)^ *```", re.M | re.S)
     for block in blocks.finditer(text):
         for found in IN_A_BLOCK.finditer(re.sub(r"^ +", "", block[1], flags=re.M)):

@@ -14,7 +14,10 @@ import pytest
 from ampacity.tests.docs import shown, terminals
 from ampacity.workers.machine import usable_cpus
 
-NAMES = ("map-over-files", "ship-your-code", "stale-code", "stuck", "systemd", "wrong-python")
+NAMES = (
+    *("deployment", "map-over-files", "shell", "ship-your-code", "stale-code"),
+    *("stuck", "systemd", "wrong-python"),
+)
 PAGES = [shown.ROOT / "docs" / "howto" / f"{name}.md" for name in NAMES]
 README = shown.ROOT / "README.md"
 PROGRAMS = shown.ROOT / "examples" / "guides"
@@ -56,4 +59,8 @@ def test_shown_code_stands_in_the_program(code: shown.Code) -> None:
 
 @pytest.mark.parametrize("session", terminals.sessions([*PAGES, README]), ids=str)
 def test_a_session_goes_as_shown(session: terminals.Session, played: terminals.Terminals) -> None:
+    if session.has_machines and not terminals.can_have_machines():
+        pytest.skip("another host name takes root and unshare")
+    if "--user" in str(session.blocks) and not terminals.can_be_nobody():
+        pytest.skip("another user takes root, and an interpreter that this user can run")
     played.play(session)
