@@ -71,10 +71,20 @@ def _bound(bucket: int) -> float:
 
 
 class LagMeter:
-    """Measures how late the loop is: a tick is due each ``interval`` seconds, and comes later."""
+    """Measures how late the loop is: a tick is due each ``interval`` seconds, and comes later.
 
-    def __init__(self, reactor: IReactorTime, interval: float = 0.005) -> None:
+    With ``rest``, a longer interval, ticks come less and less often while nothing happens, since
+    each costs something. Who begins anything that may take long says so with ``stir``: the next
+    tick is due an interval after that at the latest, as if there had been no rest.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, interval: float = 0.005, rest: float | None = None
+    ) -> None:
         self.interval = interval
+        self._rest = rest or interval
+        self._pause = interval
+        self._stirred = False
         self._clock = reactor
         self._due = 0.0
         self._call: IDelayedCall | None = None
@@ -83,6 +93,7 @@ class LagMeter:
     def reset(self) -> None:
         """Forget what was measured, the tick that is due included."""
         self._lags = Lags()
+        self._pause = self.interval
         if self._call is not None:
             self.stop()
             self.start()
@@ -96,12 +107,25 @@ class LagMeter:
         if call is not None and call.active():
             call.cancel()
 
+    def stir(self) -> None:
+        """Something begins."""
+        self._stirred = True
+        if self._pause > self.interval:
+            self._pause = self.interval
+            if self._call is not None and self._due > self._clock.seconds() + self.interval:
+                self._call.cancel()
+                self._again()
+
     def _again(self) -> None:
-        self._due = self._clock.seconds() + self.interval
-        self._call = self._clock.callLater(self.interval, self._tick)
+        self._due = self._clock.seconds() + self._pause
+        self._call = self._clock.callLater(self._pause, self._tick)
 
     def _tick(self) -> None:
-        self._lags.add(self._clock.seconds() - self._due)
+        lag = self._clock.seconds() - self._due
+        self._lags.add(lag)
+        calm = not self._stirred and lag < self.interval
+        self._pause = min(2 * self._pause, self._rest) if calm else self.interval
+        self._stirred = False
         self._again()
 
     def summary(self) -> dict[str, float]:

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 LOAD_SECONDS = 1.0
 """Between two words about the load of this machine."""
 
+RESTING = 0.025
+"""Seconds between two looks at how late the loop is, while nothing happens."""
+
 
 class Host(Service):
     """A coordinator with slots of its own, or none: one reactor for both.
@@ -68,7 +71,7 @@ class Host(Service):
         asked = settings.resolve("grace")
         # whoever ends it in the foreground waits for nothing, unless he has said so
         self._grace: float = 0.0 if asked.source == "default" else asked.value
-        self._lag = LagMeter(reactor)
+        self._lag = LagMeter(reactor, rest=RESTING)
         self.state: StateFolder | None = None
         """Where jobs are kept; None: in memory."""
         if not settings["ephemeral"]:

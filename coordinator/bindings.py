@@ -173,6 +173,7 @@ class BoundSession:
 
     @_asks(b"Query")
     def query(self, question: str, details: dict[str, Any]) -> Deferred[Any]:
+        self._driver.stir()
         return self._driver.questions.ask(self._asker, question, details)
 
     # -- output -----------------------------------------------------------------------------------

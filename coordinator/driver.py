@@ -117,6 +117,8 @@ class Driver:
             self._flush,
         )
         self.questions = Questions(self, reactor, lag)
+        self.stir: Callable[[], None] = _nobody if lag is None else lag.stir
+        """Called at the begin of whatever may take long."""
         self._tellers = self._make_tellers()
 
     def start(self) -> None:
@@ -148,6 +150,7 @@ class Driver:
         """Let the scheduler take an event in; its effects are carried out at the turn's end."""
         if self._stopped:
             return []
+        self.stir()
         done = self.scheduler.handle(event)
         if done:
             self._commits.add(done)
@@ -390,3 +393,7 @@ class Driver:
         """What is stored of a job's end, once everything up to now is committed."""
         read = self.stored().addCallback(lambda _: self.store.outcomes([job]))
         return read.addCallback(lambda found: found[0])
+
+
+def _nobody() -> None:
+    """Hears of it."""

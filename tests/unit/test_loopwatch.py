@@ -50,6 +50,30 @@ def test_percentiles_come_within_a_tenth() -> None:
     assert sum(count for _bound, count in meter.histogram()) == summary["ticks"] == 1000
 
 
+def test_a_meter_rests_while_nothing_happens_and_ticks_soon_after_something_begins() -> None:
+    clock = Clock()
+    meter = LagMeter(clock, interval=0.005, rest=0.04)
+    meter.start()
+    for _ in range(1000):
+        clock.advance(0.001)
+    assert meter.summary()["ticks"] < 35
+    for place in range(0, 40, 5):
+        meter.reset()
+        for _ in range(200 + place):
+            clock.advance(0.001)
+        meter.stir()
+        clock.advance(0.030)  # held from then on
+        assert meter.summary()["max"] >= 0.025 - 1e-9
+    meter.reset()
+    for _ in range(1000):
+        meter.stir()
+        clock.advance(0.001)
+    assert meter.summary()["ticks"] >= 150
+    meter.stop()
+    meter.stir()
+    assert not clock.getDelayedCalls()
+
+
 def test_nothing_measured_yet() -> None:
     assert LagMeter(Clock()).summary() == {"p50": 0.0, "p99": 0.0, "max": 0.0, "ticks": 0}
 
