@@ -47,7 +47,7 @@ docs: $(DOCS_INSTALLED)
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
-# Others beside ampacity, in an environment of their own; about half an hour.
+# Others beside ampacity, in an environment of their own; about 25 minutes.
 bench-peers: $(PEERS_INSTALLED)
 	$(PEERS)/bin/python -m ampacity.benchmarks --peers $(if $(ONLY),--only $(ONLY)) $(BENCH)
 

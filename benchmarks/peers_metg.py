@@ -9,7 +9,7 @@ from .kit.plan import Plan
 from .kit.program import main
 from .kit.rivals import rivals, try_to
 from .metg import note, told
-from .ways import UNIX
+from .ways import TUNED, UNIX
 
 LONGEST = 0.3162
 """Seconds: every peer is efficient with jobs that are longer."""
@@ -30,6 +30,8 @@ def measure(plan: Plan) -> Measured:
     for rival in rivals(measured):
         if rival.module == "threads":
             continue  # of one process: they never use more than one processor for Python
+        if rival.module == "executor" and rival.mode == TUNED:
+            continue  # what is tuned is its map
         answers = [try_to(measured, rival, plan, "grains", *words) for _ in range(times)]
         note(measured, rival.way, [answer for answer in answers if answer is not None])
     return measured

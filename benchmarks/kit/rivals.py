@@ -22,7 +22,8 @@ NAMES = {
     "ampoule": "ampoule",
     "threads": "threads",
 }
-SECONDS = 300
+SECONDS = 120
+"""Of one question, the start of the peer included."""
 
 
 @attrs.frozen

@@ -21,9 +21,9 @@ from ..jobs import digest, echo, noop, spin, total
 from ..kit.grain import efficiency
 from ..kit.kernel import Setting, Yardstick, loops_for
 
-TRIAL, SECONDS, MOST = 300, 3.0, 40_000
+TRIAL, SECONDS, MOST = 300, 2.0, 40_000
 """Jobs from which the rate is guessed, and how long the measured ones shall take."""
-GRAIN_SECONDS = 2.0
+GRAIN_SECONDS = 1.5
 READERS = 8
 PIECE, PIECES = 1 << 20, 400
 
