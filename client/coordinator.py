@@ -30,9 +30,9 @@ class Ears(Responders):
         self._session = session
 
     @commands.Delivered.responder
-    def delivered(self, outcomes: bytes) -> dict[str, Any] | Deferred[dict[str, Any]]:
+    def delivered(self, outcomes: bytes) -> Deferred[dict[str, Any]]:
         taken = self._session.delivered(unpack_deliveries(outcomes))
-        return {} if taken.called else taken.addCallback(_no_more)
+        return self._session.late.add() if taken.called else taken.addCallback(_no_more)
 
     @commands.Output.responder
     def output(self, job: int, stream: int, offset: int, data: bytes) -> Deferred[dict[str, Any]]:
@@ -59,6 +59,7 @@ class RemoteCoordinator:
         return self.connection.lost is not None or self.connection.closing
 
     def _ask(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
+        self._session.late.send()
         return self.connection.call(command, **arguments)
 
     def _ask_newer(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
@@ -128,6 +129,9 @@ class RemoteCoordinator:
     def revoke_token(self, token: str, joined: bool) -> Deferred[list[str]]:
         answer = self._ask(commands.RevokeToken, token=token, joined=joined)
         return answer.addCallback(_part, "revoked")
+
+    def goodbye(self) -> Deferred[None]:
+        return self._ask(commands.Goodbye).addCallback(_nothing)
 
     def shutdown(self) -> Deferred[None]:
         return self._ask(commands.Shutdown).addCallback(_nothing)

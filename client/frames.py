@@ -145,6 +145,11 @@ class Frames:
             tally.pending += 1
         return self._open
 
+    @property
+    def flying(self) -> int:
+        """How many are in flight."""
+        return len(self._flying)
+
     def close(self) -> None:
         """Nothing more goes into the open frame."""
         if self._open is not None:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from ..protocol.access import AccessFolder
 from ..protocol.addresses import Address, parse_address
-from ..protocol.commands import Goodbye, OpenSession
+from ..protocol.commands import OpenSession
 from ..protocol.dialing import CONNECT_TIMEOUT, WAITING_SECONDS, Greeted, dial
 from ..protocol.errors import (
     AmpacityError,
@@ -206,8 +206,8 @@ class RemoteLink:
         if coordinator is None:
             return
         connection = coordinator.connection
-        said: Deferred[Any] = connection.call(Goodbye).addErrback(lambda _: {})
-        await said.addTimeout(_GOODBYE_SECONDS, self._reactor, onTimeoutCancel=lambda _, __: {})
+        said: Deferred[Any] = coordinator.goodbye().addErrback(lambda _: None)
+        await said.addTimeout(_GOODBYE_SECONDS, self._reactor, onTimeoutCancel=lambda _, __: None)
         gone: Deferred[None] = Deferred()
         connection.on_lost(lambda _: gone.callback(None))
         if connection.lost is None:

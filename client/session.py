@@ -20,7 +20,9 @@ from twisted.python.failure import Failure
 from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
 from ..protocol.ids import JobId, SessionId
 from ..protocol.jobs import BlobRef
+from ..protocol.late import LateAnswers
 from ..protocol.outcomes import Delivery
+from ..protocol.pace import Pace
 from ..protocol.ports import Accepted, Coordinator
 from ..protocol.transfers import DeferToThread
 from .awaiting import error_in
@@ -50,19 +52,19 @@ class Session:
         self.values = Values(self.requests, self.spool, defer_to_thread)
         self.following = Followed()
         """Who is called with the output of a job (its stream, the bytes)."""
+        self.late = LateAnswers(reactor)
         self.last_warning: str | None = None
         self.reactor = reactor
         self.defer_to_thread = defer_to_thread
         self._coordinator: Coordinator | None = None
         self._store: bytes | None = None
         self._stored: set[bytes] = set()
-        self._storing = self._sending = False
+        self._storing = self._sending = self._armed = False
         self._numbered = False
         self._frames = Frames()
         self._pressure = Pressure(reactor, self.wake)
-        self._armed = False
-        self._spooling = 0
-        self._groups = 0
+        self._pace = Pace(reactor)
+        self._spooling = self._groups = 0
         self._jobs: Entries = {}
         self._early = Early()
         self._withdrawn = Withdrawn(self.requests)
@@ -96,6 +98,7 @@ class Session:
     def disconnected(self) -> None:
         """What was in flight is sent again when the next connection is there."""
         self._coordinator = None
+        self.late.forget()
         self._pressure.stop()
         self._frames.land()
         self._early.disconnected()
@@ -159,13 +162,14 @@ class Session:
                 self.spool.keep(ref, data)
 
     def wake(self) -> None:
-        """All that one turn of the reactor brings goes out together."""
+        """All that one turn of the reactor brings goes out together, and then all of a moment."""
         if not self._armed:
             self._armed = True
-            self.reactor.callLater(0, self._flush)
+            self.reactor.callLater(self._pace.wait(self._frames.flying), self._flush)
 
     def _flush(self) -> None:
         self._armed = False
+        self._pace.left()
         self._frames.close()
         self.requests.flush()
         self._send()

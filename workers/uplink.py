@@ -24,8 +24,10 @@ from ..protocol.commands import Begun, Finished, Returned, WorkerState
 from ..protocol.errors import Malformed, StorageFull, TooLarge
 from ..protocol.ids import Attempt, JobId
 from ..protocol.jobs import Assignment, BlobRef
+from ..protocol.late import LateAnswers
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome, pack_reports
+from ..protocol.pace import Pace
 from ..protocol.ports import Beginning, Holding
 from .backlog import Backlog, Kept, Recorded, holding_of
 from .outputs import Outputs
@@ -79,6 +81,9 @@ class Uplink:
         self._values = Values(cache, defer_to_thread, self._room)
         self._connection: Connection | None = None
         self._flushing: IDelayedCall | None = None
+        self._pace = Pace(reactor)
+        self.late = LateAnswers(reactor)
+        """Answers that go with what is sent from here."""
         self._begun: dict[tuple[JobId, Attempt], Beginning] = {}
         self._returned: list[Holding] = []
         self._reports = backlog
@@ -146,6 +151,7 @@ class Uplink:
 
     def disconnected(self) -> None:
         """Keep everything that was not answered, in its order, for the next connection."""
+        self.late.forget()
         if self._connection is None:
             return
         self._connection = None
@@ -218,10 +224,18 @@ class Uplink:
             self._flushing = self._reactor.callLater(0, self._flush)
 
     def _hurry(self) -> None:
-        """Send at once what comes first in a turn, and the rest when that is over."""
-        if self._connection is not None and self._flushing is None:
+        """Send reports at once, if that was not done a moment ago: what comes soon after goes
+        together, when that moment is over or a frame is full."""
+        if self._connection is None:
+            return
+        if self._reports.ready >= FRAME_JOBS:
             self._flush()
-        self._arm()
+        elif self._flushing is None:
+            if wait := self._pace.wait(len(self._unanswered)):
+                self._flushing = self._reactor.callLater(wait, self._flush)
+            else:
+                self._pace.left()
+                self._flush()
 
     def _flush(self) -> None:
         if self._flushing is not None and self._flushing.active():
@@ -257,6 +271,7 @@ class Uplink:
 
     def _send(self, connection: Connection, frame: _Frame) -> None:
         self._unanswered.append(frame)
+        self.late.send()
         frame.send(connection).addCallbacks(
             self._answered,
             self._failed,

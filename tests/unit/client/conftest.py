@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ampacity.client.session import Session
+from ampacity.protocol import pace
 from ampacity.protocol.ids import GroupId, JobId
 from ampacity.protocol.jobs import BlobRef, unpack_spec
 from ampacity.protocol.outcomes import Delivery, Ending, ErrorText, Outcome, pack_outcome
@@ -161,6 +162,13 @@ class Reactor(Clock):
         """A few turns of the loop."""
         for _ in range(count):
             self.advance(0)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests say by the turns of their clock what goes in one frame; ``test_pace`` looks at
+    what else is waited for."""
+    monkeypatch.setattr(pace, "GATHER", 0.0)
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import CoordinatorLost, Disconnected, NotAllowed, TooLarge
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import Assignment, BlobRef, JobSpec, pack_spec
+from ampacity.protocol.late import LATE_ANSWERS, LATE_SECONDS
 from ampacity.protocol.limits import FRAME_JOBS, FRAMES_IN_FLIGHT, OUTPUT_CHUNK, OUTPUT_IN_FLIGHT
 from ampacity.protocol.outcomes import Ending, Report, unpack_outcome, unpack_reports
+from ampacity.protocol.pace import GATHER
 from ampacity.protocol.ports import Beginning, Holding
 from ampacity.workers.backlog import Backlog
 from ampacity.workers.blobcache import BlobCache
@@ -131,18 +133,52 @@ def fired(deferred: Deferred[Any]) -> list[Any]:
 # -- frames ---------------------------------------------------------------------------------------
 
 
-def test_the_first_reports_go_at_once_and_others_of_the_turn_in_one_frame(
+def test_the_first_reports_go_at_once_and_others_of_the_moment_in_one_frame(
     uplink: Uplink, wire: Wire, clock: Clock
 ) -> None:
     recorded = [fired(uplink.finished([report(n), report(n + 1)])) for n in (1, 3, 5)]
     assert wire.reports() == [[1, 2]]
-    clock.advance(0)
+    clock.advance(GATHER)
     assert wire.reports() == [[1, 2], [3, 4, 5, 6]]
     assert recorded == [[], [], []]
     wire.answer(0)
     assert recorded == [[None], [], []]
     wire.answer(1)
     assert recorded == [[None], [None], [None]]
+
+
+def test_who_has_answered_waits_for_nothing(uplink: Uplink, wire: Wire) -> None:
+    for n in range(3):
+        uplink.finished([report(n)])
+        assert wire.reports()[-1] == [n]
+        wire.answer(n)
+
+
+def test_an_answer_ends_the_moment(uplink: Uplink, wire: Wire) -> None:
+    uplink.finished([report(1)])
+    uplink.finished([report(2)])
+    wire.answer(0)
+    assert wire.reports() == [[1], [2]]
+
+
+def test_answers_that_can_wait_go_with_reports(uplink: Uplink, wire: Wire, clock: Clock) -> None:
+    answers = [fired(uplink.late.add()) for _ in range(2)]
+    assert answers == [[], []]
+    uplink.finished([report(1)])
+    assert answers == [[{}], [{}]]
+    assert clock.getDelayedCalls()  # a later one need not set the time anew
+    answers = [fired(uplink.late.add())]
+    clock.advance(LATE_SECONDS)
+    assert answers == [[{}]]
+    answers = [fired(uplink.late.add()) for _ in range(LATE_ANSWERS)]
+    assert answers == [[{}]] * LATE_ANSWERS
+
+
+def test_nobody_hears_an_answer_after_the_end(uplink: Uplink, wire: Wire, clock: Clock) -> None:
+    answer = fired(uplink.late.add())
+    uplink.disconnected()
+    clock.advance(LATE_SECONDS)
+    assert answer == []
 
 
 def test_a_beginning_is_said_before_an_end_and_not_beside_it(
@@ -171,7 +207,7 @@ def test_a_frame_is_closed_by_its_bytes_too(uplink: Uplink, wire: Wire, clock: C
 def test_so_many_frames_are_unanswered_at_most(uplink: Uplink, wire: Wire, clock: Clock) -> None:
     for n in range(FRAMES_IN_FLIGHT + 5):
         uplink.finished([report(n)])
-        clock.advance(0)
+        clock.advance(GATHER)
     assert len(wire.asked) == FRAMES_IN_FLIGHT
     wire.answer(0)
     assert wire.reports()[-1] == list(range(FRAMES_IN_FLIGHT, FRAMES_IN_FLIGHT + 5))
