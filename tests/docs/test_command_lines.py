@@ -73,4 +73,4 @@ def understood(group: click.Group, context: click.Context, words: list[str]) -> 
 
 
 def test_there_are_many_of_them() -> None:
-    assert len(SHOWN) > 100
+    assert len(SHOWN) > 70

@@ -71,6 +71,22 @@ def test_a_program_prints_what_is_shown(
     output.check(printed, without_places)
 
 
+def test_what_was_shown_of_a_million_is_of_a_million() -> None:
+    """The programs are run with fewer here; the sums cannot be had by writing a larger number."""
+    text = next(page for page in PAGES if page.stem.startswith("09-")).read_text()
+    shapes = re.findall(
+        r"^(\d+) stamps, (\d+) together; memory grew by (\d+) MiB\n"
+        r"all done in (\d+\.\d\d) s\nthe clock on the wall stood still for up to \d\.\d\d s$",
+        text,
+        re.M,
+    )
+    assert [int(shape[0]) for shape in shapes] == [100_000, 1_000_000, 1_000_000]
+    for count, total, mebibytes, seconds in shapes:
+        assert int(total) == sum(number * number % 97 for number in range(int(count)))
+        assert int(mebibytes) < 200
+        assert float(seconds) < 120
+
+
 @pytest.mark.parametrize("way", ["callbacks", "names", "yield"])
 def test_the_other_ways_print_the_same(way: str, tmp_path: Path) -> None:
     page = shown.ROOT / "docs" / "tutorial" / "06-four-ways.md"
