@@ -34,7 +34,7 @@ from .effects import (
 )
 from .records import GroupRecord, JobRecord, SessionRecord, SpecRecord
 from .rows import Row, Rows, spec_digest
-from .transitions import END
+from .transitions import END, SUCCEEDED
 
 
 @attrs.define
@@ -54,6 +54,10 @@ class Batch:
     """By ``rows.ADDED``."""
     changed: list[Row] = attrs.field(factory=list)
     """By ``rows.CHANGING``."""
+    given: list[Row] = attrs.field(factory=list)
+    """By ``rows.GIVEN``."""
+    successes: list[Row] = attrs.field(factory=list)
+    """By ``rows.SUCCESS``."""
     payloads: list[tuple[JobId, bytes]] = attrs.field(factory=list)
     outcomes: list[tuple[JobId, int, bytes, bytes]] = attrs.field(factory=list)
     """Id, ending, body, log."""
@@ -80,7 +84,9 @@ class Gathering:
         self._rows = rows
         self._batch = Batch()
         self._added: dict[JobId, JobRecord] = {}
+        self._given: dict[JobId, JobRecord] = {}
         self._changed: dict[JobId, JobRecord] = {}
+        """Changed otherwise than by being given to a worker, or by their end."""
         self._ended: dict[JobId, Outcome] = {}
         self._taken: dict[JobId, None] = {}
         self._forgotten: dict[JobId, None] = {}
@@ -95,29 +101,44 @@ class Gathering:
         batch, rows = self._batch, self._rows
         if self._added:
             self._add(list(self._added.values()))
-        added = self._added
-        batch.changed = [rows.changed(job) for n, job in self._changed.items() if n not in added]
+        self._change()
         batch.outcomes = [
             (n, job.state - END, body, log) for n, (job, body, log) in self._ended.items()
         ]
-        changed = self._changed
-        batch.taken = [
-            n for n in self._taken if (n not in added and n not in changed) or not self._is_taken(n)
-        ]
+        batch.taken = [n for n in self._taken if not self._is_taken(n)]
         batch.forgotten = list(self._forgotten)
         batch.groups.update((n, rows.group(group)) for n, group in self._groups.items())
         batch.sessions.update((n, rows.session(one)) for n, one in self._sessions.items())
         return batch
 
+    def _change(self) -> None:
+        """The rows of jobs that are not new, each by as few columns as its change needs."""
+        batch, rows, added, changed = self._batch, self._rows, self._added, self._changed
+        for number, (job, _, _) in self._ended.items():
+            if job.state != SUCCEEDED or job.taken or job.retried is not None:
+                changed[number] = job
+        others = added.keys() | changed.keys() if changed else added
+        batch.changed = [rows.changed(job) for n, job in changed.items() if n not in added]
+        batch.successes = [
+            rows.success(job) for n, (job, _, _) in self._ended.items() if n not in others
+        ]
+        batch.given = [
+            rows.given(job)
+            for n, job in self._given.items()
+            if n not in others and n not in self._ended
+        ]
+
     def _is_taken(self, number: JobId) -> bool:
-        job = self._changed.get(number) or self._added[number]
-        return job.taken
+        """Whether its row, as it is written now, says so."""
+        job = self._changed.get(number) or self._added.get(number)
+        return job is not None and job.taken
 
     def _drop_forgotten(self) -> None:
         """Leave out the rows of jobs that are forgotten by now; new ones need not go either."""
         for number in list(self._forgotten):
             if self._added.pop(number, None) is not None:
                 del self._forgotten[number]
+            self._given.pop(number, None)
             self._changed.pop(number, None)
             self._ended.pop(number, None)
             self._taken.pop(number, None)
@@ -156,17 +177,20 @@ class Gathering:
             last = max(job.id for job in write.jobs)
             self._batch.next_job = max(self._batch.next_job, last + 1)
 
-    def _jobs_changed(self, write: JobsChanged | AttemptsMade) -> None:
+    def _attempts_made(self, write: AttemptsMade) -> None:
+        given = self._given
+        for job in write.jobs:
+            given[job.id] = job
+
+    def _jobs_changed(self, write: JobsChanged) -> None:
         changed = self._changed
         for job in write.jobs:
             changed[job.id] = job
 
     def _jobs_ended(self, write: JobsEnded) -> None:
-        changed, ended = self._changed, self._ended
+        ended = self._ended
         for outcome in write.outcomes:
-            number = outcome[0].id
-            changed[number] = outcome[0]
-            ended[number] = outcome
+            ended[outcome[0].id] = outcome
 
     def _jobs_taken(self, write: JobsTaken) -> None:
         self._taken.update(dict.fromkeys(write.jobs))
@@ -212,7 +236,7 @@ class Gathering:
 
 _TAKE_UP: dict[type, Callable[[Gathering, Any], None]] = {
     JobsAdded: Gathering._jobs_added,
-    AttemptsMade: Gathering._jobs_changed,
+    AttemptsMade: Gathering._attempts_made,
     JobsChanged: Gathering._jobs_changed,
     JobsEnded: Gathering._jobs_ended,
     JobsTaken: Gathering._jobs_taken,

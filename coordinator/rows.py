@@ -31,6 +31,12 @@ _TAKEN: Final = ADDED.index("taken")
 CHANGING: Final = ("id", *ADDED[_TAKEN:])
 """The columns of an update."""
 
+GIVEN: Final = ("id", "state", "course", "changing_seal")
+"""Those of a job that is given to a worker: it has not ended. No index is touched by them."""
+
+SUCCESS: Final = ("id", "state", "ended", "kept", "course", "changing_seal")
+"""Those of a job that has succeeded: nobody has taken its outcome, nor run it again."""
+
 ORPHANED: Final = 1
 
 JOINED: Final = 1024
@@ -117,6 +123,16 @@ class Rows:
         )
         taken = job.id if job.taken else None
         return (job.id, taken, job.state, ended, job.kept, job.retried, course, crc32(course))
+
+    def given(self, job: JobRecord) -> Row:
+        """The same, by ``GIVEN``."""
+        number, _, state, _, _, _, course, seal = self.changed(job)
+        return (number, state, course, seal)
+
+    def success(self, job: JobRecord) -> Row:
+        """The same, by ``SUCCESS``."""
+        number, _, state, ended, kept, _, course, seal = self.changed(job)
+        return (number, state, ended, kept, course, seal)
 
     # -- jobs: what is read -----------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ..protocol.ids import GroupId, JobId, SessionId
 from . import schema
 from .gathering import Batch, NewSpec
 from .ledger import Ledger
-from .rows import ADDED, CHANGING, Row, Rows, outcome_seal, payload_seal
+from .rows import ADDED, CHANGING, GIVEN, SUCCESS, Row, Rows, outcome_seal, payload_seal
 from .schema import ANSWERS, BLOBS, GROUPS, JOBS, META, OUTCOMES, PAYLOADS, SESSIONS, SPECS, WORKERS
 from .sqlite_file import DIALECT, SqliteFile
 from .statements import ManyRows, Statement, inserted, one_of, selected, slices, updated
@@ -56,6 +56,8 @@ class Writes:
         job = JOBS.c
         self.add_jobs = many(inserted(JOBS, ADDED))
         self.change_jobs = many(updated(JOBS, CHANGING))
+        self.give_jobs = many(updated(JOBS, GIVEN))
+        self.succeed_jobs = many(updated(JOBS, SUCCESS))
         self.add_payloads = many(inserted(PAYLOADS, PAYLOADS.c.keys()))
         self.add_outcomes = upserted(OUTCOMES)
         self.take_jobs = one(update(JOBS).values(taken=job.id).where(one_of(job.id)))
@@ -155,6 +157,8 @@ class Writer:
         file, writes = self._file, self._writes
         file.write_many(writes.add_jobs, batch.added)
         file.write_many(writes.change_jobs, batch.changed)
+        file.write_many(writes.give_jobs, batch.given)
+        file.write_many(writes.succeed_jobs, batch.successes)
         file.write_many(
             writes.add_payloads,
             [(job, body, payload_seal(job, body)) for job, body in batch.payloads],

@@ -8,14 +8,19 @@ import pytest
 import pytest_twisted
 from ampacity.coordinator import writing
 from ampacity.coordinator.effects import (
+    AttemptsMade,
     JobsAdded,
+    JobsChanged,
     JobsEnded,
     JobsForgotten,
+    JobsTaken,
     SessionForgotten,
     SessionSaved,
 )
+from ampacity.coordinator.kept import Oldest
+from ampacity.coordinator.transitions import FAILED, QUEUED, SENT, SUCCEEDED
 from ampacity.protocol.errors import StorageFull
-from ampacity.protocol.ids import JobId
+from ampacity.protocol.ids import Attempt, JobId
 from ampacity.protocol.ports import Accepted
 
 SPECS = "SELECT jobs FROM specs ORDER BY jobs"
@@ -87,3 +92,54 @@ async def _answers(store: Any) -> int:
     count = "SELECT count(*) FROM answers"
     ((found,),) = await store._in_thread(lambda: file.connection.execute(count).fetchall())
     return int(found)
+
+
+# -- updates of few columns ------------------------------------------------------------------------
+
+
+def given(records: Any, *jobs: Any) -> AttemptsMade:
+    """These jobs, with a worker now."""
+    worker = records.worker()
+    for job in jobs:
+        job.state, job.worker, job.attempt = SENT, worker, Attempt(1, 1)
+    return AttemptsMade(worker, list(jobs))
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_change_of_a_job_is_kept_whole(folder: Any, records: Any, end: Any) -> None:
+    store = await folder.open()
+    jobs = [records.job(n) for n in range(1, 7)]
+    one, two, three, four, five, six = jobs
+    await store.commit([JobsAdded(jobs)])
+    await store.commit([given(records, *jobs)])
+    assert {(k.state, k.worker, k.damage) for k in await store.jobs(IDS)} == {(SENT, "w1", "")}
+    two.began = three.began = 7.0
+    five.retried, six.taken = JobId(9), True
+    three.state, three.worker = QUEUED, None
+    writes = [
+        JobsChanged([two, three]),
+        given(records, three),
+        JobsEnded([end(one), end(two), end(four, state=FAILED), end(five), end(six)]),
+        JobsTaken([JobId(2), JobId(6)]),
+    ]
+    await store.commit(writes)
+    store = await folder.again()
+    kept = await store.jobs(IDS)
+    assert [k.state for k in kept] == [
+        SUCCEEDED,
+        SUCCEEDED,
+        SENT,
+        FAILED,
+        SUCCEEDED,
+        SUCCEEDED,
+    ]
+    assert [k.taken for k in kept] == [False, True, False, False, False, True]
+    assert [k.ended for k in kept] == [101.0, 102.0, None, 104.0, 105.0, 106.0]
+    assert [k.began for k in kept] == [None, 7.0, 7.0, None, None, None]
+    assert [k.retried for k in kept] == [None, None, None, None, 9, None]
+    assert not any(k.damage for k in kept)
+    assert (await store.read(Oldest(True, 9))).ids == [2, 6]
+    assert (await store.read(Oldest(False, 9))).ids == [1, 4, 5]
+
+
+IDS = [JobId(n) for n in range(1, 7)]
