@@ -27,6 +27,11 @@ MARKUP = re.compile(r"\{(toctree|admonition|eval-rst|include)\}")
 
 STARTS_THE_PROGRAM_BELOW = (
     "python blocking.py",
+    "python off_the_loop.py",
+    "python deferreds.py",
+    "python reactor_loop.py",
+    "python threads.py",
+    "python callbacks.py",
     "python threads.py wait",
     "python threads.py count",
     "python reactor_loop.py watch",
