@@ -83,9 +83,12 @@ class Environment:
     def say(self, job: bytes, attempt: bytes) -> None:
         """Say who runs."""
         raw, before = self._raw, self._before
-        for variable, value in zip(self._variables, (job, attempt), strict=True):
-            variable.write(value)
-            raw[variable.name] = before[variable.name] = value
+        number, which = self._variables
+        number.write(job)
+        raw[number.name] = before[number.name] = job
+        if self._touched or before.get(which.name) != attempt or raw.get(which.name) != attempt:
+            which.write(attempt)
+            raw[which.name] = before[which.name] = attempt
         if self._touched:
             self._touched = False
             for variable in self._variables:
