@@ -63,7 +63,7 @@ OTHERWISE = {
     },
     "docs/explanation/architecture.md": {" client_session ─┐": "a drawing"},
     "docs/explanation/faults.md": {
-        "ampacity chaos  ": "tests/faults runs it; the lines are parsed",
+        "ampacity chaos  ": "minutes of faults; tests/faults holds its parts, the lines are parsed",
         "500 jobs, 3 workers": "the end of a run of a minute, copied by hand",
     },
     "docs/explanation/performance.md": {"$ make bench ": "minutes of measuring"},
