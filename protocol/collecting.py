@@ -14,13 +14,14 @@ from typing import Final
 YOUNG: Final = 10_000
 """New things, after which these are looked at."""
 
-MIDDLE: Final = 4
-"""Such looks, after which what was new since then is looked at once more."""
+MIDDLE: Final = 1
+"""Such looks, after which what was new since then is looked at once more: 20,000 things, which
+takes 9 ms while a million jobs come. With 50,000 it takes 20, and no less of the processor."""
 
-OLD: Final = 1000
+OLD: Final = 2500
 """Looks of that kind, after which everything is looked at, whatever it takes."""
 
-DUE: Final = 10
+DUE: Final = 25
 """Looks of that kind, after which everything may be looked at while there is little of it."""
 
 
