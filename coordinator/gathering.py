@@ -33,7 +33,7 @@ from .effects import (
     Write,
 )
 from .records import GroupRecord, JobRecord, SessionRecord, SpecRecord
-from .rows import Row, Rows, spec_digest
+from .rows import Row, Rows, is_plain, spec_digest
 from .transitions import END, SUCCEEDED
 
 
@@ -52,6 +52,8 @@ class Batch:
 
     added: list[Row] = attrs.field(factory=list)
     """By ``rows.ADDED``."""
+    plain: list[Row] = attrs.field(factory=list)
+    """New ones as well, by ``rows.PLAIN``."""
     changed: list[Row] = attrs.field(factory=list)
     """By ``rows.CHANGING``."""
     given: list[Row] = attrs.field(factory=list)
@@ -144,7 +146,7 @@ class Gathering:
             self._taken.pop(number, None)
 
     def _add(self, jobs: Sequence[JobRecord]) -> None:
-        batch, added = self._batch, self._rows.added
+        batch, added, plain = self._batch, self._rows.added, self._rows.plain
         payloads, last, digest, orphan, count = batch.payloads, None, b"", False, 0
         for job in jobs:
             if job.spec is not last:
@@ -152,7 +154,10 @@ class Gathering:
                 last, count = job.spec, 0
                 digest, orphan = self._spec(last), last.spec.orphans == "cancel"
             count += 1
-            batch.added.append(added(job, digest, orphan))
+            if orphan or not is_plain(job):
+                batch.added.append(added(job, digest, orphan))
+            else:
+                batch.plain.append(plain(job, digest))
             payload = job.payload
             if type(payload) is bytes and payload:
                 payloads.append((job.id, payload))

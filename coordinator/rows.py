@@ -27,6 +27,23 @@ Row = tuple[Any, ...]
 ADDED: Final = tuple(column.name for column in JOBS.c)
 """The columns of a whole job, in the order of the rows made here."""
 
+PLAIN: Final = (
+    "id",
+    "client",
+    "session",
+    "spec",
+    "group_id",
+    "place",
+    "submitted",
+    "size",
+    "fixed_seal",
+    "state",
+    "kept",
+    "course",
+    "changing_seal",
+)
+"""Those of a plain job: all others are empty."""
+
 _TAKEN: Final = ADDED.index("taken")
 CHANGING: Final = ("id", *ADDED[_TAKEN:])
 """The columns of an update."""
@@ -96,6 +113,11 @@ class Rows:
             job.retry_of,
         )
         return (*fixed, crc32(self._pack(fixed)), *self.changed(job)[1:])
+
+    def plain(self, job: JobRecord, digest: bytes) -> Row:
+        """The same for a plain job, by ``PLAIN``."""
+        row = self.added(job, digest, False)
+        return (*row[:4], *row[5:8], row[9], row[13], row[15], row[17], *row[19:])
 
     def changed(self, job: JobRecord) -> Row:
         """The id and the changing half, by ``CHANGING``."""
@@ -284,6 +306,18 @@ def _damaged(row: Row, damage: str) -> KeptJob:
         retry_of=value("retry_of", int, None),
         story=(),
         damage=f"job {row[0]} is damaged in the store: {damage}",
+    )
+
+
+def is_plain(job: JobRecord) -> bool:
+    """Whether a new job has nothing in the columns that are not ``PLAIN``, its orphan's apart."""
+    return (
+        job.key is None
+        and job.ended is None
+        and type(job.payload) is bytes
+        and job.retry_of is None
+        and job.retried is None
+        and not job.taken
     )
 
 

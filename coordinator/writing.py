@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select, update
@@ -13,7 +14,7 @@ from ..protocol.ids import GroupId, JobId, SessionId
 from . import schema
 from .gathering import Batch, NewSpec
 from .ledger import Ledger
-from .rows import ADDED, CHANGING, GIVEN, SUCCESS, Row, Rows, outcome_seal, payload_seal
+from .rows import ADDED, CHANGING, GIVEN, PLAIN, SUCCESS, Row, Rows, outcome_seal, payload_seal
 from .schema import ANSWERS, BLOBS, GROUPS, JOBS, META, OUTCOMES, PAYLOADS, SESSIONS, SPECS, WORKERS
 from .sqlite_file import DIALECT, SqliteFile
 from .statements import ManyRows, Statement, inserted, one_of, selected, slices, updated
@@ -55,6 +56,7 @@ class Writes:
 
         job = JOBS.c
         self.add_jobs = many(inserted(JOBS, ADDED))
+        self.add_plain_jobs = many(inserted(JOBS, PLAIN))
         self.change_jobs = many(updated(JOBS, CHANGING))
         self.give_jobs = many(updated(JOBS, GIVEN))
         self.succeed_jobs = many(updated(JOBS, SUCCESS))
@@ -156,6 +158,7 @@ class Writer:
         """Write them; how many jobs their specs have then."""
         file, writes = self._file, self._writes
         file.write_many(writes.add_jobs, batch.added)
+        file.write_many(writes.add_plain_jobs, batch.plain)
         file.write_many(writes.change_jobs, batch.changed)
         file.write_many(writes.give_jobs, batch.given)
         file.write_many(writes.succeed_jobs, batch.successes)
@@ -191,9 +194,9 @@ class Writer:
         written."""
         given = range(self._meta[3], next_job)
         ids: set[int] = set(batch.forgotten)
-        if len(batch.added) < len(given):
+        if len(batch.added) + len(batch.plain) < len(given):
             ids.update(given)
-            ids.difference_update(row[0] for row in batch.added)
+            ids.difference_update(row[0] for row in chain(batch.added, batch.plain))
         if ids:
             self._ledger.forget(ids)
 
@@ -246,11 +249,12 @@ class Writer:
     def _span(self, batch: Batch) -> None:
         """Note where the jobs of a group are."""
         spans = self.spans
-        for row in batch.added:
-            group = row[_GROUP]
-            if group is not None:
-                first, last = spans.get(group, (row[0], row[0]))
-                spans[group] = (min(first, row[0]), max(last, row[0]))
+        for rows, place in ((batch.added, _GROUP), (batch.plain, _PLAIN_GROUP)):
+            for row in rows:
+                group = row[place]
+                if group is not None:
+                    first, last = spans.get(group, (row[0], row[0]))
+                    spans[group] = (min(first, row[0]), max(last, row[0]))
         for group, saved in batch.groups.items():
             if saved is None:
                 spans.pop(group, None)
@@ -306,7 +310,7 @@ class Writer:
         self._forget_all(writes.forget_blobs, [n for n, count in now.items() if count <= 0])
 
 
-_GROUP = ADDED.index("group_id")
+_GROUP, _PLAIN_GROUP = ADDED.index("group_id"), PLAIN.index("group_id")
 
 
 _META = Statement(schema.upsert(META), DIALECT)
