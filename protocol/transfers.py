@@ -217,7 +217,7 @@ class BlobResponder(Responders):
     """Answers ``PutChunk`` and ``GetChunk`` from a folder; a mixin for a connection's locator."""
 
     blobs: BlobFolder
-    _connection: Connection | None = None
+    _connection: Connection
     owner: Hashable = None
     """Who is on the other side: the chunks of different owners take turns."""
 
@@ -276,7 +276,8 @@ class BlobResponder(Responders):
         return {"have": have}
 
     def _check_same_user(self) -> None:
-        if self._connection is None or not is_same_user(self._connection):
+        connection: Connection | None = getattr(self, "_connection", None)
+        if connection is None or not is_same_user(connection):
             raise NotAllowed("files go between processes of one user on one machine only")
 
     def check_upload(self, ref: BlobRef) -> None:

@@ -20,6 +20,7 @@ from ampacity.protocol.jobs import BlobRef
 from ampacity.protocol.limits import CHUNK_SIZE
 from ampacity.protocol.transfers import BlobResponder, download, upload
 from twisted.internet import threads
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.protocol import Factory
 
@@ -94,13 +95,14 @@ async def ends(tmp_path: Path) -> AsyncIterator[Ends]:
     await gone(ends)
 
 
-async def gone(ends: Ends) -> None:
-    from twisted.internet.defer import Deferred
+def _fire(lost: Deferred[None], _: object) -> None:
+    lost.callback(None)
 
+
+async def gone(ends: Ends) -> None:
     for end in (ends.ours, ends.theirs._connection):
-        assert end is not None
         lost: Deferred[None] = Deferred()
-        end.on_lost(lambda _, lost=lost: lost.callback(None))
+        end.on_lost(partial(_fire, lost))
         end.abort()
         await lost
     await ends.port.stopListening()
