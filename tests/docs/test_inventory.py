@@ -55,23 +55,22 @@ the page's test looks at that."""
 OTHERWISE = {
     "README.md": {
         "make demo     # a cluster": "sets all up, and then runs for half a minute",
-        "  jobs                    800": "the end of `make demo`, copied by hand",
+        "  jobs                    800": "the end of `make demo`: tests/docs/test_reports.py",
         "from ampacity import Pool": "tests/system/test_readme.py runs it",
         "[18446744073709551616": "tests/system/test_readme.py compares it",
         "ampacity coordinator --listen": "docs/howto/deployment.md plays these lines",
-        "account      10000 submitted": "the end of `make faults`, ten minutes, copied by hand",
+        "account      10000 submitted": "ten minutes of `make faults`; tests/docs/test_reports.py",
     },
     "docs/explanation/architecture.md": {" client_session ─┐": "a drawing"},
     "docs/explanation/faults.md": {
         "ampacity chaos  ": "minutes of faults; tests/faults holds its parts, the lines are parsed",
-        "500 jobs, 3 workers": "the end of a run of a minute, copied by hand",
+        "500 jobs, 3 workers": "a minute of faults; held by tests/docs/test_reports.py",
     },
     "docs/explanation/performance.md": {"$ make bench ": "minutes of measuring"},
     "docs/howto/containers.md": {"$ docker compose up": "tests/compose, where there is Docker"},
     "docs/howto/deployment.md": {"retain_age = ": "parsed by test_reference.py"},
     "docs/howto/kubernetes.md": {"   kubectl exec": "there was no cluster; the page says so"},
     "docs/howto/loopwatch.md": {"from ampacity import LoopWatch": "two lines of the program"},
-    "docs/howto/ship-your-code.md": {"pool.ship(mypackage)": "names of the reader's"},
     "docs/howto/slurm.md": {
         "   ampacity coordinator --listen": "there was no Slurm; the page says so",
     },
