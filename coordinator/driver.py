@@ -117,7 +117,7 @@ class Driver:
             self._flush,
         )
         self.questions = Questions(self, reactor, lag)
-        self.stir: Callable[[], None] = _nobody if lag is None else lag.stir
+        self.stir: Callable[[], None] = lag.stir if lag is not None else lambda: None
         """Called at the begin of whatever may take long."""
         self._tellers = self._make_tellers()
 
@@ -210,12 +210,17 @@ class Driver:
     # -- telling ----------------------------------------------------------------------------------
 
     def _tell(self, batch: Batch) -> None:
-        """Everything in the batch is true now."""
+        """Everything in the batch is true now. Acknowledgements, which can wait, come last."""
+        try:
+            self._tell_all(batch)
+        finally:
+            for done in batch.waiting:
+                done.callback(None)
+
+    def _tell_all(self, batch: Batch) -> None:
         # before anything else about the same attempts
         for worker, assignments in batch.assigned().items():
             self._carry_out(self._assign, worker, assignments)
-        for done in batch.waiting:
-            done.callback(None)
         for write in batch.writes:
             if type(write) is effects.JobsEnded:
                 self._ended(write.outcomes)
@@ -393,7 +398,3 @@ class Driver:
         """What is stored of a job's end, once everything up to now is committed."""
         read = self.stored().addCallback(lambda _: self.store.outcomes([job]))
         return read.addCallback(lambda found: found[0])
-
-
-def _nobody() -> None:
-    """Hears of it."""
