@@ -39,7 +39,7 @@ PAGE = 512
 """Jobs that it gets at once."""
 
 LONG = 2
-"""Where the last ones were small: so many times as much of both."""
+"""Where the last ones were small: so many times as many in the head."""
 FLOOR = 50e-6
 """Seconds that any job is taken to need, where it is given beyond the slots."""
 
@@ -64,7 +64,7 @@ class JobQueue:
         self.warming = False
         """Whether some of them are being read."""
         self.long = 1
-        """How many pages are read at once."""
+        """How many times ``SHORT`` its head should have."""
 
     @property
     def idle(self) -> bool:
@@ -87,10 +87,10 @@ class JobQueue:
     def cut_tail(self) -> list[JobId]:
         """Take the first page of the tail."""
         ids: list[JobId] = []
-        tail, page = self.tail, PAGE * self.long
-        while tail and len(ids) < page:
+        tail = self.tail
+        while tail and len(ids) < PAGE:
             run = tail[0]
-            count = min(run[1], page - len(ids))
+            count = min(run[1], PAGE - len(ids))
             ids.extend(JobId(number) for number in range(run[0], run[0] + count))
             run[0] += count
             run[1] -= count
