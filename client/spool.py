@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..protocol.buffers import write_in_parts
 from ..protocol.jobs import BlobRef
 from ..protocol.temporary import TemporaryFolder, remove_abandoned_meanwhile
 from ..protocol.transfers import DeferToThread
@@ -172,7 +173,7 @@ def _written_and_hashed(file: BinaryIO, pieces: Iterable[bytes]) -> bytes:
         hashing = threading.Thread(target=digest.update, args=(piece,))
         hashing.start()
         try:
-            file.write(piece)
+            write_in_parts(file, piece)
         finally:
             hashing.join()
     return digest.digest()

@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from ..protocol.buffers import write_in_parts
 from ..protocol.jobs import BlobRef
 from ..protocol.limits import INLINE_LIMIT, SHOWN_FULL, SHOWN_SHORT, TRACEBACK_LIMIT
 from ..protocol.outcomes import ErrorText, Shown
@@ -75,7 +76,7 @@ class Sink:
         hashing = threading.Thread(target=self._hash.update, args=(data,))
         hashing.start()  # neither of the two holds the interpreter's lock meanwhile
         try:
-            self._file.write(data)
+            write_in_parts(self._file, data)
         finally:
             hashing.join()
 
