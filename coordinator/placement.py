@@ -350,8 +350,9 @@ def learn(job: JobRecord, seconds: float) -> None:
 
 def learn_from_waiting(worker: WorkerRecord, now: float) -> None:
     """Jobs come back that have waited in a worker: what runs there takes longer than was thought,
-    and those that come back must not be given together once more if they are of its kind."""
+    and those that come back must not be given together once more if they are of its kind. No more
+    than that follows from one that is long: they may be given on credit."""
     for job in worker.running.values():
-        cost, age = job.spec.cost, now - job.begun_at
+        cost, age = job.spec.cost, min(now - job.begun_at, PORTION)
         if cost.seconds is not None and cost.seconds < age:
             cost.seconds = age
