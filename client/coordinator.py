@@ -30,9 +30,9 @@ class Ears(Responders):
         self._session = session
 
     @commands.Delivered.responder
-    def delivered(self, outcomes: bytes) -> Deferred[dict[str, Any]]:
+    def delivered(self, outcomes: bytes) -> dict[str, Any] | Deferred[dict[str, Any]]:
         taken = self._session.delivered(unpack_deliveries(outcomes))
-        return self._session.late.add() if taken.called else taken.addCallback(_no_more)
+        return {} if taken.called else taken.addCallback(_no_more)
 
     @commands.Output.responder
     def output(self, job: int, stream: int, offset: int, data: bytes) -> Deferred[dict[str, Any]]:
@@ -59,7 +59,6 @@ class RemoteCoordinator:
         return self.connection.lost is not None or self.connection.closing
 
     def _ask(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
-        self._session.late.send()
         return self.connection.call(command, **arguments)
 
     def _ask_newer(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:

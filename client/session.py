@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
 from ..protocol.ids import JobId, SessionId
 from ..protocol.jobs import BlobRef
-from ..protocol.late import LateAnswers
 from ..protocol.outcomes import Delivery
 from ..protocol.pace import Pace
 from ..protocol.ports import Accepted, Coordinator
@@ -52,7 +51,6 @@ class Session:
         self.values = Values(self.requests, self.spool, defer_to_thread)
         self.following = Followed()
         """Who is called with the output of a job (its stream, the bytes)."""
-        self.late = LateAnswers(reactor)
         self.last_warning: str | None = None
         self.reactor = reactor
         self.defer_to_thread = defer_to_thread
@@ -98,7 +96,6 @@ class Session:
     def disconnected(self) -> None:
         """What was in flight is sent again when the next connection is there."""
         self._coordinator = None
-        self.late.forget()
         self._pressure.stop()
         self._frames.land()
         self._early.disconnected()
