@@ -326,6 +326,7 @@ def make_agent(reactor: Any, settings: Settings, to: Destination) -> tuple[Agent
         state=state_folder(settings),
         grace=settings["grace"],
         lifetime=settings["lifetime"],
+        lends_values=user is not None,
     )
     agent.ready.addCallback(_calm)
     return agent, folder

@@ -42,13 +42,20 @@ class BlobFolder:
     """
 
     def __init__(
-        self, folder: Path, defer_to_thread: DeferToThread, *, durable: bool = True
+        self,
+        folder: Path,
+        defer_to_thread: DeferToThread,
+        *,
+        durable: bool = True,
+        alone: bool = False,
     ) -> None:
+        """``alone``: its files have no second name elsewhere, since their rights will change."""
         self.folder = folder
         self.on_broken: Callable[[SyncFailed], object] = lambda _: None
         """Called after a sync that failed, and before whoever asked for it is told."""
         self._defer = defer_to_thread
         self._durable = durable
+        self._links = not (durable or alone)
         self._sizes: dict[bytes, int] = {}
         self._verified: dict[bytes, Stamp] = {}
         self._uploads: dict[_Sending, Upload] = {}
@@ -165,7 +172,8 @@ class BlobFolder:
     def link(self, ref: BlobRef, source: Path) -> Deferred[bool]:
         """Take a verified file of another process of the same user, by a second name.
 
-        Fires with False where it cannot be had in this way: into a durable folder, never.
+        Fires with False where it cannot be had in this way: into a folder that is durable, or whose
+        files are its own alone, never.
         """
         return self._in_order(ref.digest, self._link, ref, source)
 
@@ -260,7 +268,7 @@ class BlobFolder:
         return self._shown(stamp is not None, sending)
 
     def _link(self, ref: BlobRef, source: Path) -> Deferred[bool]:
-        if ref.digest in self._sizes or self._durable:
+        if ref.digest in self._sizes or not self._links:
             return succeed(ref.digest in self._sizes)
 
         def here(stamp: Stamp) -> bool:

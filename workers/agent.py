@@ -100,6 +100,7 @@ class Agent(Service):
         lifetime: float | None = None,
         cache_bytes: int = CACHE_BYTES,
         kept_bytes: int = KEPT_BYTES,
+        lends_values: bool = False,
         lag: LagMeter | None = None,
         random: Random | None = None,
         defer_to_thread: DeferToThread | None = None,
@@ -110,6 +111,7 @@ class Agent(Service):
         grace: seconds that jobs which run have to end when it leaves.
         lifetime: seconds after which it has left by itself, the grace included.
         kept_bytes: of reports and results that wait for the coordinator, on disk.
+        lends_values: jobs are another user's, who is let read the files of the values they need.
         """
         self._reactor = reactor
         self._address = parse_address(address) if isinstance(address, str) else address
@@ -126,7 +128,8 @@ class Agent(Service):
             threads.deferToThreadPool, reactor, reactor.getThreadPool()
         )
         random = random or SystemRandom()
-        blobs = BlobFolder(folder / "values", self._in_thread, durable=False)  # begins empty
+        values = folder / "values"  # which begins empty: nothing in it has to outlive a power cut
+        blobs = BlobFolder(values, self._in_thread, durable=False, alone=lends_values)
         self._cache = BlobCache(blobs, cache_bytes)
         self._spool = folder / "reports"
         backlog = Backlog(self._spool, self._in_thread)

@@ -159,3 +159,7 @@ async def test_a_verified_file_is_linked_to_where_nothing_must_last(tmp_path: Pa
     assert source.read_bytes() == DATA
     lasting = await opened(tmp_path / "lasting")
     assert await lasting.link(REF, source) is False
+    lent = BlobFolder(tmp_path / "lent", in_thread(), durable=False, alone=True)
+    await lent.start()
+    assert await lent.link(REF, source) is False
+    assert source.stat().st_nlink == 1
