@@ -159,9 +159,11 @@ class Attempts:
         return True
 
     def _backoff(self, job: JobRecord) -> float:
-        """Twice as long each time, up to a bound, and give or take a quarter of it."""
-        longest = self._state.settings.max_backoff
-        doubled = min(job.spec.spec.backoff * 2.0 ** min(job.failures, 64), longest)
+        """Twice as long each time, up to a bound, and give or take a quarter of it. One that begins
+        above the bound stays as long as it is."""
+        first = job.spec.spec.backoff
+        longest = max(first, self._state.settings.max_backoff)
+        doubled = min(first * 2.0 ** min(job.failures, 64), longest)
         # a multiplicative hash: chance enough to spread jobs that failed together
         scatter = ((job.id * 2654435761 + job.failures * 40503) & 0xFFFF) / 0x10000
         return doubled * (0.75 + 0.5 * scatter)

@@ -111,7 +111,8 @@ class Restoring:
                 worker.running[job.id] = job
         elif job.state == DELAYED:
             # no longer than anybody waits: the clock may have been set back meanwhile
-            rest = min(max(0.0, (job.resume or 0.0) - at.wall), state.settings.max_backoff)
+            longest = max(job.spec.spec.backoff, state.settings.max_backoff) * 1.25
+            rest = min(max(0.0, (job.resume or 0.0) - at.wall), longest)
             state.wheel.add(at.now + rest, Resumption(job.id, job.failures))
         else:
             self._nobodys(job)

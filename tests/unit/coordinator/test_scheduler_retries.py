@@ -50,6 +50,17 @@ def test_the_wait_doubles_within_a_quarter_up_to_a_bound(either: Any, job: int) 
     stage.ignore()
 
 
+def test_a_first_wait_above_the_bound_is_every_wait(either: Any) -> None:
+    stage = either(max_backoff=10.0)
+    stage.submit(retries=3, backoff=600.0)
+    stage.join()
+    for _ in range(3):
+        stage.finish(1, ending=Ending.FAILED)
+        assert 450 <= delay(stage, 1) <= 750
+        stage.later(751)
+    stage.ignore()
+
+
 def test_jobs_that_failed_together_come_back_apart_and_always_so(either: Any) -> None:
     waits = []
     for _ in range(2):
