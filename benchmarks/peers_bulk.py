@@ -23,9 +23,6 @@ from .ways import RELAY, UNIX
 
 JOBS = 30_000
 SINGLES = 300
-ROUNDS = 3
-"""Each takes about three minutes: most of it goes by while the peers start."""
-
 Way = Callable[[], dict[str, Any] | None]
 
 
@@ -45,7 +42,7 @@ def measure(plan: Plan) -> Measured:
         }
         for rival in rivals(measured):
             ways[rival.way] = _asked(measured, rival, plan, singles)
-        for _ in range(min(plan.times, ROUNDS)):
+        for _ in range(plan.times):
             for way, run in list(ways.items()):
                 if (answer := run()) is None:
                     del ways[way]  # it would only take its time again
