@@ -159,8 +159,10 @@ class Commits:
         committing.chainDeferred(self._stopping)
 
     def _end_turn(self) -> None:
-        self._turn_ends()
-        self._turn = None
+        try:
+            self._turn_ends()
+        finally:
+            self._turn = None  # or there would never be another one
         if self._committing:
             return
         rest = self._rest() if self._store.durable else 0.0
@@ -173,6 +175,8 @@ class Commits:
 
     def _rest(self) -> float:
         """Seconds until the next commit is due."""
+        if not self._next.writes:
+            return 0.0  # there is something to tell at most, and that costs no commit
         return PATIENCE if self._next.can_wait else self._pace - self._reactor.seconds()
 
     def _commit_later(self) -> None:
@@ -185,7 +189,8 @@ class Commits:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        self._pace = self._reactor.seconds() + PACE if batch.much else 0.0
+        if batch.writes:
+            self._pace = self._reactor.seconds() + PACE if batch.much else 0.0
         try:
             committing = self._store.commit(batch.writes) if batch.writes else None
         except Exception:  # noqa: BLE001 -- whatever a store raises, its writes are kept

@@ -238,10 +238,10 @@ class Driver:
 
     def _ended(self, outcomes: Sequence[effects.Outcome]) -> None:
         if self.durable is not None:
-            for job, body, log in outcomes:
+            for job, body, _ in outcomes:
                 ending = ending_of(job.state)
                 if job.owed and ending is not None:
-                    self._recent.add(job.id, Stored(ending, body, log))
+                    self._recent.add(job.id, Stored(ending, body, b""))  # nobody is sent its log
         if self.listeners:
             self._carry_out(self.listeners.ended, outcomes)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import nlargest
+from itertools import islice
 from math import ceil, sqrt
 from operator import itemgetter
 
@@ -62,6 +63,9 @@ BALANCE, BALANCE_EACH = 0.002, 20e-6
 
 CALM = 0.010
 """Seconds between them after some that have found nothing."""
+
+LOOKED_AT = 64
+"""Of one worker, and two for each that is wanted, looked at when some are taken back."""
 
 WORTHWHILE = 0.002
 """Seconds of work a slot, below which nothing is taken back."""
@@ -198,7 +202,9 @@ class Placement:
             return even, None
         seconds = max(job.spec.cost.seconds, LEAST)
         portion = min(PORTION, sqrt(whole * seconds * WAY))
-        frames = ceil(waiting / max(1, int(portion / seconds)))
+        if seconds > portion:
+            return even, None
+        frames = ceil(waiting / int(portion / seconds))
         return (even, None) if frames >= workers else (ceil(waiting / frames), portion)
 
     def _give_on_credit(
@@ -315,7 +321,8 @@ class Placement:
     @staticmethod
     def _last_unbegun(worker: WorkerRecord, python: str, count: int) -> list[JobRecord]:
         jobs: list[JobRecord] = []
-        for job in reversed(worker.held.values()):
+        # a bound, since all that it holds may be for another Python
+        for job in islice(reversed(worker.held.values()), 2 * max(count, 0) + LOOKED_AT):
             if len(jobs) >= count:
                 break
             fits = job.spec.spec.python in (None, python)

@@ -368,7 +368,10 @@ class Queues:
 
 
 def are_small(jobs: list[JobRecord]) -> bool:
-    """Whether these need little memory, on the average."""
+    """Whether these need little memory, on the average; of a spec its share, as far as it is
+    known how many have it."""
+    count = len(jobs)
     size = sum([len(job.payload) for job in jobs])
+    size += sum([len(job.spec.packed) // max(count, job.spec.jobs) for job in jobs])
     size += sum([len(job.key) for job in jobs if job.key is not None])
-    return size <= SMALL * len(jobs)
+    return size <= SMALL * count

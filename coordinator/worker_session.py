@@ -13,6 +13,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from ..protocol import commands
+from ..protocol.columns import Column, all_of, columns, tuples
 from ..protocol.connection import Connection
 from ..protocol.errors import Disconnected, Malformed, NotAllowed, TooLarge
 from ..protocol.frames import batches
@@ -278,29 +279,29 @@ def _is_number(value: Any) -> bool:
     return type(value) is int and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
-def _rows(value: Any, most: int, fields: int) -> list[list[Any]]:
-    """A list of lists of so many fields, the first three of them integers; a later version may
-    append. There may be tens of thousands."""
+def _fields(value: Any, most: int, fields: int) -> Sequence[Column]:
+    """The columns of a list of lists of so many fields, the first three of them integers; a later
+    version may append. There may be tens of thousands."""
     if type(value) is not list:
         raise Malformed("a list of attempts was expected")
     if len(value) > most:
         raise TooLarge(f"{len(value)} attempts in one list; the limit is {most}")
-    if not all(type(row) is list and len(row) >= fields for row in value) or not all(
-        type(row[0]) is int and type(row[1]) is int and type(row[2]) is int for row in value
-    ):
+    found = columns(value, fields)
+    if not all(all_of(column, int) for column in found[:3]):
         raise Malformed("an attempt is a job, a term and a number")
-    return value
+    return found
 
 
 def _holdings(value: Any, most: int = JOBS_A_QUESTION) -> list[Holding]:
-    return [Holding(row[0], Attempt(row[1], row[2])) for row in _rows(value, most, 3)]
+    jobs, terms, numbers = _fields(value, most, 3)
+    return tuples(Holding, jobs, tuples(Attempt, terms, numbers))
 
 
 def _beginnings(value: Any) -> list[Beginning]:
-    rows = _rows(value, JOBS_A_QUESTION, 4)
-    if not all(type(row[3]) in (int, float) and 0 <= row[3] <= _LATEST for row in rows):
+    jobs, terms, numbers, times = _fields(value, JOBS_A_QUESTION, 4)
+    if not all_of(times, int, float) or not all(0 <= time <= _LATEST for time in times):
         raise Malformed("a time that is none")
-    return [Beginning(row[0], Attempt(row[1], row[2]), float(row[3])) for row in rows]
+    return tuples(Beginning, jobs, tuples(Attempt, terms, numbers), map(float, times))
 
 
 def _checked(reports: list[Report]) -> list[Report]:

@@ -282,7 +282,7 @@ class Join(_Command):
 
     arguments = [
         (b"info", Packed(most=DETAILS_BYTES)),
-        (b"held", Packed(lists=HELD_ATTEMPTS + 1)),
+        (b"held", Packed(lists=HELD_ATTEMPTS + 1, longest=HELD_ATTEMPTS)),
     ]
     response = [(b"name", amp.Unicode()), (b"drop", Packed())]
 

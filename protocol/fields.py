@@ -12,7 +12,7 @@ from typing import Any
 from twisted.protocols import amp
 
 from .errors import TooLarge
-from .limits import PACKED_LISTS
+from .limits import LISTED, PACKED_LISTS
 from .packing import pack, unpack
 
 _VALUE = 0xFFFF
@@ -43,15 +43,21 @@ class Frame(amp.Argument):
 class Packed(Frame):
     """Plain data (None, bool, numbers, text, bytes, lists, maps with text keys).
 
-    A question's may be bounded: in bytes, which is ``TooLarge``, and in the lists inside.
+    A question's may be bounded: in bytes, which is ``TooLarge``, in the lists inside, and in what
+    one of these holds.
     """
 
     def __init__(
-        self, optional: bool = False, most: int | None = None, lists: int = PACKED_LISTS
+        self,
+        optional: bool = False,
+        most: int | None = None,
+        lists: int = PACKED_LISTS,
+        longest: int = LISTED,
     ) -> None:
         super().__init__(optional)
         self._most = most
         self._lists = lists
+        self._longest = longest
 
     def toString(self, value: Any) -> bytes:
         return pack(value)
@@ -59,7 +65,7 @@ class Packed(Frame):
     def fromString(self, data: bytes) -> Any:
         if self._most is not None and len(data) > self._most:
             raise TooLarge(f"{len(data)} bytes of data; the limit is {self._most}")
-        return unpack(data, self._lists)
+        return unpack(data, self._lists, self._longest)
 
 
 def gathered(name: bytes, strings: Mapping[bytes, bytes]) -> bytes:

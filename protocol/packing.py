@@ -22,11 +22,11 @@ pack = _packer.pack
 """Pack a value of None, bool, int, float, str, bytes, lists, tuples and maps."""
 
 
-def unpack(data: bytes, most: int = PACKED_LISTS) -> Any:
+def unpack(data: bytes, most: int = PACKED_LISTS, longest: int = LISTED) -> Any:
     """Unpack what ``pack`` made; text must be UTF-8, map keys text or integers.
 
     An empty list is one byte here and 64 in memory: ``most`` bounds how many lists and maps there
-    may be, and ``LISTED`` what one of them may hold.
+    may be, and ``longest`` what one of them may hold, which is known before anything is unpacked.
 
     Raises:
         Malformed: the bytes are no such value, or there is too much in it.
@@ -34,7 +34,7 @@ def unpack(data: bytes, most: int = PACKED_LISTS) -> Any:
     try:
         if len(data) <= _SMALL:
             return msgpack.unpackb(data, ext_hook=_no_extension, strict_map_key=False)
-        return _unpack_counted(data, most)
+        return _unpack_counted(data, most, longest)
     except (
         ValueError,
         TypeError,
@@ -45,7 +45,7 @@ def unpack(data: bytes, most: int = PACKED_LISTS) -> Any:
         raise Malformed(f"a frame cannot be unpacked: {e}") from None
 
 
-def _unpack_counted(data: bytes, most: int) -> Any:
+def _unpack_counted(data: bytes, most: int, longest: int) -> Any:
     left = most
 
     def count(value: Any) -> Any:
@@ -61,8 +61,8 @@ def _unpack_counted(data: bytes, most: int) -> Any:
         strict_map_key=False,
         list_hook=count,
         object_hook=count,
-        max_array_len=LISTED,
-        max_map_len=LISTED,
+        max_array_len=longest,
+        max_map_len=longest,
     )
 
 
