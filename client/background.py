@@ -1,4 +1,9 @@
-"""A reactor for programs that have none: in a thread of its own, once a process."""
+"""A reactor for programs that have none: in a thread of its own, once a process.
+
+What the reactor's thread tells others goes through bare locks, which are C: Ctrl-C may come at any
+bytecode of the main thread, and would leave the inner lock of an ``Event``, a ``Condition`` or a
+``Future`` held for ever, for which the reactor would wait then.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python import threadable
@@ -58,20 +62,28 @@ def start() -> Any:
             if _thread is not None:
                 raise PoolClosed("the reactor has stopped, and cannot be started again")
             make_steady(ours)
-            runs = threading.Event()
+            runs = _held()
             _thread = threading.Thread(target=_run, args=(ours, runs), name="ampacity-reactor")
             _thread.start()
-            runs.wait()
+            runs.acquire()
     return ours
 
 
-def _run(reactor: Any, runs: threading.Event) -> None:
+def _held() -> threading.Lock:
+    """A lock to wait for: whoever releases it has done what is waited for."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _run(reactor: Any, runs: threading.Lock) -> None:
     reactor.callWhenRunning(_stop_with_main_thread, reactor)
-    reactor.callWhenRunning(runs.set)
+    reactor.callWhenRunning(runs.release)
     reactor.run(installSignalHandlers=False)
 
 
 def _stop_with_main_thread(reactor: Any) -> None:
+    _call_all()  # who was interrupted may have told nobody
     if threading.main_thread().is_alive():
         reactor.callLater(_TICK, _stop_with_main_thread, reactor)
     else:
@@ -108,37 +120,62 @@ def wait(
     """
     forbid_reactor_thread()
     reactor = start()
-    future: Future[T] = Future()
+    answer: _Answer[T] = _Answer()
 
     def go() -> None:
-        maybeDeferred(begin).addCallbacks(future.set_result, fail)
+        maybeDeferred(begin).addCallbacks(answer.succeed, answer.fail)
 
-    def fail(failure: Failure) -> None:
-        future.set_exception(failure.value)
-
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    reactor.callFromThread(go)
     try:
-        _wait_for(done, reactor, timeout)
+        reactor.callFromThread(go)
+        _wait_for(answer.there, reactor, timeout)
     except TimeoutError:
         raise
     except BaseException:
         if interrupted is not None:
             reactor.callFromThread(maybeDeferred, interrupted)
         raise
-    return future.result()
+    return answer.get()
 
 
-def _wait_for(done: threading.Event, reactor: Any, timeout: float | None) -> None:
+class _Answer(Generic[T]):
+    """What the reactor's thread has found, for one that waits for it."""
+
+    __slots__ = ("_error", "_value", "there")
+
+    def __init__(self) -> None:
+        self.there = _held()
+        self._error: BaseException | None = None
+        self._value: T
+
+    def succeed(self, value: T) -> None:
+        self._value = value
+        self.there.release()
+
+    def fail(self, failure: Failure) -> None:
+        self._error = failure.value
+        self.there.release()
+
+    def get(self) -> T:
+        """Once it is there."""
+        if self._error is None:
+            return self._value
+        try:
+            raise self._error
+        finally:
+            self._error = None  # its traceback refers to this frame
+
+
+def _wait_for(there: threading.Lock, reactor: Any, timeout: float | None) -> None:
     until = None if timeout is None else time.monotonic() + timeout
     while True:
         left = _LOOK if until is None else min(until - time.monotonic(), _LOOK)
-        if done.wait(max(left, 0)):
+        if there.acquire(timeout=max(left, 0)):
             return
         if until is not None and time.monotonic() >= until:
             raise TimeoutError(f"no result within {timeout:g} s")
-        if not reactor.running and not done.wait(_LOOK):
+        if not reactor.running:
+            if there.acquire(timeout=_LOOK):
+                return
             raise PoolClosed("the reactor has stopped")
 
 

@@ -25,7 +25,7 @@ _COPY_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024
 """A buffer that stays in the processor's own memory while its bytes are hashed."""
 
-VERIFIED_AT_ONCE = 64 * 1024 * 1024
+VERIFIED_AT_ONCE = 8 * 1024 * 1024
 """Bytes of an offered file that are read before others have their turn."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -169,6 +169,7 @@ def linked(source: Path, part: Path, path: Path, ref: BlobRef) -> Stamp:
     """The same with a file that its owner has verified; it gets its name. Raises as ``link``."""
     stamp = link(source, part, ref)
     part.replace(path)
+    part.unlink(missing_ok=True)
     return stamp
 
 
@@ -254,6 +255,7 @@ def copy(source: Path, path: Path, ref: BlobRef, durable: bool) -> Stamp:
 
 def _copy(source: Path, upload: Upload, path: Path, ref: BlobRef, durable: bool) -> Stamp:
     part = upload.part
+    part.unlink(missing_ok=True)  # it may be a second name of what must not be written to
     try:
         with source.open("rb", buffering=0) as file, room(), _open(part, "wb") as to:
             while data := file.read(_COPY_BYTES):
@@ -271,7 +273,9 @@ def _complete(file: FileIO, path: Path, durable: bool) -> Stamp:
     """Give a file that holds the whole value its name."""
     if durable:
         sync(file.fileno())
-    Path(os.fsdecode(file.name)).replace(path)
+    part = Path(os.fsdecode(file.name))
+    part.replace(path)
+    part.unlink(missing_ok=True)  # both stay, where both are names of one file
     if durable:
         sync_folder(path.parent)
     return _stamp(os.fstat(file.fileno()))

@@ -263,7 +263,10 @@ class BlobResponder(Responders):
         source = Path(os.fsdecode(path))
         if not source.is_absolute():
             raise Malformed("the path of a file begins at the root")
-        return await self._taken(digest, self.blobs.offered(ref, source, self, self.owner))
+        try:
+            return await self._taken(digest, self.blobs.offered(ref, source, self, self.owner))
+        except WrongBytes:  # as where the other side's folders are others than ours
+            return {"have": False}
 
     async def _taken(self, digest: bytes, taking: Deferred[bool]) -> dict[str, bool]:
         try:

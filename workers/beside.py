@@ -60,6 +60,10 @@ class _Rest:
         """Write what was kept back."""
         if self._size > OPCODES:
             return
+        if not self._views:  # nearly always: going through a pickle takes longer than making it
+            for part in self._parts:
+                self._sink.write(part)
+            return
         for piece in put_in(b"".join(self._parts), self._views, memoryview):
             self._sink.write(piece)
 

@@ -61,11 +61,13 @@ class Sink:
 
     def _put(self, data: Any) -> None:
         if self.size < _LARGE:
+            if type(data) is not bytes:  # may change meanwhile: what is hashed is what is written
+                data = bytes(data)
             self._hash.update(data)
             self._file.write(data)
         elif type(data) is bytes:
             self._put_both(data)
-        else:  # may change meanwhile: what is hashed is what is written
+        else:
             view, room = memoryview(data).cast("B"), memoryview(bytearray(_COPIED))
             for at in range(0, view.nbytes, _COPIED):
                 part = room[: min(_COPIED, view.nbytes - at)]

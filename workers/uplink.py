@@ -234,7 +234,6 @@ class Uplink:
             if wait := self._pace.wait(len(self._unanswered)):
                 self._flushing = self._reactor.callLater(wait, self._flush)
             else:
-                self._pace.left()
                 self._flush()
 
     def _flush(self) -> None:
@@ -271,6 +270,8 @@ class Uplink:
 
     def _send(self, connection: Connection, frame: _Frame) -> None:
         self._unanswered.append(frame)
+        if frame.reports:
+            self._pace.left()
         self.late.send()
         frame.send(connection).addCallbacks(
             self._answered,

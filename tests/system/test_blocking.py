@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from ast import literal_eval
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ def test_an_interrupted_script_leaves_no_process():
     assert "KeyboardInterrupt" in err
     _gone, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
+
+
+def test_an_interrupt_cannot_leave_a_lock_held_that_the_reactor_waits_for() -> None:
+    """Of Python's own, each is held for a few bytecodes, between any two of which Ctrl-C comes."""
+    program = Path(__file__).parent / "interruptible_program.py"
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=60, check=True
+    )
+    gone_through = literal_eval(done.stdout)
+    assert gone_through, "nothing was traced"
+    assert [
+        name for name in gone_through if name.startswith(("Event", "Condition", "Future"))
+    ] == []
 
 
 @pytest_twisted.ensureDeferred
