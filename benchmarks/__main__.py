@@ -16,6 +16,7 @@ from typing import Any
 
 from .kit import fresh, machine
 from .kit.measured import Measured, from_plain
+from .kit.plan import Plan
 from .kit.program import arguments, say
 from .kit.results import Results, write
 from .kit.targets import judged, targets_text
@@ -79,7 +80,8 @@ def _file_name(given: argparse.Namespace) -> str:
 
 def _command(given: argparse.Namespace) -> str:
     only = f" ONLY={given.only}" if given.only else ""
-    return f"make bench{'-peers' if given.peers else ''}{only}"
+    rounds = "" if given.rounds == Plan().rounds else f" BENCH='--rounds {given.rounds}'"
+    return f"make bench{'-peers' if given.peers else ''}{only}{rounds}"
 
 
 def _run(name: str, given: argparse.Namespace) -> Measured | None:

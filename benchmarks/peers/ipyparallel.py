@@ -14,13 +14,13 @@ from .peer import Peer
 class Running(Peer):
     modes: ClassVar = {
         AS_DOCUMENTED: "ipp.Cluster, a load-balanced view, apply_async",
-        TUNED: "no database of tasks, the scheduler in C, no limit of tasks at an engine",
+        TUNED: "no database of tasks, no limit of tasks at an engine",
     }
 
     def start(self) -> None:
         options: dict[str, Any] = {}
         if self.mode == TUNED:
-            options["controller_args"] = ["--nodb", "--scheme=pure"]
+            options["controller_args"] = ["--nodb", "--hwm=0"]
         self._cluster = ipyparallel.Cluster(n=self.slots, **options)
         client = self._cluster.start_and_connect_sync(activate=False)
         self._view = client.load_balanced_view()
