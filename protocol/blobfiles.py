@@ -22,8 +22,7 @@ from .jobs import BlobRef
 
 PART = ".part"
 _COPY_BYTES = 1024 * 1024
-_READ_BYTES = 256 * 1024
-"""A buffer that stays in the processor's own memory while its bytes are hashed."""
+_READ_BYTES = 256 * 1024  # they stay in the processor's own memory while they are hashed
 
 VERIFIED_AT_ONCE = 8 * 1024 * 1024
 """Bytes of an offered file that are read before others have their turn."""
@@ -62,8 +61,7 @@ class Upload:
         self.hash = hashlib.sha256()
         self.written = 0
         self.touched = True
-        self.shown = False
-        """Nothing is written, or not any more."""
+        self.shown = False  # nothing is written, or not any more
 
 
 def scan(folder: Path, durable: bool) -> dict[bytes, int]:
@@ -169,7 +167,6 @@ def linked(source: Path, part: Path, path: Path, ref: BlobRef) -> Stamp:
     """The same with a file that its owner has verified; it gets its name. Raises as ``link``."""
     stamp = link(source, part, ref)
     part.replace(path)
-    part.unlink(missing_ok=True)
     return stamp
 
 
