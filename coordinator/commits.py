@@ -138,6 +138,7 @@ class Commits:
         for call in (self._turn, self._again, self._later):
             if call is not None and call.active():
                 call.cancel()
+        self._later = None
         if not self._committing or self.failing:
             self._commit_last()
         return stopping
