@@ -11,7 +11,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 MYPATH := build/mypath
-# more workers than two processors have use for: a third of the tests' time is waiting
+# tests start processes of their own and measure how long things take: no more than two at a time
 PYTEST_OPTIONS ?= -n 2 --dist worksteal
 # pytest's exit code when it finds none, as where all of a file are of the other kind
 NO_TESTS := 5

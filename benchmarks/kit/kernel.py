@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from types import TracebackType
 
 from ..jobs import spin
 from . import fresh
@@ -39,12 +38,7 @@ class Yardstick:
         self.rate(0.0)  # they are there
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_why: object) -> None:
         for process in self._processes:
             process.communicate()  # its input ends, and so does it
 
