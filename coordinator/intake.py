@@ -112,7 +112,12 @@ class Intake:
             raise QueueFull("this session waits for as many jobs of others as it may")
         if len(session.outbox) > 2 * OUTBOX:
             raise QueueFull("this session has outcomes on their way that it does not take")
-        self._check_room(session.client, len(event.submissions))
+        try:
+            self._check_room(session.client, len(event.submissions))
+        except StorageFull:
+            if session.outbox:  # it is taking some of them now: that makes room
+                raise QueueFull("results on their way to this session fill the store") from None
+            raise
 
     def _check_pythons(self, client: ClientRecord, specs: dict[bytes, SpecRecord]) -> None:
         """Each one has a queue of its own, which is looked at in each turn."""

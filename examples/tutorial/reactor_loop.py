@@ -48,7 +48,7 @@ class Mailroom:
 
 def blame(held: Held) -> None:
     """Called in a thread of the watch, while the loop still hangs."""
-    print(f"who holds the loop? {held.place.rpartition('/')[2]}")
+    print(f"who holds the loop? {held.place.rpartition('/')[2]}\n", end="")  # at once, here too
 
 
 def main(watch: bool) -> None:

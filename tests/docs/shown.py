@@ -151,13 +151,15 @@ def start(
     environ: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """A program that has begun, in that folder, with its output and errors in ``stdout``."""
+    # options for the tests that run this one are not for those that a page shows
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     return subprocess.Popen(
         [sys.executable, "-W", "error", program, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+        env={**inherited, "PYTHONUNBUFFERED": "1", **(environ or {})},
     )
 
 

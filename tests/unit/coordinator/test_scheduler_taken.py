@@ -49,12 +49,31 @@ def test_untaken_outcomes_are_kept_and_refuse_submissions_when_they_fill_the_bou
 ) -> None:
     stage = either(retain_jobs=3)
     ended(stage, 3)
+    stage.leave(goodbye=True)
+    stage.open()
+    stage.ignore()
     stage.submit()
     stage.expect("refuse 3: StorageFull")
     stage.retry(1)
     stage.expect("refuse 4: StorageFull")
     stage.forget(2)
     stage.expect("write: forgotten 2", "answer 5: {2: 'forgotten'}")
+    stage.submit(sequence=2)
+    assert stage.only("write: added") == ["write: added 4"]
+
+
+def test_outcomes_on_their_way_make_their_session_wait(either: Any) -> None:
+    """It is about to have them, and is not to fail for them; others are told that they fill it."""
+    stage = either(retain_jobs=3)
+    ended(stage, 3)
+    stage.submit()
+    stage.expect("refuse 3: QueueFull")
+    stage.open("t")
+    stage.ignore()
+    stage.submit(session="t")
+    stage.expect("refuse 4: StorageFull")
+    stage.acknowledge(1)
+    stage.ignore()
     stage.submit(sequence=2)
     assert stage.only("write: added") == ["write: added 4"]
 
