@@ -27,9 +27,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 demo: $(INSTALLED)
 	$(BIN)/python -m ampacity.examples.demo
 
+# Those in containers are make test-compose's.
 test: $(INSTALLED)
-	$(BIN)/pytest $(PYTEST_OPTIONS) -m "not alone" $(TESTS) || [ $$? = $(NO_TESTS) ]
-	$(BIN)/pytest -m alone $(TESTS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/pytest $(PYTEST_OPTIONS) --ignore tests/compose -m "not alone" $(TESTS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/pytest --ignore tests/compose -m alone $(TESTS) || [ $$? = $(NO_TESTS) ]
 
 check: $(INSTALLED) $(MYPATH)/ampacity
 	$(BIN)/ruff check .
