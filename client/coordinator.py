@@ -54,6 +54,11 @@ class RemoteCoordinator:
         self._session = session
 
     @property
+    def frame_jobs(self) -> int:
+        """Jobs that it takes in one frame."""
+        return self.connection.frame_jobs
+
+    @property
     def lost(self) -> bool:
         """Whether asking is useless."""
         return self.connection.lost is not None or self.connection.closing

@@ -99,7 +99,7 @@ class Frames:
     One is waiting to be sent, in flight, or held: a map's, while the coordinator has no room.
     """
 
-    __slots__ = ("_count", "_flying", "_held", "_next", "_numbered", "_open", "_waiting")
+    __slots__ = ("_count", "_flying", "_held", "_next", "_numbered", "_open", "_waiting", "most")
 
     def __init__(self) -> None:
         self._open: Frame | None = None
@@ -109,6 +109,8 @@ class Frames:
         self._numbered: dict[int, Frame] = {}
         self._next: int | None = None
         self._count = 0
+        self.most = FRAME_JOBS
+        """Jobs in a frame that is begun from here on."""
 
     def __len__(self) -> int:
         closed = len(self._waiting) + len(self._held) + len(self._flying)
@@ -133,7 +135,7 @@ class Frames:
         if key is not None:
             frame.keyed = True
         frame.size += len(payload)
-        if len(frame.entries) >= FRAME_JOBS or frame.size >= FRAME_BYTES:
+        if len(frame.entries) >= self.most or frame.size >= FRAME_BYTES:
             self.close()
         return frame
 

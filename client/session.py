@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
 from ..protocol.ids import JobId, SessionId
 from ..protocol.jobs import BlobRef
+from ..protocol.limits import FRAME_JOBS
 from ..protocol.outcomes import Delivery
 from ..protocol.pace import Pace
 from ..protocol.ports import Accepted, Coordinator
@@ -88,6 +89,7 @@ class Session:
             # it was away for so long that the session was given up there: not the jobs
             self.requests.keep_watching(self._jobs)
         self._coordinator = coordinator
+        self._frames.most = getattr(coordinator, "frame_jobs", FRAME_JOBS)
         self._stored.clear()
         self._storing = False
         self.requests.connected(coordinator)

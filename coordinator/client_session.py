@@ -17,9 +17,9 @@ from ..protocol.frames import batches
 from ..protocol.ids import ClientId, JobId, SessionId
 from ..protocol.jobs import BlobRef, Submission, unpack_submissions
 from ..protocol.limits import (
-    FRAME_JOBS,
     INLINE_LIMIT,
     JOBS_A_QUESTION,
+    LARGE_FRAME_JOBS,
     MAX_NUMBER,
     NAME_LENGTH,
     SPEC_BYTES,
@@ -188,10 +188,16 @@ class ClientSession(BlobResponder):
 
     # -- to the client ----------------------------------------------------------------------------
 
+    @property
+    def frame_jobs(self) -> int:
+        """Jobs that the client takes in one frame."""
+        return self._connection.frame_jobs
+
     def delivered(self, outcomes: Sequence[Delivery]) -> Deferred[None]:
+        most = _sum(map(_BODY, outcomes), len(outcomes))
         frames: list[Deferred[Any]] = [
             self._connection.call(commands.Delivered, outcomes=pack_deliveries(batch))
-            for batch in batches(outcomes, _size, _sum(map(_BODY, outcomes), len(outcomes)))
+            for batch in batches(outcomes, _size, most, self.frame_jobs)
         ]
         if len(frames) == 1:
             return frames[0].addCallback(lambda _: None)
@@ -239,8 +245,8 @@ def _checked(submissions: list[Submission], name_length: int) -> list[Submission
     Raises:
         TooLarge: naming the limit.
     """
-    if len(submissions) > FRAME_JOBS:
-        raise TooLarge(f"{len(submissions)} jobs in one frame; the limit is {FRAME_JOBS}")
+    if len(submissions) > LARGE_FRAME_JOBS:
+        raise TooLarge(f"{len(submissions)} jobs in one frame; the limit is {LARGE_FRAME_JOBS}")
     sizes = map(len, map(_PAYLOAD, submissions))  # a blob's reference is short
     if max(sizes, default=0) <= INLINE_LIMIT and not any(map(_KEY, submissions)):
         specs = set(map(_SPEC, submissions))

@@ -17,8 +17,9 @@ from ..protocol.commands import PROTOCOL_VERSIONS, Authenticate, Hello
 from ..protocol.connection import Connection
 from ..protocol.dialing import software
 from ..protocol.errors import Malformed, NotAllowed, TokenRefused, VersionMismatch
+from ..protocol.frames import jobs_in_a_frame
 from ..protocol.ids import LOCAL_CLIENT, ClientId
-from ..protocol.limits import GREETING_SECONDS
+from ..protocol.limits import GREETING_SECONDS, LARGE_FRAME_JOBS
 from ..protocol.ports import CoordinatorCore
 from ..protocol.steady import PAUSE, monotonic_of
 from ..protocol.tokens import ROLES, Role
@@ -68,11 +69,14 @@ class Greeting(amp.CommandLocator):
         connection.on_lost(lambda _: self._over())
 
     @Hello.responder
-    def hello(self, versions: list[int], role: str, software: str) -> dict[str, Any]:
+    def hello(
+        self, versions: list[int], role: str, software: str, frame_jobs: int | None
+    ) -> dict[str, Any]:
         if self._role is not None:
             raise NotAllowed("the greeting has been said")
         version = self._connection.version = _common_version(versions, software)
         self._role = _role(role)
+        self._connection.frame_jobs = jobs_in_a_frame(frame_jobs)
         answer = self._about(version)
         if self._credentials is None:
             # whoever reaches the socket could read and write all that the coordinator has
@@ -115,6 +119,7 @@ class Greeting(amp.CommandLocator):
             "store": self._core.store_id,
             "term": self._core.term,
             "open": self._credentials is None,
+            "frame_jobs": LARGE_FRAME_JOBS,
         }
 
     def _let_in(self, role: Role, client: ClientId) -> None:

@@ -86,6 +86,7 @@ class Outbox:
         """``told``: those of some jobs of whose output nothing is on its way any more;
         ``foreign``: jobs of other clients, whose values are not told."""
         self._port = port
+        self._frame_jobs: int = getattr(port, "frame_jobs", FRAME_JOBS)
         self._store = store
         self._recent = recent
         self._acknowledged = acknowledged
@@ -132,7 +133,7 @@ class Outbox:
 
     def _next_jobs(self) -> list[JobId]:
         """Jobs for one frame; those with output on its way wait for it."""
-        jobs = list(islice(self._waiting, FRAME_JOBS))
+        jobs = list(islice(self._waiting, self._frame_jobs))
         ready = self._told(jobs)
         for _ in jobs:
             self._waiting.popleft()

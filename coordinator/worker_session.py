@@ -24,6 +24,7 @@ from ..protocol.limits import (
     FRAME_JOBS,
     HELD_ATTEMPTS,
     JOBS_A_QUESTION,
+    LARGE_FRAME_JOBS,
     MAX_NUMBER,
     MAX_SECONDS,
     NAME_LENGTH,
@@ -168,7 +169,8 @@ class WorkerSession(BlobResponder):
     # -- to the worker ----------------------------------------------------------------------------
 
     def assign(self, assignments: Sequence[Assignment]) -> None:
-        for batch in batches(assignments, _Sizes(), _most(assignments)):
+        frame_jobs = self._connection.frame_jobs
+        for batch in batches(assignments, _Sizes(), _most(assignments), frame_jobs):
             self._tell(commands.Assign, jobs=pack_assignments(batch))
 
     def end(self, attempts: Sequence[Ended]) -> None:
@@ -310,8 +312,8 @@ def _checked(reports: list[Report]) -> list[Report]:
     Raises:
         TooLarge: naming the limit.
     """
-    if len(reports) > FRAME_JOBS:
-        raise TooLarge(f"{len(reports)} reports in one frame; the limit is {FRAME_JOBS}")
+    if len(reports) > LARGE_FRAME_JOBS:
+        raise TooLarge(f"{len(reports)} reports in one frame; the limit is {LARGE_FRAME_JOBS}")
     for _, _, _, began, seconds, body, blobs, log, _ in reports:
         if blobs and len(blobs) > _MOST_BLOBS:
             raise TooLarge(f"a report may refer to {_MOST_BLOBS} values")

@@ -14,8 +14,7 @@ PROTOCOL_VERSIONS = (1, 2)
 """The versions of the protocol that this release speaks, best last.
 
 2 adds ``Drain``, ``DrainWorker``, ``Forget``, ``Backup``, the error ``STORAGE_FULL``, a report's
-``again``, and a spec's fields from ``retries`` on.
-"""
+``again``, and a spec's fields from ``retries`` on."""
 
 _IDS = Packed(most=JOBS_A_QUESTION * 9 + 5, lists=1)
 _ATTEMPTS = Packed(lists=JOBS_A_QUESTION + 1)
@@ -45,10 +44,8 @@ class Ping(_Command):
 
 
 class Goodbye(_Command):
-    """A client or worker leaves and will not come back: the last thing it says.
-
-    Without it, a connection that ends is taken for a fault, and its peer is waited for.
-    """
+    """A client or worker leaves and will not come back: the last thing it says. Without it, a
+    connection that ends is taken for a fault, and its peer is waited for."""
 
 
 # -- the greeting: first thing from whoever connects, nothing else is understood before -----------
@@ -61,6 +58,7 @@ class Hello(_Command):
         (b"versions", amp.ListOf(amp.Integer())),
         (b"role", amp.Unicode()),  # the token's; "client" or "worker" without one
         (b"software", amp.Unicode()),
+        (b"frame_jobs", amp.Integer(optional=True)),  # in one frame to this side; 64 if not said
     ]
     response = [
         (b"version", amp.Integer()),
@@ -68,6 +66,7 @@ class Hello(_Command):
         (b"store", amp.String()),  # 16 bytes: the identity of the coordinator's store
         (b"term", amp.Integer()),
         (b"open", amp.Boolean()),
+        (b"frame_jobs", amp.Integer(optional=True)),
     ]
     errors = {**_ALWAYS, errors.VersionMismatch: b"VERSION_MISMATCH"}
 

@@ -49,6 +49,8 @@ class Connection(amp.AMP):
     log = Logger()
     transport: Any
     """An ``ITCPTransport`` or ``IUNIXTransport``, or the TLS in front of one; None when lost."""
+    frame_jobs = limits.FRAME_JOBS
+    """Jobs in one frame to the peer, as it has said in the greeting."""
 
     def __init__(
         self,

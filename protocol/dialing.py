@@ -30,6 +30,8 @@ from .addresses import Address, parse_address
 from .commands import PROTOCOL_VERSIONS, Authenticate, Hello
 from .connection import Connection
 from .errors import Disconnected, NoCoordinator, TokenRefused, VersionMismatch
+from .frames import jobs_in_a_frame
+from .limits import LARGE_FRAME_JOBS
 from .steady import patiently
 from .tls import ClientTLS, check_key
 from .tokens import Side, Token, parse_token, side_of
@@ -212,8 +214,10 @@ async def _greet(
         versions=list(PROTOCOL_VERSIONS),
         role=role if token is None else token.role,
         software=software(),
+        frame_jobs=LARGE_FRAME_JOBS,
     )
     _check_version(hello)
+    connection.frame_jobs = jobs_in_a_frame(hello["frame_jobs"])
     proof: dict[str, Any] = {"client": "local", "credential": None}
     if not hello["open"]:
         if token is None:

@@ -19,7 +19,11 @@ CHUNKS_IN_FLIGHT: Final = 4
 """Chunks of one blob that may wait for their answer."""
 
 FRAME_JOBS: Final = 64
-"""Jobs or reports in one frame."""
+"""Jobs or reports in one frame, for a peer that does not say in the greeting that it takes more."""
+
+LARGE_FRAME_JOBS: Final = 256
+"""The same for one that does, as all do from 0.3 on: what a frame costs besides its jobs is as much
+as ten of them."""
 
 FRAME_BYTES: Final = 512 * 1024
 """Bytes after which a frame is closed; one more record may exceed it by its own size."""

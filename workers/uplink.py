@@ -218,7 +218,7 @@ class Uplink:
         """Send when the turn is over, or at once where a frame is full."""
         if self._connection is None:
             return
-        if self._reports.ready >= FRAME_JOBS:
+        if self._reports.ready >= self._connection.frame_jobs:
             self._flush()
         if self._flushing is None and self._connection is not None:
             self._flushing = self._reactor.callLater(0, self._flush)
@@ -228,7 +228,7 @@ class Uplink:
         together, when that moment is over or a frame is full."""
         if self._connection is None:
             return
-        if self._reports.ready >= FRAME_JOBS:
+        if self._reports.ready >= self._connection.frame_jobs:
             self._flush()
         elif self._flushing is None:
             if wait := self._pace.wait(len(self._unanswered)):
@@ -243,13 +243,13 @@ class Uplink:
         while (connection := self._connection) is not None:
             if len(self._unanswered) >= FRAMES_IN_FLIGHT:
                 return
-            frame = self._next_frame()
+            frame = self._next_frame(connection.frame_jobs)
             if frame is None:
                 break
             self._send(connection, frame)
         self._tell_if_flushed()
 
-    def _next_frame(self) -> _Frame | None:
+    def _next_frame(self, jobs: int) -> _Frame | None:
         """What has begun goes before what was given back, and both before what has ended."""
         if self._begun:
             begun = tuple(self._begun.values())[:FRAME_JOBS]
@@ -259,11 +259,11 @@ class Uplink:
         if self._returned:
             returned, self._returned = self._returned[:FRAME_JOBS], self._returned[FRAME_JOBS:]
             return _Frame(returned=tuple(returned))
-        reports = [] if self._refused else self._take_reports()
+        reports = [] if self._refused else self._take_reports(jobs)
         return _Frame(reports=tuple(reports)) if reports else None
 
-    def _take_reports(self) -> list[Kept]:
-        taken = self._reports.take(1 if self._alone else FRAME_JOBS, FRAME_BYTES)
+    def _take_reports(self, jobs: int) -> list[Kept]:
+        taken = self._reports.take(1 if self._alone else jobs, FRAME_BYTES)
         if self._alone:
             self._alone -= len(taken)
         return taken

@@ -88,6 +88,17 @@ def test_the_unix_socket_is_open(open_door: Door) -> None:
     assert open_door.call(commands.Shutdown) == {}
 
 
+@pytest.mark.parametrize(
+    ("told", "taken"), [(None, 64), (-5, 64), (1, 64), (100, 100), (256, 256), (2**40, 256)]
+)
+def test_how_many_jobs_a_frame_has(open_door: Door, told: int | None, taken: int) -> None:
+    """Who does not say it gets what the first releases took."""
+    asked = {} if told is None else {"frame_jobs": told}
+    answer = open_door.call(commands.Hello, versions=[1], role="client", software="0.0.1", **asked)
+    assert answer["frame_jobs"] == limits.LARGE_FRAME_JOBS
+    assert open_door.connection.frame_jobs == taken
+
+
 def test_a_client_shows_its_token(door: Door, credentials: Credentials) -> None:
     token = issue(credentials, "client")
     assert door.hello()["open"] is False

@@ -220,7 +220,7 @@ def test_what_is_too_large_for_its_way_is_refused(session: Wired, submission: Su
 
 def test_too_many_jobs_in_a_frame(session: Wired) -> None:
     with pytest.raises(TooLarge):
-        submit(session, *[SUBMISSION] * (limits.FRAME_JOBS + 1))
+        submit(session, *[SUBMISSION] * (limits.LARGE_FRAME_JOBS + 1))
 
 
 def test_the_largest_job_fits_all_the_way(session: Wired, worker: Wired) -> None:
@@ -510,6 +510,20 @@ def test_assignments_go_in_frames(worker: Wired) -> None:
     assert max(len(frame) for _name, frame in told) <= limits.FRAME_JOBS
 
 
+def test_who_takes_large_frames_gets_them(worker: Wired, session: Wired) -> None:
+    jobs = [JobId(n) for n in range(300)]
+    worker.pair.there.connection.frame_jobs = session.pair.there.connection.frame_jobs = 256
+    assignments = [Assignment(n, Attempt(1, 1), b"spec", b"", ClientId("me")) for n in jobs]
+    assigning, delivering = worker.core.ports[-2:]
+    assigning.assign(assignments)
+    assert [len(frame) for _name, frame in worker.tell(None)] == [256, 44]
+    session.core.answers["submit"] = Accepted()
+    submit(session, *[SUBMISSION] * 256)
+    assert len(session.core.events[-1][-2]) == 256
+    delivering.delivered([Delivery(n, Ending.SUCCEEDED, b"") for n in jobs])
+    assert [len(frame) for _name, frame in session.tell(None)] == [256, 44]
+
+
 def test_blob_payloads_are_assigned_by_their_hash(worker: Wired) -> None:
     ref = BlobRef(b"d" * 32, 10**9)
     assignment = Assignment(JobId(1), Attempt(1, 1), b"spec", ref, ClientId("me"))
@@ -623,7 +637,7 @@ def test_how_much_a_worker_may_list(worker: Wired, stranger: Wired) -> None:
         with pytest.raises((TooLarge, Malformed)):
             worker.call(commands.Returned, attempts=attempts)
     with pytest.raises(TooLarge):
-        frame = pack_reports([REPORT] * (limits.FRAME_JOBS + 1))
+        frame = pack_reports([REPORT] * (limits.LARGE_FRAME_JOBS + 1))
         worker.call(commands.Finished, reports=frame)
     assert len(worker.core.events) == 1
 

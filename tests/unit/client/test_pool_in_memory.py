@@ -60,6 +60,17 @@ def test_many_jobs_are_frames_of_a_bounded_size(pool, clock, coordinator):
     ]
 
 
+def test_a_coordinator_that_takes_large_frames_gets_them(pool, clock, coordinator):
+    coordinator.frame_jobs = 3 * FRAME_JOBS
+    pool.submit(math.sqrt, 0)
+    clock.turn()
+    for n in range(4 * FRAME_JOBS):
+        pool.submit(math.sqrt, n)
+    clock.advance(1)
+    frames = [ids.ids for ids in coordinator.frames.values()]
+    assert frames[1:] == [((2, 3 * FRAME_JOBS),), ((3 * FRAME_JOBS + 2, FRAME_JOBS),)]
+
+
 def test_the_functions_own_timeout_is_its_own(pool, clock, coordinator):
     def add(a: int, *, timeout: int) -> int:
         return a + timeout

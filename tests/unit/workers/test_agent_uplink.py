@@ -198,6 +198,14 @@ def test_a_full_frame_does_not_wait_for_the_end_of_the_turn(uplink: Uplink, wire
     assert wire.reports() == [list(range(FRAME_JOBS))]
 
 
+def test_a_coordinator_that_takes_large_frames_gets_them(uplink: Uplink) -> None:
+    wire = Wire()
+    wire.frame_jobs = 256
+    uplink.connected(wire)
+    uplink.finished([report(n) for n in range(300)])
+    assert wire.reports() == [list(range(256)), list(range(256, 300))]
+
+
 def test_a_frame_is_closed_by_its_bytes_too(uplink: Uplink, wire: Wire, clock: Clock) -> None:
     uplink.finished([report(n, body=bytes(300_000)) for n in range(5)])
     clock.advance(0)
