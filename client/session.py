@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..protocol.departures import Departures
 from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
 from ..protocol.ids import JobId, SessionId
 from ..protocol.jobs import BlobRef
@@ -58,11 +59,11 @@ class Session:
         self._coordinator: Coordinator | None = None
         self._store: bytes | None = None
         self._stored: set[bytes] = set()
-        self._storing = self._sending = self._armed = False
-        self._numbered = False
+        self._storing = self._sending = self._armed = self._numbered = False
         self._frames = Frames()
         self._pressure = Pressure(reactor, self.wake)
         self._pace = Pace(reactor)
+        self._departures = Departures.of(reactor)
         self._spooling = self._groups = 0
         self._jobs: Entries = {}
         self._early = Early()
@@ -164,7 +165,7 @@ class Session:
         """All that one turn of the reactor brings goes out together, and then all of a moment."""
         if not self._armed:
             self._armed = True
-            self.reactor.callLater(self._pace.wait(self._frames.flying), self._flush)
+            self._departures.later(self._pace.wait(self._frames.flying), self._flush)
 
     def _flush(self) -> None:
         self._armed = False

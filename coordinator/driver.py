@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from ..protocol.blobs import BlobFolder
 from ..protocol.collecting import collect_now
+from ..protocol.departures import Departures
 from ..protocol.errors import Disconnected, StorageFull
 from ..protocol.ids import ClientId, JobId, SessionId, WorkerId
 from ..protocol.jobs import Assignment
@@ -95,7 +96,8 @@ class Driver:
         self._reactor = reactor
         self._time = Timekeeping(reactor, self.handle, lambda: self.scheduler.wake, self._beat)
         self.moment = self._time.moment
-        self._commits = Commits(reactor, self.store, self._end_turn, self._tell, self._broken)
+        tell = Departures.of(reactor).doing(self._tell)
+        self._commits = Commits(reactor, self.store, self._end_turn, tell, self._broken)
         self._recent = Recent()
         self._loads = Loads(self.store, self._commits, self._loaded)
         self.uploads = Uploads(settings.client_uploads, settings.value_bytes)
@@ -218,8 +220,7 @@ class Driver:
                 done.callback(None)
 
     def _tell_all(self, batch: Batch) -> None:
-        # before anything else about the same attempts
-        for worker, assignments in batch.assigned().items():
+        for worker, assignments in batch.assigned().items():  # before all else about the attempts
             self._carry_out(self._assign, worker, assignments)
         for write in batch.writes:
             if type(write) is effects.JobsEnded:
@@ -228,12 +229,10 @@ class Driver:
                 self._references.hold(write.digests)
             elif type(write) is effects.Release:
                 self._references.release(write.digests)
-        changed: dict[SessionId, None] = {}
         for effect in batch.tells:
-            if type(effect) is effects.Deliver:
-                changed[effect.session.id] = None
             self._carry_out(self._tellers[type(effect)], effect)
-        for session in changed:
+        delivered = (effect for effect in batch.tells if type(effect) is effects.Deliver)
+        for session in dict.fromkeys(effect.session.id for effect in delivered):
             self._carry_out(self._flush, session)
 
     def _ended(self, outcomes: Sequence[effects.Outcome]) -> None:

@@ -24,8 +24,10 @@ from twisted.python.failure import Failure
 
 from . import commands, forms, limits
 from .boxes import BoxReader
+from .departures import Departures, Outlet
 from .errors import AmpacityError, Disconnected, TooLarge
 from .faults import cannot_read, error_in, own_error, show, show_peer, unanswerable, understood
+from .late import LATE
 from .liveness import Liveness
 from .outstanding import Outstanding, cost
 from .turns import Turn
@@ -77,6 +79,7 @@ class Connection(amp.AMP):
         self._boxes = BoxReader(self.caps.greeting_bytes, self.caps.box_keys)
         self._asks = Outstanding(self.caps)
         self._turn = None if clock is None else Turn.of(clock)
+        self._outlet = Outlet(Departures.of(clock))
         self._throttled = False
         self._rest: Boxes | None = None  # boxes for the next turn
         self._in_turn = False  # which waits for them
@@ -121,12 +124,14 @@ class Connection(amp.AMP):
     def close(self) -> None:
         """Send what is waiting, then close."""
         if self.transport is not None:
+            self._outlet.leave()
             self.transport.unregisterProducer()  # a transport waits for its producer
             self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close at once; what is waiting to be sent is dropped, what arrives is ignored."""
         self.closing = True
+        self._outlet.close()
         if self.transport is not None:
             self.transport.abortConnection()
 
@@ -145,6 +150,7 @@ class Connection(amp.AMP):
             transport.setTcpNoDelay(True)  # only TCP has it; TLS passes it on
             transport.setTcpKeepAlive(True)
         self.liveness.heard()
+        self._outlet.open(transport)
         amp.BinaryBoxProtocol.makeConnection(self, transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -153,6 +159,7 @@ class Connection(amp.AMP):
         self.closing = True
         self.lost = reason
         self.liveness.end()
+        self._outlet.close()
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
         callbacks, self._on_lost = self._on_lost, []
@@ -188,11 +195,12 @@ class Connection(amp.AMP):
         what comes too fast until it is due."""
         turn = self._turn if in_turn else None
         try:
-            for box, size in boxes:
-                if turn is not None and (self._held_up or turn.is_over(self.owner)):
-                    return self._read_later(chain([(box, size)], boxes))
-                if not self._take(box, size):
-                    return None
+            with self._outlet.departures:
+                for box, size in boxes:
+                    if turn is not None and (self._held_up or turn.is_over(self.owner)):
+                        return self._read_later(chain([(box, size)], boxes))
+                    if not self._take(box, size):
+                        return None
         except TooLarge as e:
             self.drop(str(e))
         return None
@@ -255,7 +263,7 @@ class Connection(amp.AMP):
     def _asked(self, box: amp.AmpBox, size: int) -> None:
         name, tag = box[amp.COMMAND], box.get(amp.ASK)
         if name == _PING and self.admitted:
-            return self._send_answer(b"", tag)
+            return self._send_answer(b"", tag, name)
         if self._unheard and name in _ONLY_ASKS:
             return None  # a thousand questions lie in a buffer: they would all be dealt with now
         responder = self.locator.locateResponder(name)
@@ -289,7 +297,7 @@ class Connection(amp.AMP):
             if isinstance(answer, Failure):
                 self._send_error(answer, tag, name)
             else:
-                self._send_answer(answer, tag)
+                self._send_answer(answer, tag, name)
         except Exception:  # noqa: BLE001 -- one question is not answered, the others are
             self._log_mistake(Failure(), name)
 
@@ -299,13 +307,13 @@ class Connection(amp.AMP):
             return self.drop(text)
         return self._emit(forms.error(tag, code, text))
 
-    def _send_answer(self, answer: amp.AmpBox | bytes, tag: bytes | None) -> None:
+    def _send_answer(self, answer: amp.AmpBox | bytes, tag: bytes | None, name: bytes) -> None:
         """An answer is a box, or the bytes of its keys and values."""
         if tag is None:
             return
         try:
             if isinstance(answer, bytes):
-                self._emit(forms.answer(tag, answer))
+                self._emit(forms.answer(tag, answer), LATE.get(name, 0.0))
             else:
                 answer[amp.ANSWER] = tag
                 self._emit(answer.serialize())
@@ -330,26 +338,20 @@ class Connection(amp.AMP):
     def _log_mistake(self, failure: Failure, name: bytes) -> None:
         self.log.failure("{name} of {peer} failed", failure, name=show(name), peer=self.peer)
 
-    def _emit(self, box: bytes) -> None:
+    def _emit(self, box: bytes, late: float = 0.0) -> None:
         """Send an answer; nobody is left to hear that the connection went meanwhile."""
         with contextlib.suppress(TransportLost):
-            self._write(box)
+            self._write(box, late)
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Write a box of AMP's own."""
         self._write(box.serialize())
 
-    def _write(self, data: bytes) -> None:
-        """Write one box.
-
-        Raises:
-            TooLarge: the box is over the limit, and would end the connection over there.
-        """
+    def _write(self, data: bytes, late: float = 0.0) -> None:
+        """Write one box; raises TooLarge. It may be ``late`` by so many seconds."""
         if self.transport is None or self.closing:
             raise TransportLost
-        if len(data) > limits.BOX_BYTES:
-            raise TooLarge(f"a box of {len(data)} bytes; the limit is {limits.BOX_BYTES}")
-        self.transport.write(data)
+        self._outlet.write(data, late)
 
     def unhandledError(self, failure: Failure) -> None:
         """Log it; the jobs of others on this connection go on."""

@@ -54,9 +54,8 @@ class Orders(Responders):
         self._uplink.returned(late)
 
     @Assign.responder
-    def _assign(self, jobs: bytes) -> Deferred[dict[str, Any]]:
-        self._carry_out("Assign", self._take, unpack_assignments(jobs))
-        return self._uplink.late.add()
+    def _assign(self, jobs: bytes) -> dict[str, Any]:
+        return self._carry_out("Assign", self._take, unpack_assignments(jobs))
 
     def _take(self, assignments: list[Assignment]) -> None:
         if self.leaving:

@@ -21,10 +21,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.commands import Begun, Finished, Returned, WorkerState
+from ..protocol.departures import Departures
 from ..protocol.errors import Malformed, StorageFull, TooLarge
 from ..protocol.ids import Attempt, JobId
 from ..protocol.jobs import Assignment, BlobRef
-from ..protocol.late import LateAnswers
 from ..protocol.limits import FRAME_BYTES, FRAME_JOBS, FRAMES_IN_FLIGHT
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome, pack_reports
 from ..protocol.pace import Pace
@@ -82,8 +82,7 @@ class Uplink:
         self._connection: Connection | None = None
         self._flushing: IDelayedCall | None = None
         self._pace = Pace(reactor)
-        self.late = LateAnswers(reactor)
-        """Answers that go with what is sent from here."""
+        self._departures = Departures.of(reactor)
         self._begun: dict[tuple[JobId, Attempt], Beginning] = {}
         self._returned: list[Holding] = []
         self._reports = backlog
@@ -151,7 +150,6 @@ class Uplink:
 
     def disconnected(self) -> None:
         """Keep everything that was not answered, in its order, for the next connection."""
-        self.late.forget()
         if self._connection is None:
             return
         self._connection = None
@@ -240,13 +238,14 @@ class Uplink:
         if self._flushing is not None and self._flushing.active():
             self._flushing.cancel()
         self._flushing = None
-        while (connection := self._connection) is not None:
-            if len(self._unanswered) >= FRAMES_IN_FLIGHT:
-                return
-            frame = self._next_frame(connection.frame_jobs)
-            if frame is None:
-                break
-            self._send(connection, frame)
+        with self._departures:
+            while (connection := self._connection) is not None:
+                if len(self._unanswered) >= FRAMES_IN_FLIGHT:
+                    return
+                frame = self._next_frame(connection.frame_jobs)
+                if frame is None:
+                    break
+                self._send(connection, frame)
         self._tell_if_flushed()
 
     def _next_frame(self, jobs: int) -> _Frame | None:
@@ -272,7 +271,6 @@ class Uplink:
         self._unanswered.append(frame)
         if frame.reports:
             self._pace.left()
-        self.late.send()
         frame.send(connection).addCallbacks(
             self._answered,
             self._failed,

@@ -13,8 +13,11 @@ from ampacity.protocol.errors import (
     NoSuchJob,
     NotAllowed,
     QueueFull,
+    StorageFull,
     TooLarge,
 )
+from ampacity.protocol.late import LATE_SECONDS
+from ampacity.protocol.responders import Responders
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.protocols import amp
@@ -184,6 +187,44 @@ def test_a_cancelled_call_does_not_mind_its_answer(peer_of: Any) -> None:
 def test_stock_amp_gets_stock_answers(peer_of: Any) -> None:
     (answer,) = peer_of(Answers()).ask(b"Query", question=b"status", details=b"\x80")
     assert answer == {b"_answer": b"1", b"answer": b"\x01"}
+
+
+# -- answers that can wait -------------------------------------------------------------------------
+
+
+class Reports(Responders):
+    """Takes reports, unless there is no room."""
+
+    full = False
+
+    @commands.Finished.responder
+    def finished(self, reports: bytes) -> dict[str, Any]:
+        if self.full:
+            raise StorageFull("no room")
+        return {}
+
+
+def test_a_report_is_acknowledged_with_the_next_words(peer_of: Any, clock: Clock) -> None:
+    peer = peer_of(Reports())
+    assert peer.ask(b"Finished", reports=b"") == []
+    query(peer.connection).addErrback(lambda _: None)
+    acknowledged, asked = peer.heard()
+    assert acknowledged == {b"_answer": b"1"}
+    assert asked[b"_command"] == b"Query"
+
+
+def test_a_report_is_acknowledged_after_a_moment(peer_of: Any, clock: Clock) -> None:
+    peer = peer_of(Reports())
+    assert peer.ask(b"Finished", reports=b"") == []
+    clock.advance(LATE_SECONDS)
+    assert peer.heard() == [{b"_answer": b"1"}]
+
+
+def test_a_refusal_does_not_wait(peer_of: Any) -> None:
+    reports = Reports()
+    reports.full = True
+    (refusal,) = peer_of(reports).ask(b"Finished", reports=b"")
+    assert refusal[b"_error_code"] == b"STORAGE_FULL"
 
 
 # -- what does not fit ----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ampacity.protocol.jobs import (
     pack_submissions,
     unpack_assignments,
 )
+from ampacity.protocol.late import LATE_SECONDS
 from ampacity.protocol.outcomes import (
     Delivery,
     Ending,
@@ -495,6 +496,9 @@ def test_reports_are_acknowledged_when_they_are_recorded(worker: Wired) -> None:
     worker.pair.pump()
     assert answered == []
     recorded.callback(None)
+    worker.pair.pump()
+    assert answered == []  # it waits for something to go with
+    worker.pair.clock.advance(LATE_SECONDS)
     worker.pair.pump()
     assert answered == [{}]
 

@@ -12,7 +12,6 @@ from ampacity.protocol.connection import Connection
 from ampacity.protocol.errors import CoordinatorLost, Disconnected, NotAllowed, TooLarge
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import Assignment, BlobRef, JobSpec, pack_spec
-from ampacity.protocol.late import LATE_ANSWERS, LATE_SECONDS
 from ampacity.protocol.limits import FRAME_JOBS, FRAMES_IN_FLIGHT, OUTPUT_CHUNK, OUTPUT_IN_FLIGHT
 from ampacity.protocol.outcomes import Ending, Report, unpack_outcome, unpack_reports
 from ampacity.protocol.pace import GATHER
@@ -159,26 +158,6 @@ def test_an_answer_ends_the_moment(uplink: Uplink, wire: Wire) -> None:
     uplink.finished([report(2)])
     wire.answer(0)
     assert wire.reports() == [[1], [2]]
-
-
-def test_answers_that_can_wait_go_with_reports(uplink: Uplink, wire: Wire, clock: Clock) -> None:
-    answers = [fired(uplink.late.add()) for _ in range(2)]
-    assert answers == [[], []]
-    uplink.finished([report(1)])
-    assert answers == [[{}], [{}]]
-    assert clock.getDelayedCalls()  # a later one need not set the time anew
-    answers = [fired(uplink.late.add())]
-    clock.advance(LATE_SECONDS)
-    assert answers == [[{}]]
-    answers = [fired(uplink.late.add()) for _ in range(LATE_ANSWERS)]
-    assert answers == [[{}]] * LATE_ANSWERS
-
-
-def test_nobody_hears_an_answer_after_the_end(uplink: Uplink, wire: Wire, clock: Clock) -> None:
-    answer = fired(uplink.late.add())
-    uplink.disconnected()
-    clock.advance(LATE_SECONDS)
-    assert answer == []
 
 
 def test_a_beginning_is_said_before_an_end_and_not_beside_it(
