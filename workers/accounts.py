@@ -64,8 +64,8 @@ class Accounts:
         else:
             self._report(held, report, files)
 
-    def report_all(self, over: Sequence[tuple[Held, Report]]) -> None:
-        """All of these are over; what there is to tell by now is told at once."""
+    def report_all(self, over: Sequence[tuple[Held, Report]], pause: float) -> None:
+        """All of these are over; told at once, or ``pause`` seconds after others were told."""
         fresh: list[Report] = []
         forget = self.held.pop
         for held, report in over:
@@ -75,7 +75,7 @@ class Accounts:
                 held.state = State.GONE
                 forget((held.job, held.attempt), None)
                 fresh.append(report)
-        self._reporting.tell(fresh)
+        self._reporting.tell(fresh, pause)
 
     def _heard(self, held: Held) -> None:
         waiting = self._unheard.pop(held, None)

@@ -4,8 +4,9 @@ Its reactor is blocked by the job, by design: everything that goes on meanwhile 
 batch is a list of jobs; before each one the child takes a permit, one byte, from a pipe that the
 agent reads, too, when it wants back what has not begun. So no job runs twice, whoever is busy.
 
-What small jobs come to is told together, once in a millisecond; until then it stands in a file
-that is memory to this process, and that the agent can read, see ``journal``.
+What small jobs come to is told together, once in a millisecond, or in a few of them where the agent
+has said so with the batch, and always when the batch is over. Until then it stands in a file that
+is memory to this process, and that the agent can read, see ``journal``.
 
 What a job starts ends with it: a child whose job has left processes behind is replaced, and its
 process group killed. Threads that a job leaves running go on in the child, and what they print
@@ -27,9 +28,10 @@ from typing import Any
 
 from ampoule.child import AMPChild
 
+from ..protocol.limits import FRAME_JOBS
 from ..protocol.packing import pack, unpack_list
 from .calls import Calls, Ended, Interrupted, InterruptedByHand, Place, find_function
-from .errands import JOURNAL, PERMITS, RUN_JOBS, STALE, BoxReader, Prepare, jobs_done
+from .errands import JOURNAL, PERMITS, RUN_JOBS, STALE, TELL_AFTER, BoxReader, Prepare, jobs_done
 from .freshness import Freshness
 from .journal import Journal
 from .limits import Limits
@@ -39,9 +41,6 @@ from .shipped import ShippedModules
 from .stage import Surroundings, left_over, restore_signals, send
 
 _IDLE, _RUNNING, _CLOSING = range(3)
-
-TELL_AFTER = 0.001
-"""Seconds that a report waits for those of the jobs behind it, if these are as short."""
 
 
 class JobChild(AMPChild):
@@ -94,6 +93,7 @@ class Batches:
         self._refused: Exception | None = None
         self._number = 0
         self._untold_since = 0.0
+        self._patience = TELL_AFTER
         self._stop = ""
         self._pid = os.getpid()
         self._mode = _IDLE
@@ -128,8 +128,9 @@ class Batches:
         self._stop = self._stop or self._run(*unpack_list(packed))
         self._tell(self._stop)
 
-    def _run(self, context: list[Any], specs: list[Any], jobs: list[Any]) -> str:
+    def _run(self, context: list[Any], specs: list[Any], jobs: list[Any], patience: float) -> str:
         """Run a batch; returns why this child shall be replaced, or nothing."""
+        self._patience = patience
         if self._context is None:
             self._enter(context)
         elif self._freshness is not None and self._freshness.stale():
@@ -217,8 +218,9 @@ class Batches:
         return began, ended
 
     def _report(self, began: float, now: float, ended: Ended, last: bool) -> None:
-        """Keep the report, and tell it where it is time to. Signals wait until all is cleared up,
-        so that no report is cut."""
+        """Keep the report, and tell it where it is time to: where many wait, or one would have
+        waited for too long when the next job ends, if that takes as long as this one. Signals wait
+        until all is cleared up, so that no report is cut."""
         journal = self._journal
         marked = not self._streams.quiet()
         report = pack((self._number, began, now, *ended, self._signal, marked))
@@ -232,7 +234,8 @@ class Batches:
             self._streams.mark()
         if waiting == 1:
             self._untold_since = now
-        if not last and waiting and 2 * now - self._untold_since - began >= TELL_AFTER:
+        late = 2 * now - self._untold_since - began >= self._patience or waiting >= FRAME_JOBS
+        if late and waiting and not last:
             self._tell(None)
 
     def _clear_up(self, now: float, last: bool) -> str:

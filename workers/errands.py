@@ -28,6 +28,16 @@ STDIN, STDOUT, STDERR, TO_CHILD, FROM_CHILD, PERMITS, JOURNAL = range(7)
 STALE = "stale"
 """A child's answer where a module of the job's folder has changed."""
 
+TELL_AFTER = 0.001
+"""Seconds that a report waits in its child for those of the jobs behind it."""
+
+TELL_LATE = 0.005
+"""Seconds that it may wait instead, in its child and once more in the agent, while more waits than
+the children were given ahead, see ``dispatch.Dispatch.pause``. Nobody is given the next job the
+later for it then, and each job has waited for longer than that before it began. A report that goes
+by itself costs the agent, the coordinator and the client together half a millisecond of the
+processors that the children want."""
+
 NONCE_SIZE = 16
 MARKER_SIZE = NONCE_SIZE + 8
 
@@ -41,8 +51,8 @@ class Prepare(amp.Command):
 
 
 class RunJobs(amp.Command):
-    """Run a batch: ``[context, specs, jobs]``, see ``pack_batch``. Without an answer: a last
-    ``JobsDone`` says that the batch has ended, which it has, too, when no permits are left."""
+    """Run a batch: ``[context, specs, jobs, patience]``, see ``pack_batch``. Without an answer: a
+    last ``JobsDone`` says that the batch has ended, which it has, too, when no permits are left."""
 
     arguments: ClassVar = [(b"batch", Frame())]
     requiresAnswer = False  # noqa: N815  # Twisted's own name
@@ -77,14 +87,16 @@ class JobsDone(NamedTuple):
     done: list[Done]
 
 
-def pack_batch(context: Any, specs: list[Any], jobs: list[Any]) -> bytes:
+def pack_batch(
+    context: Any, specs: list[Any], jobs: list[Any], patience: float = TELL_AFTER
+) -> bytes:
     """A batch.
 
     ``context`` is ``[client, folder, cwd, path, ships]`` (see ``child``), ``specs`` are
     ``[spec, path of the function by value]``, jobs ``[job, term, number, spec's number, payload,
-    path of the payload]``.
+    path of the payload]``. ``patience``: seconds that reports may wait for each other.
     """
-    return pack((context, specs, jobs))
+    return pack((context, specs, jobs, patience))
 
 
 def marker(nonce: bytes, number: int) -> bytes:

@@ -68,6 +68,16 @@ class Given:
         """How many have not begun."""
         return self.permits.left()
 
+    @property
+    def laden(self) -> bool:
+        """Whether there is more than one that is not over, as far as it is known."""
+        return len(self._jobs) > 1
+
+    @property
+    def last(self) -> Held:
+        """The one that was given last."""
+        return self._jobs[-1]
+
     def has(self, wanted: set[Held]) -> bool:
         """Whether one of these is here, and not over."""
         return not wanted.isdisjoint(self._jobs)

@@ -171,7 +171,7 @@ def holdings(attempts: Sequence[Held]) -> list[Holding]:
     return [held.holding() for held in attempts]
 
 
-def packed(batch: Sequence[Held]) -> bytes:
+def packed(batch: Sequence[Held], patience: float) -> bytes:
     """A batch of one context for a child, see ``errands.pack_batch``."""
     specs: list[Any] = []
     places: dict[int, int] = {}
@@ -184,4 +184,4 @@ def packed(batch: Sequence[Held]) -> bytes:
             specs.append((plan.spec_bytes, plan.function))
         payload = held.payload if held.path is None else None
         jobs.append((held.job, *held.attempt, place, payload, held.path))
-    return pack_batch(batch[0].plan.packed_context(), specs, jobs)
+    return pack_batch(batch[0].plan.packed_context(), specs, jobs, patience)

@@ -172,14 +172,14 @@ class Child:
         """``CLOCK_MONOTONIC`` when the running job began, as far as it is known."""
         return self._given.mark
 
-    def give(self, batch: Sequence[Held]) -> None:
-        """Let it run these, in order."""
+    def give(self, batch: Sequence[Held], patience: float) -> None:
+        """Let it run these, in order; their reports may wait for each other so long."""
         self.calls += 1
         if self.context is None:
             self.context = batch[0].plan.context
         self._given.add(batch)
         assert self._connector is not None
-        self._connector.send(RUN_JOBS.pack(packed(batch)))
+        self._connector.send(RUN_JOBS.pack(packed(batch, patience)))
 
     def take_back(self) -> list[Held]:
         """Take back what it has not begun, in order."""
@@ -199,6 +199,16 @@ class Child:
     def unbegun(self) -> int:
         """How many it has not begun."""
         return self._given.unbegun()
+
+    @property
+    def laden(self) -> bool:
+        """Whether it may have jobs that it has not begun."""
+        return self.calls > 0 and self._given.laden
+
+    def behind(self) -> tuple[int, Held]:
+        """How many it has not begun, and the last one that it was given. Only of one that is
+        ``laden``."""
+        return self._given.unbegun(), self._given.last
 
     def has(self, wanted: set[Held]) -> bool:
         """Whether it was given one of these, and its report is not through."""

@@ -1,9 +1,11 @@
-"""Reports on their way: gathered for a reactor turn, kept until they are acknowledged."""
+"""Reports on their way: gathered for a reactor turn, or for longer while there is more to do; kept
+until they are acknowledged."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any
@@ -14,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..protocol.errors import CoordinatorLost, Disconnected, StorageFull
+from ..protocol.limits import FRAME_JOBS
 from ..protocol.outcomes import Ending, ErrorText, Outcome, Report, pack_outcome
 from ..protocol.ports import Holding, WorkerEvents
 from .resultfiles import Files, Results
@@ -36,6 +39,7 @@ class Reporting:
         self._room = Room(reactor, SystemRandom(), self._store_again)
         self._refused: set[int] = set()
         self._armed: Any = None
+        self._flushed = -math.inf
         self._when_stored: Deferred[None] | None = None
 
     def bind(self, events: WorkerEvents | None) -> None:
@@ -62,10 +66,15 @@ class Reporting:
         self._storing[number] = (report, files, None)
         self._store(number)
 
-    def tell(self, reports: Sequence[Report]) -> None:
-        """Report these, and all that waits, now."""
+    def tell(self, reports: Sequence[Report], pause: float = 0.0) -> None:
+        """Report these, and all that waits: now, or ``pause`` seconds after the last ones. What
+        waits then goes with whatever is told before, or when a frame is full."""
         self._fresh += reports
-        self.flush()
+        wait = self._flushed + pause - self._reactor.seconds() if pause else 0.0
+        if 0.0 < wait <= pause and len(self._fresh) < FRAME_JOBS:  # the clock may have been set
+            self._arm(wait)
+        else:
+            self.flush()
 
     def _store(self, number: int) -> None:
         report, files, _ = self._storing[number]
@@ -110,9 +119,19 @@ class Reporting:
             self.add(report._replace(ending=Ending.FAILED, body=body, blobs=()))
         self._tell_when_stored()
 
-    def _arm(self) -> None:
-        if self._armed is None and self._events is not None:
-            self._armed = self._reactor.callLater(0, self.flush)
+    def _arm(self, wait: float = 0.0) -> None:
+        """Send soon: at the end of this turn, if not a wait is given. The first call counts where
+        none asks for less."""
+        if self._armed is not None:
+            if wait or self._at_once:
+                return
+            self._armed.cancel()
+            self._armed = None
+        if self._events is not None:
+            self._at_once = not wait
+            self._armed = self._reactor.callLater(wait, self.flush)
+
+    _at_once = False
 
     def flush(self) -> None:
         """Send what has gathered."""
@@ -122,6 +141,7 @@ class Reporting:
         if self._events is None or not self._fresh:
             return
         number = next(self._numbers)
+        self._flushed = self._reactor.seconds()
         reports, self._fresh = self._fresh, []
         self._sent[number] = reports
         maybeDeferred(self._events.finished, reports).addCallbacks(

@@ -335,7 +335,7 @@ class SlotPool:
                 self._job_ended(child, held, done)
             else:
                 told.append((held, reports.succeeded_or_failed(held, done, since)))
-        self._accounts.report_all(told)
+        self._accounts.report_all(told, self._dispatch.pause(child.context))
 
     def _job_ended(self, child: Child, held: Held, done: Done) -> None:
         """One that was interrupted, or has left its result in a file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 from typing import Final
 
@@ -13,9 +14,17 @@ from .held import Context, Held, State
 
 BATCH_SECONDS: Final = 0.005
 """Work, by estimate, in one call to a child."""
-AHEAD_SECONDS: Final = 0.002
+AHEAD_SECONDS: Final = 0.005
 """Work in a call that a child is given before the one that it has is over: long enough for the
-agent to send the next, and short, because nobody else can have it meanwhile."""
+agent to send the next, even where all processors are busy."""
+AHEAD_LONGEST: Final = 0.010
+"""A job that takes longer than ``AHEAD_SECONDS``, but no longer than this, is given ahead by
+itself. A child that comes to be free takes it over, see ``dispatch``."""
+ENOUGH: Final = 0.002
+"""Work that waits for each child, besides what it was given ahead: it will not be idle before the
+coordinator has heard of what it runs now, and sent more."""
+WORTHWHILE: Final = 0.001
+"""Work that was given ahead, below which a child that is free leaves it where it is."""
 BATCH_JOBS: Final = 256
 BATCH_BYTES: Final = 512 * 1024
 OVERHEAD: Final = 10e-6
@@ -124,7 +133,7 @@ class Waiting:
         """A batch for one of ``free`` children of the context, and its work in seconds."""
         queue = self._queues[context]
         first = queue.popleft()
-        batch, seconds = [first], self._cost(first)
+        batch, seconds = [first], self.cost(first)
         seconds = self._fill(batch, queue, -(-(len(queue) + 1) // free), seconds, BATCH_SECONDS)
         return self._taken(context, queue, batch), seconds
 
@@ -135,7 +144,19 @@ class Waiting:
             return [], 0.0
         batch: list[Held] = []
         seconds = self._fill(batch, queue, -(-len(queue) // busy), 0.0, AHEAD_SECONDS)
+        if not batch and (cost := self.cost(queue[0])) <= AHEAD_LONGEST:
+            batch.append(queue.popleft())
+            seconds = cost
         return self._taken(context, queue, batch), seconds
+
+    def behind(self, context: Context, children: int) -> float:
+        """Seconds of work that wait in a context for each of so many children, if all of it is as
+        its first; 0 where that is not known."""
+        queue = self._queues.get(context)
+        if not queue:
+            return 0.0
+        cost = self.cost(queue[0])
+        return len(queue) * cost / children if cost < inf else 0.0
 
     def _fill(
         self, batch: list[Held], queue: deque[Held], most: int, seconds: float, limit: float
@@ -146,7 +167,7 @@ class Waiting:
         while queue and len(batch) < most:
             held = queue[0]
             if held.plan is not plan:
-                plan, cost = held.plan, self._cost(held)
+                plan, cost = held.plan, self.cost(held)
             size += _size(held)
             if seconds + cost > limit or size > BATCH_BYTES:
                 break
@@ -160,11 +181,12 @@ class Waiting:
             del self._queues[context]
         return batch
 
-    def _cost(self, held: Held) -> float:
+    def cost(self, held: Held) -> float:
+        """Seconds that a child needs for it, by estimate; infinity for one that goes alone."""
         if held.plan.spec.attach:
-            return BATCH_SECONDS
+            return inf
         seconds = self._durations.estimate(held.plan.key)
-        return BATCH_SECONDS if seconds is None else seconds + OVERHEAD
+        return inf if seconds is None else seconds + OVERHEAD
 
 
 def _size(held: Held) -> int:

@@ -141,6 +141,38 @@ async def test_a_crash_costs_the_short_jobs_around_it_nothing(worker, mark_file)
 
 
 @ensure
+async def test_a_crash_costs_those_whose_reports_wait_for_each_other_nothing(worker, mark_file):
+    """While enough waits, what ended a few milliseconds before the crash is not told yet."""
+    await know(worker, mark_file)
+    brief = ("nap", 0.0005)
+    places = {f"at_{n}": brief for n in range(100)} | {"at_50": ("die", 9)}
+    batch = batch_with(worker, mark_file, 100, **places)
+    worker.assign(batch)
+    await worker.events.until(lambda: len(worker.events.reports) == 140)
+    endings = [worker.events.reports[a.job].ending for a in batch]
+    assert endings == [Ending.SUCCEEDED] * 50 + [Ending.LOST] + [Ending.SUCCEEDED] * 49
+    assert mark_file.read_text() == "x" * 100
+
+
+@pytest.mark.alone
+@ensure
+async def test_a_child_that_is_free_takes_over_what_waits_behind_another(make_worker, mark_file):
+    worker = await make_worker(2)
+    for _ in range(20):
+        await worker.run("perform", str(mark_file), "nap", 0.004)
+    waited = []
+    for _ in range(5):
+        batch = batch_with(worker, mark_file, 4, at_0=("nap", 0.3), at_1=("nap", 0.004))
+        worker.assign(batch)
+        told = [await worker.report(assignment.job) for assignment in batch]
+        first, others = told[0], told[1:]
+        assert all(other.began + other.seconds < first.began + first.seconds for other in others)
+        waited.append(max(other.began for other in others) - first.began)
+    assert min(waited) < 0.02
+    assert mark_file.read_text() == "x" * 40
+
+
+@ensure
 async def test_a_short_job_that_is_cancelled_is_the_one_that_ends(worker, mark_file):
     await know(worker, mark_file)
     batch = batch_with(worker, mark_file, 30, at_15=("nap", 20))

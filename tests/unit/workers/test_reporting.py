@@ -123,3 +123,64 @@ def test_a_result_that_is_not_wanted_any_more_is_removed(
     coordinator.answer = lambda: succeed(None)
     run(clock, 16)
     assert [report.job for report in coordinator.reports] == [2]
+
+
+def reports(*jobs: int) -> list[Report]:
+    return [Report(JobId(job), Attempt(1, 1), Ending.SUCCEEDED, 1.0, 1.0, b"") for job in jobs]
+
+
+def told(coordinator: Coordinator) -> list[int]:
+    told, coordinator.reports = coordinator.reports, []
+    return [report.job for report in told]
+
+
+def test_reports_that_may_wait_go_together(
+    accounts: Accounts, coordinator: Coordinator, clock: Clock
+) -> None:
+    reporting = accounts._reporting
+    reporting.tell(reports(1), 0.003)
+    assert told(coordinator) == [1]
+    reporting.tell(reports(2), 0.003)
+    clock.advance(0.002)
+    reporting.tell(reports(3), 0.003)
+    assert told(coordinator) == []
+    assert [holding.job for holding in accounts.holdings()] == [2, 3]
+    clock.advance(0.001)
+    assert told(coordinator) == [2, 3]
+    clock.advance(0.003)
+    reporting.tell(reports(4), 0.003)
+    assert told(coordinator) == [4]
+    assert clock.getDelayedCalls() == []
+
+
+def test_they_go_with_what_does_not_wait(
+    accounts: Accounts, coordinator: Coordinator, clock: Clock
+) -> None:
+    reporting = accounts._reporting
+    reporting.tell(reports(1))
+    reporting.tell(reports(2), 0.003)
+    reporting.tell(reports(3))
+    assert told(coordinator) == [1, 2, 3]
+    reporting.tell(reports(4), 0.003)
+    reporting.add(*reports(5))
+    assert told(coordinator) == []
+    clock.advance(0)
+    assert told(coordinator) == [4, 5]
+    reporting.tell(reports(*range(64)), 0.003)
+    assert len(told(coordinator)) == 64
+    reporting.add(*reports(6))
+    reporting.tell(reports(7), 0.003)
+    clock.advance(0)
+    assert told(coordinator) == [6, 7]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(
+    accounts: Accounts, coordinator: Coordinator, clock: Clock
+) -> None:
+    reporting = accounts._reporting
+    clock.advance(100)
+    reporting.tell(reports(1))
+    clock.rightNow -= 50
+    reporting.tell(reports(2), 0.003)
+    assert told(coordinator) == [1, 2]

@@ -6,7 +6,14 @@ import pytest
 from ampacity.protocol.ids import Attempt, ClientId, JobId
 from ampacity.protocol.jobs import JobSpec, pack_spec
 from ampacity.workers.held import Held, Plan, State
-from ampacity.workers.waiting import AHEAD_SECONDS, BATCH_JOBS, OVERHEAD, Durations, Waiting
+from ampacity.workers.waiting import (
+    AHEAD_LONGEST,
+    AHEAD_SECONDS,
+    BATCH_JOBS,
+    OVERHEAD,
+    Durations,
+    Waiting,
+)
 
 
 def plan(target="m:f", client="a", **options):
@@ -99,17 +106,24 @@ def test_durations_are_smoothed():
 
 
 def test_what_is_given_ahead_is_short():
-    waiting, context = filled(1000, seconds=0.0005 - OVERHEAD)
+    waiting, context = filled(1000, seconds=AHEAD_SECONDS / 8 - OVERHEAD)
     batch, seconds = waiting.take_ahead(context, 1)
-    assert jobs(batch) == [0, 1, 2, 3]
+    assert jobs(batch) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert seconds == pytest.approx(AHEAD_SECONDS)
-    assert len(waiting) == 996
+    assert len(waiting) == 992
+
+
+def test_one_that_is_longer_is_given_ahead_by_itself():
+    waiting, context = filled(10, seconds=0.006)
+    batch, seconds = waiting.take_ahead(context, 1)
+    assert jobs(batch) == [0]
+    assert seconds == pytest.approx(0.006 + OVERHEAD)
 
 
 def test_nothing_unknown_long_or_attached_is_given_ahead():
     for waiting, context in (
         filled(10),
-        filled(10, seconds=0.003),
+        filled(10, seconds=AHEAD_LONGEST),
         filled(10, plan(attach=True), seconds=0.0),
     ):
         assert waiting.take_ahead(context, 1)[0] == []
@@ -120,3 +134,11 @@ def test_nothing_unknown_long_or_attached_is_given_ahead():
 def test_what_is_given_ahead_is_spread():
     waiting, context = filled(9, seconds=0.0)
     assert [len(waiting.take_ahead(context, busy)[0]) for busy in (2, 1)] == [5, 4]
+
+
+def test_the_work_that_waits_for_each_child():
+    waiting, context = filled(10, seconds=0.002 - OVERHEAD)
+    assert waiting.behind(context, 4) == pytest.approx(0.005)
+    assert waiting.behind(plan(client="b").context, 4) == 0.0
+    waiting, context = filled(10)
+    assert waiting.behind(context, 4) == 0.0
