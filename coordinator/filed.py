@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from heapq import nsmallest
 
 from ..protocol.ids import JobId
@@ -34,6 +35,14 @@ class Filed:
         if place == len(order) or order[place] != job:
             order.insert(place, job)
         self._start = min(self._start, place)
+
+    def add_all(self, jobs: Sequence[JobId]) -> None:
+        """Some more."""
+        if self._order is None:
+            self.jobs.update(dict.fromkeys(jobs))
+        else:
+            for job in jobs:
+                self.add(job)
 
     def above(self, after: JobId, limit: int) -> list[JobId]:
         """The first so many with ids above ``after``."""

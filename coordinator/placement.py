@@ -29,7 +29,7 @@ from .transitions import ASSIGN, SENT
 CREDIT = 0.020
 """Seconds of estimated work a slot."""
 
-CREDIT_JOBS = 512
+CREDIT_JOBS = 1024
 """Jobs a slot, however short they are."""
 
 HELD_JOBS = 32_768
@@ -52,7 +52,7 @@ REFILL_JOBS = 4
 """A worker with this many jobs a slot gets more only when half of its credit is used up, so that
 frames stay large while jobs are short."""
 
-PLACE_AT_ONCE = 512
+PLACE_AT_ONCE = 1024
 """Jobs given out in one event; the rest follows in the next ones."""
 
 FEW = 32

@@ -11,7 +11,8 @@ the head grows short.
 from __future__ import annotations
 
 from collections import deque
-from math import inf
+from itertools import islice
+from math import ceil, inf
 
 from ..protocol.ids import ClientId, JobId
 from .records import ClientRecord, JobRecord
@@ -40,7 +41,7 @@ PAGE = 512
 
 LONG = 2
 """Where the last ones were small: so many times as many in the head."""
-FLOOR = 50e-6
+FLOOR = 25e-6
 """Seconds that any job is taken to need, where it is given beyond the slots."""
 
 PASSES = 256
@@ -157,17 +158,24 @@ class JobQueue:
             if not block:
                 blocks.popleft()
                 continue
-            job = block[0]
-            if job.state == QUEUED:
-                if room is not None:
-                    seconds = job.spec.cost.seconds
-                    if seconds is None or room <= 0.0 or (whole and seconds > room):
-                        break
-                    room -= seconds if whole or seconds > FLOOR else FLOOR
-                jobs.append(job)
-            else:
+            job, most = block[0], count - len(jobs)
+            if job.state != QUEUED:
                 self.stale -= 1
-            block.popleft()
+                block.popleft()
+                continue
+            if room is None:
+                jobs += _take_alike(block, most)
+                continue
+            seconds = job.spec.cost.seconds
+            if seconds is None or room <= 0.0 or (whole and seconds > room):
+                break
+            step = seconds if whole or seconds > FLOOR else FLOOR
+            if step > 0.0:
+                fit = room / step
+                most = min(most, max(1, int(fit) if whole else ceil(fit)))
+            alike = _take_alike(block, most)
+            room -= step * len(alike)
+            jobs += alike
         self.size -= len(jobs)
         return jobs, room
 
@@ -189,6 +197,18 @@ class JobQueue:
             self.cursor += 1
         else:
             del self.blocks[self.cursor]
+
+
+def _take_alike(block: deque[JobRecord], most: int) -> list[JobRecord]:
+    """The first job of a block, and those behind it that wait and are of its spec."""
+    spec, alike = block[0].spec, list[JobRecord]()
+    for job in islice(block, most):
+        if job.spec is not spec or job.state != QUEUED:
+            break
+        alike.append(job)
+    for _ in alike:
+        block.popleft()
+    return alike
 
 
 class Turns:

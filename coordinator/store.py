@@ -9,13 +9,14 @@ them back; of the others only the ends are here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import groupby, islice, repeat
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail
 
+from ..protocol.columns import tuples
 from ..protocol.errors import StoreRefused
 from ..protocol.ids import JobId, SessionId
 from .effects import JobsAdded, JobsEnded, JobsForgotten, JobsTaken, Write
@@ -123,22 +124,27 @@ class MemoryStore:
                 _of(self._orphans, job.owner).add(job.id)
 
     def _end(self, write: JobsEnded) -> None:
-        outcomes, untaken, orphans = self._outcomes, self._untaken, self._orphans
-        last: SessionId | None = None
-        backlog = Filed()
-        for job, body, log in write.outcomes:
-            number, owner = job.id, job.owner
-            ending = ending_of(job.state)
-            assert ending is not None
-            outcomes[number] = Stored(ending, body, log)
-            untaken[number] = owner
-            if owner is None:
-                continue
-            if owner is not last:
-                last, backlog = owner, _of(self._backlogs, owner)
-            backlog.add(number)
-            if orphans:
-                _leave(orphans, owner, number)
+        ended = write.outcomes
+        numbers = [job.id for job, _, _ in ended]
+        owners = [job.owner for job, _, _ in ended]
+        endings = [ending_of(job.state) for job, _, _ in ended]
+        assert None not in endings
+        bodies, logs = [body for _, body, _ in ended], [log for _, _, log in ended]
+        self._outcomes.update(zip(numbers, tuples(Stored, endings, bodies, logs), strict=True))
+        self._untaken.update(zip(numbers, owners, strict=True))
+        start = 0
+        for owner, alike in groupby(owners):
+            count = len(list(alike))
+            if owner is not None:
+                self._end_of(owner, numbers[start : start + count])
+            start += count
+
+    def _end_of(self, owner: SessionId, jobs: list[JobId]) -> None:
+        """Jobs of one session have ended."""
+        _of(self._backlogs, owner).add_all(jobs)
+        if self._orphans:
+            for number in jobs:
+                _leave(self._orphans, owner, number)
 
     def _take(self, write: JobsTaken) -> None:
         taken = [number for number in write.jobs if number in self._untaken]
@@ -152,14 +158,17 @@ class MemoryStore:
         self._leave_backlogs(write.jobs)
 
     def _leave_backlogs(self, jobs: Sequence[JobId]) -> None:
-        untaken, backlogs = self._untaken, self._backlogs
-        for number in jobs:
-            owner = untaken.pop(number, None)
-            backlog = None if owner is None else backlogs.get(owner)
-            if backlog is not None and owner is not None:
-                backlog.jobs.pop(number, None)
-                if not backlog.jobs:
-                    del backlogs[owner]
+        last: SessionId | None = None
+        backlog: Filed | None = None
+        for number, owner in zip(jobs, map(self._untaken.pop, jobs, repeat(None)), strict=True):
+            if owner is not last:
+                last, backlog = owner, None if owner is None else self._backlogs.get(owner)
+            if owner is None or backlog is None:
+                continue
+            backlog.jobs.pop(number, None)
+            if not backlog.jobs:
+                del self._backlogs[owner]
+                backlog = None
 
     def read(self, question: Question) -> Found:
         """Ids only: the scheduler has the records."""

@@ -15,12 +15,13 @@ from ..protocol.outcomes import Ending, Report
 from .deliveries import OUTBOX
 from .effects import Outcome
 from .placement import SMOOTHING
-from .records import ClientRecord, JobRecord, SessionRecord, WorkerRecord
+from .records import ClientRecord, JobRecord, SessionRecord, SpecRecord, WorkerRecord
 from .retention import Retention
 from .state import State
 from .transitions import END, ILLEGAL, SUCCEEDED, TABLE
 
-_NEXT = TABLE[END + Ending.SUCCEEDED]
+_SUCCEEDED = Ending.SUCCEEDED
+_NEXT = TABLE[END + _SUCCEEDED]
 
 
 class Successes:
@@ -33,31 +34,38 @@ class Successes:
     def end(self, worker: WorkerRecord, reports: Iterator[Report]) -> Report | None:
         """End the jobs of a worker's reports, up to the first one that is not common."""
         state, held = self._state, worker.held
-        jobs, counts, wall = state.jobs, state.counts, state.at.wall
+        find, wall = state.jobs.get, state.at.wall
+        before: list[int] = []
         ended: list[tuple[JobRecord, bytes, bytes]] = []
         run: list[JobRecord] = []
         client: ClientRecord | None = None
         owner: SessionId | None = None
-        work, size = 0.0, 0
+        spec: SpecRecord | None = None
+        work, size, share = 0.0, 0, 0
         uncommon = None
         for report in reports:
             number, attempt, ending, began, seconds, body, blobs, log, _ = report
-            job = jobs.get(number)
+            job = find(number)
             if (
                 job is None
-                or ending is not Ending.SUCCEEDED
+                or ending is not _SUCCEEDED
                 or job.worker is not worker
                 or _NEXT[job.state] == ILLEGAL
                 or job.attempt != attempt
-                or job.client.watchers
                 or blobs
             ):
                 uncommon = report
                 break
             if job.owner is not owner or job.client is not client:
+                if job.client.watchers:
+                    uncommon = report
+                    break
                 self._end_run(client, owner, run, size)
                 client, owner, run, size = job.client, job.owner, [], 0
-            counts[job.state] -= 1
+            if job.spec is not spec:
+                spec = job.spec
+                share = len(spec.packed) // spec.jobs
+            before.append(job.state)
             if job.group is not None:
                 job.group.counts[job.state] -= 1
                 job.group.counts[SUCCEEDED] += 1
@@ -67,22 +75,29 @@ class Successes:
                 job.began = began
             del held[number]
             work += job.weight
-            spec, cost = job.spec, job.spec.cost
-            known = seconds if cost.seconds is None else cost.seconds
-            cost.seconds = known + (seconds - known) * SMOOTHING
-            job.kept = len(body) + len(log) + len(spec.packed) // spec.jobs
-            if type(job.payload) is bytes:
-                size += len(job.payload)
-                job.kept += len(job.payload)
+            known = spec.cost.seconds
+            spec.cost.seconds = seconds if known is None else known + (seconds - known) * SMOOTHING
+            kept, payload = len(body) + len(log) + share, job.payload
+            if type(payload) is bytes:
+                size += len(payload)
+                kept += len(payload)
+            job.kept = kept
             run.append(job)
             ended.append((job, body, log))
         self._end_run(client, owner, run, size)
         if ended:
-            counts[SUCCEEDED] += len(ended)
-            state.totals[SUCCEEDED] += len(ended)
+            self._count(before)
             state.ended += named(Outcome, ended)
             self._let_go(worker, [job for job, _, _ in ended], work)
         return uncommon
+
+    def _count(self, before: list[int]) -> None:
+        """So many jobs were in these states, and have succeeded."""
+        counts = self._state.counts
+        for old in set(before):
+            counts[old] -= before.count(old)
+        counts[SUCCEEDED] += len(before)
+        self._state.totals[SUCCEEDED] += len(before)
 
     def _let_go(self, worker: WorkerRecord, jobs: list[JobRecord], work: float) -> None:
         """The worker does not hold these any more, which are not among those that it holds."""

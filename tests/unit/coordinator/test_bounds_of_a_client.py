@@ -319,7 +319,7 @@ def test_versions_of_python_go_with_their_last_worker(either: Any) -> None:
 
 def test_a_worker_says_how_many_slots_it_has_and_is_given_so_many_jobs_at_most() -> None:
     assert [most_held(slots) for slots in (0, 1, 64, 65, 1000, 65_536)] == [
-        0, 512, 32_768, 32_768, 32_768, 65_536,
+        0, 1024, 32_768, 32_768, 32_768, 65_536,
     ]  # fmt: skip
 
 

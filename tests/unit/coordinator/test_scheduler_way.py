@@ -84,14 +84,14 @@ def test_short_jobs_are_given_ahead_up_to_the_credit(stage: Any) -> None:
     assert stage.only("assign") == ["assign w: 2/1", "assign w: 3/1 4/1 5/1"]
 
 
-def test_at_most_512_jobs_a_slot_are_given_ahead(stage: Any) -> None:
+def test_at_most_800_jobs_a_slot_are_given_ahead(stage: Any) -> None:
     stage.join(slots=1)
     stage.submit(1)
     stage.finish(1, seconds=0.0)
     stage.ignore()
-    stage.submit(600)
+    stage.submit(1200)
     stage.go_on()
-    assert len(stage.scheduler.state.workers["w"].held) == 400  # 20 ms at the floor of 50 µs
+    assert len(stage.scheduler.state.workers["w"].held) == 800  # 20 ms at the floor of 25 µs
     stage.ignore()
 
 
