@@ -2,7 +2,7 @@
 
 Jobs of a known amount of work, from 10 µs to 1 s, on as many slots as processors; the efficiency is
 the work that was done, as a part of what as many bare processes do in the same time. These are
-asked for it before and after each duration, since a machine is not always as fast. With everything
+asked for it before and after each piece of jobs, since a machine is not always as fast. With all
 on one machine, the client and the coordinator take their share of it, too: METG is then twice the
 CPU that all processes together spend on a job.
 """
@@ -22,7 +22,9 @@ from .ways import UNIX
 
 SHORTEST, LONGEST = 1e-5, 1.0
 SECONDS = 0.7
-"""Of work, for each duration."""
+"""Of work, for each duration, in one piece; long jobs in several."""
+LEAST_JOBS = 4
+"""Jobs a slot, however long they are."""
 MOST_JOBS = 12_000
 ROUNDS = 3
 
@@ -41,7 +43,7 @@ def told(plan: Plan, longest: float = LONGEST, most: int = MOST_JOBS) -> list[st
     longest, seconds = (0.01, 0.1) if plan.quick else (longest, SECONDS)
     words = []
     for duration in durations(SHORTEST, longest):
-        jobs = max(2 * plan.slots, min(most, round(plan.slots * seconds / duration)))
+        jobs = max(LEAST_JOBS * plan.slots, min(most, round(plan.slots * seconds / duration)))
         words.append(f"{duration}:{jobs}")
     return words
 

@@ -12,6 +12,31 @@ from collections.abc import Sequence
 Point = tuple[float, float]
 """``(seconds a job, efficiency)``, the efficiency from 0 to 1."""
 
+Piece = tuple[int, float, float]
+"""``(jobs, seconds that they took together, speed at that time)``."""
+
+PIECE_JOBS = 2
+"""Jobs a slot in a piece, at least."""
+
+PIECE_SECONDS = 0.5
+"""Work in a piece: a machine's speed is looked at again after that."""
+
+
+def pieces(duration: float, jobs: int, slots: int) -> list[int]:
+    """How many of these jobs to measure at once; those that are short, all of them."""
+    size = max(
+        PIECE_JOBS * slots, math.ceil(jobs / max(1, int(jobs * duration / slots / PIECE_SECONDS)))
+    )
+    return [min(size, jobs - start) for start in range(0, jobs, size)]
+
+
+def point(loops: int, slots: int, measured: Sequence[Piece]) -> Point:
+    """What jobs of so many loops came to, piece by piece; a job's duration is that at the mean
+    speed."""
+    jobs, elapsed = sum(piece[0] for piece in measured), sum(piece[1] for piece in measured)
+    speed = sum(seconds * speed for _, seconds, speed in measured) / elapsed
+    return loops * slots / speed, efficiency(jobs * loops, elapsed, speed)
+
 
 def efficiency(loops: float, elapsed: float, speed: float) -> float:
     """The work that was done, as a part of what bare processes do in that time.

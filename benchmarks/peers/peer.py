@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ..jobs import digest, echo, noop, spin, total
-from ..kit.grain import efficiency
+from ..kit.grain import pieces, point
 from ..kit.kernel import Setting, Yardstick, loops_for
 
 TRIAL, SECONDS, MOST = 300, 2.0, 40_000
@@ -124,9 +124,11 @@ def grains(peer: Peer, *words: str) -> dict[str, Any]:
             duration, _, jobs = word.partition(":")
             count = max(2 * peer.slots, min(int(jobs), round(limit)))
             loops = loops_for(float(duration), rate)
-            seconds = timed(peer.run, spin, [loops] * count)
-            speed = setting.speed()
-            found.append((loops * peer.slots / speed, efficiency(count * loops, seconds, speed)))
+            measured = [
+                (part, timed(peer.run, spin, [loops] * part), setting.speed())
+                for part in pieces(float(duration), count, peer.slots)
+            ]
+            found.append(point(loops, peer.slots, measured))
     return {"grains": found}
 
 

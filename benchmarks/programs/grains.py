@@ -1,7 +1,8 @@
 """Jobs of given durations: ``python -m ...programs.grains ADDRESS SLOTS DURATION:JOBS...``.
 
 Prints ``grains``, a list of ``[duration, efficiency]``: the work that was done, as a part of what
-bare processes do in that time. What these do is measured between any two durations.
+bare processes do in that time. What these do is measured between any two durations, and every half
+a second.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from ... import Pool
 from ..jobs import spin
-from ..kit.grain import efficiency
+from ..kit.grain import pieces, point
 from ..kit.kernel import Setting, Yardstick, loops_for
 
 WARM_UP = 500
@@ -38,9 +39,11 @@ async def measure(reactor: Any, address: str, slots: int, grains: list[tuple[flo
             rate = yardstick.rate() / slots
             for duration, jobs in grains:
                 loops = loops_for(duration, rate)
-                seconds = await elapsed(pool, jobs, loops)
-                speed = setting.speed()
-                found.append((loops * slots / speed, efficiency(jobs * loops, seconds, speed)))
+                measured = [
+                    (count, await elapsed(pool, count, loops), setting.speed())
+                    for count in pieces(duration, jobs, slots)
+                ]
+                found.append(point(loops, slots, measured))
     print(json.dumps({"grains": found}))
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from ampacity.benchmarks import docs, durable
 from ampacity.benchmarks.kit import spread, tables
-from ampacity.benchmarks.kit.grain import durations, efficiency, metg
+from ampacity.benchmarks.kit.grain import durations, efficiency, metg, pieces, point
 from ampacity.benchmarks.kit.kernel import LOOPS, Setting, Yardstick
 from ampacity.benchmarks.kit.measured import Figure, Measured, from_plain, plain
 from ampacity.benchmarks.kit.results import Results, read, write
@@ -71,6 +71,19 @@ def test_durations_stand_at_even_distances() -> None:
 
 def test_efficiency_is_the_work_as_a_part_of_what_bare_processes_do() -> None:
     assert efficiency(loops=100e6, elapsed=2.0, speed=100e6) == pytest.approx(0.5)
+
+
+def test_long_jobs_are_measured_in_pieces_of_two_a_slot_at_least() -> None:
+    assert pieces(0.001, 1400, 2) == [1400]
+    assert pieces(0.1, 40, 2) == [10, 10, 10, 10]
+    assert pieces(1.0, 10, 2) == [4, 4, 2]
+
+
+def test_each_piece_counts_by_the_speed_at_its_time() -> None:
+    """Half of the time the machine is twice as fast; a fifth of either is lost."""
+    seconds, part = point(8, 1, [(10, 1.0, 100.0), (20, 1.0, 200.0)])
+    assert part == pytest.approx(0.8)
+    assert seconds == pytest.approx(8 / 150)
 
 
 def test_a_yardstick_answers_for_all_of_its_processes_and_as_often_as_asked() -> None:
