@@ -99,7 +99,17 @@ class Frames:
     One is waiting to be sent, in flight, or held: a map's, while the coordinator has no room.
     """
 
-    __slots__ = ("_count", "_flying", "_held", "_next", "_numbered", "_open", "_waiting", "most")
+    __slots__ = (
+        "_count",
+        "_flying",
+        "_held",
+        "_most",
+        "_next",
+        "_numbered",
+        "_open",
+        "_waiting",
+        "_whole",
+    )
 
     def __init__(self) -> None:
         self._open: Frame | None = None
@@ -109,8 +119,20 @@ class Frames:
         self._numbered: dict[int, Frame] = {}
         self._next: int | None = None
         self._count = 0
-        self.most = FRAME_JOBS
-        """Jobs in a frame that is begun from here on."""
+        self._most = FRAME_JOBS
+        self._whole = False
+
+    def fit(self, coordinator: object) -> None:
+        """Frames are for this one from here on. One that takes large frames is elsewhere."""
+        self._most = getattr(coordinator, "frame_jobs", FRAME_JOBS)
+        self._whole = self._most > FRAME_JOBS
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one is full, and is sent while the program submits more: others can
+        begin with it meanwhile. A program of which this is never true has all that it cancels
+        within a turn left out."""
+        return self._whole and self._open is None
 
     def __len__(self) -> int:
         closed = len(self._waiting) + len(self._held) + len(self._flying)
@@ -135,7 +157,7 @@ class Frames:
         if key is not None:
             frame.keyed = True
         frame.size += len(payload)
-        if len(frame.entries) >= self.most or frame.size >= FRAME_BYTES:
+        if len(frame.entries) >= self._most or frame.size >= FRAME_BYTES:
             self.close()
         return frame
 

@@ -2,8 +2,7 @@
 
 Whatever lies between, the coordinator in this process or a connection that comes and goes, is a
 ``ports.Coordinator`` that ``connected`` brings and ``disconnected`` takes away. Jobs are taken
-meanwhile; what was not answered is sent again, under the sequence number that it had, so that the
-coordinator knows it again.
+meanwhile; what was not answered is sent again, and known again by its sequence number.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from ..protocol.departures import Departures
 from ..protocol.errors import CoordinatorLost, Disconnected, QueueFull
 from ..protocol.ids import JobId, SessionId
 from ..protocol.jobs import BlobRef
-from ..protocol.limits import FRAME_JOBS
 from ..protocol.outcomes import Delivery
 from ..protocol.pace import Pace
 from ..protocol.ports import Accepted, Coordinator
@@ -90,7 +88,7 @@ class Session:
             # it was away for so long that the session was given up there: not the jobs
             self.requests.keep_watching(self._jobs)
         self._coordinator = coordinator
-        self._frames.most = getattr(coordinator, "frame_jobs", FRAME_JOBS)
+        self._frames.fit(coordinator)
         self._stored.clear()
         self._storing = False
         self.requests.connected(coordinator)
@@ -122,6 +120,8 @@ class Session:
             self._keep(frame, blobs)
         if not self._armed:
             self.wake()
+        elif self._frames.due:
+            self._departures.doing(self._send)()
 
     def submit_large(
         self,

@@ -71,6 +71,32 @@ def test_a_coordinator_that_takes_large_frames_gets_them(pool, clock, coordinato
     assert frames[1:] == [((2, 3 * FRAME_JOBS),), ((3 * FRAME_JOBS + 2, FRAME_JOBS),)]
 
 
+def test_full_frames_leave_while_the_program_submits_more(pool, clock, coordinator):
+    coordinator.frame_jobs = 2 * FRAME_JOBS
+    first = pool.submit(math.sqrt, 0)
+    clock.turn()
+    jobs = [pool.submit(math.sqrt, n) for n in range(5 * FRAME_JOBS)]
+    assert [ids.ids for ids in coordinator.frames.values()] == [
+        ((1, 1),),
+        ((2, 2 * FRAME_JOBS),),
+        ((2 * FRAME_JOBS + 2, 2 * FRAME_JOBS),),
+    ]
+    sent, unsent = jobs[0].cancel(), jobs[-1].cancel()
+    assert value(unsent) == "queued"
+    clock.advance(1)
+    assert coordinator.cancelled == [2]
+    coordinator.run()
+    assert value(first.result()) == 0.0
+    assert value(sent) == "queued"
+    assert [value(job.result()) for job in jobs[1:-1]] == [
+        math.sqrt(n) for n in range(1, 5 * FRAME_JOBS - 1)
+    ]
+    for job in (jobs[0], jobs[-1]):
+        with pytest.raises(JobCancelled):
+            value(job.result())
+
+
+
 def test_the_functions_own_timeout_is_its_own(pool, clock, coordinator):
     def add(a: int, *, timeout: int) -> int:
         return a + timeout
