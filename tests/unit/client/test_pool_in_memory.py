@@ -96,7 +96,6 @@ def test_full_frames_leave_while_the_program_submits_more(pool, clock, coordinat
             value(job.result())
 
 
-
 def test_the_functions_own_timeout_is_its_own(pool, clock, coordinator):
     def add(a: int, *, timeout: int) -> int:
         return a + timeout
