@@ -22,7 +22,7 @@ from ..protocol.dialing import software
 from ..protocol.errors import Damaged, Malformed, NoSuchGroup, NoSuchJob, NotAllowed
 from ..protocol.fairness import FairGate
 from ..protocol.ids import GroupId, JobId
-from ..protocol.jobs import JobSpec, unpack_spec
+from ..protocol.jobs import JobSpec
 from ..protocol.outcomes import without_value
 from .descriptions import describe, redacted
 from .details import Details, at_most, is_id, number_or_none, text_or_none
@@ -32,7 +32,7 @@ from .permissions import Asker, check_question
 from .records import GroupRecord
 from .runs import add_run
 from .sightings import Sightings, states_named
-from .stories import kept_of, story_of
+from .stories import kept_of, spec_of, story_of
 from .transitions import CRASHED, ENDED, FAILED, QUEUED, STATE_NAMES, TIMED_OUT, ending_of
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Questions:
         return redacted(summary) if asker.role == "viewer" else summary
 
     def _summarized(self, job: KeptJob) -> Details:
-        spec = unpack_spec(job.spec) if not job.damage else JobSpec(kind="import", target="?")
+        spec = spec_of(job.spec) if not job.damage else JobSpec(kind="import", target="?")
         waiting = job.damage or None
         if job.state == QUEUED and not job.damage:
             waiting = self._driver.scheduler.intake.waiting_reason(spec.python)
@@ -287,7 +287,7 @@ class Questions:
         job = await self._seen(asker, details.get("job"))
         viewer = asker.role == "viewer"
         known = self._summary(asker, job) | {
-            "deadline": None if job.damage else unpack_spec(job.spec).deadline,
+            "deadline": None if job.damage else spec_of(job.spec).deadline,
             "story": [
                 [time, what if viewer else f"{what} {detail}".rstrip()]
                 for time, what, detail in story_of(job)
@@ -313,7 +313,7 @@ class Questions:
             "state": STATE_NAMES[job.state],
             "ending": None if ending is None else int(ending),
             "body": body,
-            "name": None if job.damage else unpack_spec(job.spec).name,
+            "name": None if job.damage else spec_of(job.spec).name,
             "group": job.group,
             "place": job.place,
         }

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from ..protocol.jobs import unpack_spec
 from .kept import KeptJob, StoryEvent
 from .records import JobRecord
 from .transitions import STATE_NAMES
+
+spec_of = lru_cache(maxsize=1)(unpack_spec)
+"""The spec of a job as a store keeps it: those of one page have the same, more often than not, and
+to unpack it is most of what a job's summary takes."""
 
 
 def kept_of(job: JobRecord) -> KeptJob:
