@@ -21,7 +21,9 @@ from ..gauged import own_cpu
 from ..jobs import noop
 from ..kit import gauges
 
-WARM_UP = 2000
+WARM_UP = 10_000
+"""The first jobs of a process cost it a third more: memory that it has not had, and one look of the
+collector at all that it has imported."""
 
 
 async def measure(

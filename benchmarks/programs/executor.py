@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from ..jobs import noop
 
-WARM_UP = 2000
+WARM_UP = 10_000
 
 
 def in_bulk(pool: ProcessPoolExecutor, count: int) -> float:
