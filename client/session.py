@@ -121,7 +121,7 @@ class Session:
         if not self._armed:
             self.wake()
         elif self._frames.due:
-            self._departures.doing(self._send)()
+            self._departures.at_once(self._send)
 
     def submit_large(
         self,

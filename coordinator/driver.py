@@ -25,6 +25,7 @@ from ..protocol.jobs import Assignment
 from ..protocol.ports import ClientPort, Coordinator, Holding, WorkerEvents, WorkerInfo, WorkerPort
 from ..protocol.tokens import Role
 from . import effects
+from .acknowledgements import Acknowledgements
 from .asks import Asks
 from .bindings import BoundSession, BoundWorker
 from .blob_references import BlobReferences
@@ -96,8 +97,10 @@ class Driver:
         self._reactor = reactor
         self._time = Timekeeping(reactor, self.handle, lambda: self.scheduler.wake, self._beat)
         self.moment = self._time.moment
-        tell = Departures.of(reactor).doing(self._tell)
-        self._commits = Commits(reactor, self.store, self._end_turn, tell, self._broken)
+        self._departures = Departures.of(reactor)
+        taken = self._taken = Acknowledgements(reactor, self._have_taken, lambda: commits.arm())
+        commits = Commits(reactor, self.store, taken.end_turn, self._tell, self._broken)
+        self._commits = commits
         self._recent = Recent()
         self._loads = Loads(self.store, self._commits, self._loaded)
         self.uploads = Uploads(settings.client_uploads, settings.value_bytes)
@@ -108,7 +111,6 @@ class Driver:
         self.missing_blobs = self._references.missing
         self._sweeping = Sweeping(reactor, lambda: self._references.sweep(self.moment().now))
         self._asks = Asks()
-        self._acknowledged: dict[SessionId, list[JobId]] = {}
         self._stopped = False
         self.listeners = Listeners(
             self.scheduler.state.jobs,
@@ -136,7 +138,7 @@ class Driver:
         """Stop: what has come is stored, and not told. Fires when the store is closed."""
         if self._stopped:
             return succeed(None)
-        self._end_turn()
+        self._taken.stop()
         self._stopped = True
         self._sweeping.stop()
         self._time.stop()
@@ -167,9 +169,9 @@ class Driver:
         if isinstance(made, Submitted | RetryAsked) and (full := self.no_room()):
             self._asks.refuse(number, StorageFull(full))
             return answer
-        if self._acknowledged:
+        if not isinstance(made, Submitted) or any(job.key for job in made.submissions):
             # who asks for an outcome again has it sent again only if the first is acknowledged
-            self._end_turn()
+            self._taken.settle()
         try:
             self.handle(made)
         except Exception:  # noqa: BLE001 -- a mistake inside is the answer, with its story
@@ -199,10 +201,8 @@ class Driver:
         if self.on_broken is not None:
             self._reactor.callLater(0, self.on_broken, failure)
 
-    def _end_turn(self) -> None:
-        acknowledged, self._acknowledged = self._acknowledged, {}
-        for session, jobs in acknowledged.items():
-            self.handle(Acknowledged(self.moment(), session, jobs))
+    def _have_taken(self, session: SessionId, jobs: Sequence[JobId]) -> None:
+        self.handle(Acknowledged(self.moment(), session, jobs))
 
     def _beat(self) -> None:
         self.questions.sample()
@@ -213,15 +213,18 @@ class Driver:
 
     def _tell(self, batch: Batch) -> None:
         """Everything in the batch is true now. Acknowledgements, which can wait, come last."""
-        try:
-            self._tell_all(batch)
-        finally:
-            for done in batch.waiting:
-                done.callback(None)
+        with self._departures:
+            try:
+                self._tell_all(batch)
+                self._departures.leave()
+            finally:
+                for done in batch.waiting:
+                    done.callback(None)
 
     def _tell_all(self, batch: Batch) -> None:
         for worker, assignments in batch.assigned().items():  # before all else about the attempts
             self._carry_out(self._assign, worker, assignments)
+        self._departures.leave()  # slots wait for them
         for write in batch.writes:
             if type(write) is effects.JobsEnded:
                 self._ended(write.outcomes)
@@ -294,8 +297,7 @@ class Driver:
             bound.outbox.add(effect.jobs)
 
     def _flush(self, session: SessionId) -> None:
-        bound = self.sessions.get(session)
-        if bound is not None:
+        if (bound := self.sessions.get(session)) is not None:
             bound.outbox.flush()
 
     def _loaded(self, task: int, found: Found | None) -> None:
@@ -313,6 +315,7 @@ class Driver:
         """
         if self._stopped:
             raise Disconnected("the coordinator has stopped")
+        self._taken.settle()  # what an older connection of it has said counts
         self.handle(SessionOpened(self.moment(), client, session))
         record = self.scheduler.state.sessions[session]
         self._unbind(session)
@@ -320,7 +323,7 @@ class Driver:
             port,
             self.store,
             self._recent,
-            partial(self._acknowledge, session),
+            partial(self._taken.add, session),
             partial(self.listeners.told, session),
             record.foreign,
         )
@@ -334,8 +337,7 @@ class Driver:
         """A session's connection is gone; an old one that was replaced says nothing."""
         bound = self.sessions.get(session)
         if bound is not None and bound.port is port:
-            if self._acknowledged:
-                self._end_turn()  # what it has said before it left counts
+            self._taken.settle()  # what it has said before it left counts
             self._unbind(session)
             self.handle(SessionLeft(self.moment(), session, goodbye))
 
@@ -345,10 +347,6 @@ class Driver:
             bound.port = None
             bound.outbox.close()
             self.values.left(bound.record.client.id)
-
-    def _acknowledge(self, session: SessionId, jobs: Sequence[JobId]) -> None:
-        self._acknowledged.setdefault(session, []).extend(jobs)
-        self._commits.arm()
 
     def _port_of(self, session: SessionId) -> ClientPort | None:
         bound = self.sessions.get(session)
@@ -374,8 +372,7 @@ class Driver:
 
     def leave(self, worker: WorkerId, port: WorkerPort, goodbye: bool) -> None:
         """A worker's connection is gone; an old one that was replaced says nothing."""
-        bound = self.workers.get(worker)
-        if bound is not None and bound.port is port:
+        if (bound := self.workers.get(worker)) is not None and bound.port is port:
             bound.port = None
             self.handle(WorkerLeft(self.moment(), worker, goodbye))
 

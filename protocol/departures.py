@@ -12,7 +12,7 @@ up for nothing; so they go with what is said next, in the same write, or after a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, ParamSpec
+from typing import Any, Final
 from weakref import WeakKeyDictionary, proxy
 
 from twisted.internet import tcp
@@ -33,7 +33,6 @@ _WAITING = "_tempDataBuffer"
 """In a transport: what was written to it since its last look at the socket."""
 
 Work = Callable[[], object]
-P = ParamSpec("P")
 
 
 class Departures:
@@ -65,7 +64,7 @@ class Departures:
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if self._outlets and not self.holding:
-            self._leave()
+            self.leave()
 
     @property
     def holding(self) -> bool:
@@ -87,19 +86,16 @@ class Departures:
             self.clock.callLater(0, self._end_turn)
         self._next.append(work)
 
-    def doing(self, work: Callable[P, None]) -> Callable[P, None]:
-        """The same as such a piece of work."""
-
-        def do(*args: P.args, **kwargs: P.kwargs) -> None:
-            with self:
-                work(*args, **kwargs)
-
-        return do
+    def at_once(self, work: Work) -> None:
+        """Do this now; what it writes does not wait for the end of anything else."""
+        with self:
+            work()
+            self.leave()
 
     def _end_turn(self) -> None:
         work, self._next = self._next, []
         self._do(work)
-        self._leave()  # even if there is more to be done in the next turn
+        self.leave()  # even if there is more to be done in the next turn
 
     def _do(self, work: Iterable[Work]) -> None:
         with self:
@@ -109,7 +105,8 @@ class Departures:
                 except Exception:  # noqa: BLE001 -- it does not keep the others from it
                     self._log.failure("what ends a turn of the reactor")
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Send what was written up to now: what is still to be done is not urgent."""
         outlets, self._outlets = self._outlets, []
         for outlet in outlets:
             try:

@@ -340,6 +340,16 @@ def test_what_asks_for_another_turn_holds_nothing_back(turns: Turns, ways: Ways)
     assert ways.heard() == [b"first", b"second"], "the second has not held up the first"
 
 
+def test_what_is_urgent_does_not_wait_for_the_end_of_the_turn(turns: Turns, ways: Ways) -> None:
+    departures = ways.outlet.departures
+    departures.later(0, partial(ways.outlet.write, b"the end"))
+    ways.outlet.write(b"before, ")
+    departures.at_once(partial(ways.outlet.write, b"urgent"))
+    assert ways.heard() == [b"before, urgent"]
+    turns.advance(0)
+    assert ways.heard() == [b"the end"]
+
+
 def test_later_work_is_a_piece_of_its_own(turns: Turns, ways: Ways) -> None:
     ways.outlet.departures.later(1.0, lambda: ways.outlet.write(b"in a second"))
     with ways.outlet.departures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ampacity.coordinator.acknowledgements import WAIT
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.errors import (
     Disconnected,
@@ -38,7 +39,7 @@ def test_a_job_goes_through(house: Any) -> None:
     house.turn()
     house.now(recorded)
     assert [tuple(d) for d in client.frames[0]] == [(1, 1, b"body1")]
-    house.turn(2)
+    house.later(WAIT)
     assert house.driver.scheduler.state.sessions[SessionId(b"s")].outbox == {}
 
 

@@ -25,6 +25,7 @@ def busy(house: Any) -> tuple[Any, Any, Any]:
     house.turn()
     house.sequence = 1
     house.submit(house.client("t", client="other"))
+    house.driver._taken.settle()
     house.turn()
     return house, client, worker
 
