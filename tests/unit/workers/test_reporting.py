@@ -162,13 +162,13 @@ def test_they_go_with_what_does_not_wait(
     reporting.tell(reports(3))
     assert told(coordinator) == [1, 2, 3]
     reporting.tell(reports(4), 0.003)
-    reporting.add(*reports(5))
+    reporting.add(reports(5)[0])
     assert told(coordinator) == []
     clock.advance(0)
     assert told(coordinator) == [4, 5]
     reporting.tell(reports(*range(64)), 0.003)
     assert len(told(coordinator)) == 64
-    reporting.add(*reports(6))
+    reporting.add(reports(6)[0])
     reporting.tell(reports(7), 0.003)
     clock.advance(0)
     assert told(coordinator) == [6, 7]
