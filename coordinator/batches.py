@@ -156,3 +156,42 @@ class Batch:
     next_job: int = 0
     next_group: int = 0
     """The lowest ids that were never given; 0: as before."""
+
+
+def jobs_of(batch: Batch) -> int:
+    """How many jobs it is about; each counts as often as something is told of it."""
+    alike = sum([len(run.payloads) for run in batch.runs])
+    alike += sum([len(some.jobs) for some in batch.given])
+    alike += sum([len(some.jobs) for some in batch.successes])
+    return alike + len(batch.added) + len(batch.courses) + len(batch.taken)
+
+
+def in_parts(batch: Batch, most: int) -> list[Batch]:
+    """A batch as several, each about so many jobs at most: one after the other, they say the same.
+
+    What is no job's is said last. Jobs that are not told in a short form stay together, for ids
+    have to come in their order.
+    """
+    parts: list[Batch] = []
+    if batch.added:
+        parts.append(Batch(runs=batch.runs, added=batch.added, payloads=batch.payloads))
+        parts[0].next_job = batch.next_job
+        batch.runs, batch.added, batch.payloads = [], [], []
+    for first, common, payloads in batch.runs:
+        for n in range(0, len(payloads), most):
+            some = Run(JobId(first + n), common, payloads[n : n + most])
+            parts.append(Batch(runs=[some], next_job=some.first + len(some.payloads)))
+    parts += [
+        Batch(given=[Given(attempt, numbers[n : n + most])])
+        for attempt, numbers in batch.given
+        for n in range(0, len(numbers), most)
+    ]
+    parts += [
+        Batch(successes=[Succeeded(attempt, ended, jobs[n : n + most])])
+        for attempt, ended, jobs in batch.successes
+        for n in range(0, len(jobs), most)
+    ]
+    taken = batch.taken
+    parts += [Batch(taken=taken[n : n + most]) for n in range(0, len(taken), most)]
+    batch.runs, batch.given, batch.successes, batch.taken = [], [], [], []
+    return [*parts, batch]

@@ -226,10 +226,10 @@ class Daybook:
         entries: list[_Entry] = []
         jobs = 0
         for entry in self._entries:
-            entries.append(entry)
             jobs += len(entry.jobs) + len(entry.rest.forgotten)
-            if jobs >= PORTION and not whole:
+            if entries and jobs > PORTION and not whole:
                 break
+            entries.append(entry)
         portion = Portion(entries[-1].number, _together([e.rest for e in entries]))
         self._fill(portion, chain.from_iterable(entry.jobs for entry in entries))
         return portion

@@ -87,6 +87,7 @@ class SqliteStore:
         self._closed: Deferred[None] | None = None
         self._backup: Backup | None = None
         self._commits = 0
+        self._posting = False
         self._usage: dict[str, Any] = {}
         self._looked = 0.0
 
@@ -160,13 +161,21 @@ class SqliteStore:
 
     def _committed(self, _: None) -> None:
         self._commits += 1
-        if self._opened.writer.daybook.many and self._closed is None:
-            self._in_thread(self._opened.writer.post).addErrback(self._not_posted)
+        if not self._posting:
+            self._post()
         if monotonic() - self._looked > USAGE_SECONDS and self._closed is None:
             self._look()
 
+    def _post(self) -> None:
+        """Where there are many entries, bring in the oldest; commits have their turn between."""
+        self._posting = self._opened.writer.daybook.many and self._closed is None
+        if self._posting:
+            posting = self._in_thread(self._opened.writer.post)
+            posting.addCallbacks(lambda _: self._post(), self._not_posted)
+
     def _not_posted(self, failure: Failure) -> None:
         """Nothing is lost. Where the disk is full, there is soon too much, and commits fail."""
+        self._posting = False
         if not failure.check(StorageFull):
             self._log.failure("what is committed cannot be brought into the tables", failure)
 

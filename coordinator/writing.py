@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from ..protocol.errors import StorageFull
 from ..protocol.ids import GroupId, JobId, SessionId
-from . import schema
-from .batches import LARGE, Batch, NewSpec
+from . import daybook, schema
+from .batches import LARGE, Batch, NewSpec, in_parts, jobs_of
 from .daybook import Daybook, Portion, entry_seal
 from .ledger import Ledger
 from .rows import ADDED, PLAIN, Row, Rows, outcome_seal, payload_seal
@@ -73,15 +73,20 @@ class Writer:
         with broken_when_used():
             self._see_ids(batch)
             payloads, outcomes = _without_large(batch)
-            packed = self.daybook.packed(batch)
-            if not (payloads or outcomes):
+            next_job = max(self._next_job, batch.next_job)
+            parts = [batch]
+            if jobs_of(batch) > daybook.PORTION:
+                parts = in_parts(batch, daybook.PORTION)
+            packed = [self.daybook.packed(part) for part in parts]
+            if not (payloads or outcomes or len(parts) > 1):
                 self._enter(packed)
-        if payloads or outcomes:
+        if payloads or outcomes or len(parts) > 1:
             with self._file.transaction():
                 self._keep_bodies(payloads, outcomes)
                 self._enter(packed)
-        self._next_job = max(self._next_job, batch.next_job)
-        self.daybook.enter(batch, len(packed))
+        self._next_job = next_job
+        for part, data in zip(parts, packed, strict=True):
+            self.daybook.enter(part, len(data))
         self._stuck = False
 
     def _see_ids(self, batch: Batch) -> None:
@@ -93,12 +98,13 @@ class Writer:
         if new and min(new) < self._next_job:
             raise ValueError("a new job has the id of another one")
 
-    def _enter(self, packed: bytes) -> None:
-        number, term = self.daybook.last + 1, self._meta[2]
-        seal = entry_seal(number, packed)
-        values = {"number": number, "packed": packed, "seal": seal}
-        if not self._file.change(self._writes.enter, of_term=term, **values):
-            self._check_term(None)
+    def _enter(self, entries: Sequence[bytes]) -> None:
+        term = self._meta[2]
+        for number, packed in enumerate(entries, self.daybook.last + 1):
+            seal = entry_seal(number, packed)
+            values = {"number": number, "packed": packed, "seal": seal}
+            if not self._file.change(self._writes.enter, of_term=term, **values):
+                self._check_term(None)
 
     def _keep_bodies(self, payloads: Sequence[Row], outcomes: Sequence[Row]) -> None:
         self._file.write_many(self._writes.add_payloads, payloads)

@@ -303,4 +303,7 @@ async def test_on_a_full_disk_what_is_committed_is_read(
         assert await store.outcomes([JobId(1000)]) == [None]
         assert await rows(store, JOBS) == []
     await post(store)
+    assert len(await rows(store, JOBS)) == 512  # a large commit comes in by parts
+    await post(store)
+    await post(store)
     assert len(await rows(store, JOBS)) == 699
