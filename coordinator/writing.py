@@ -134,8 +134,10 @@ class Writer:
         """Do some of that."""
         try:
             self.post()
-        except (StorageFull, StoreBroken):
-            self._stuck = True  # whoever writes or reads next finds the same, and is told
+        except StorageFull:
+            self._stuck = True  # until a commit finds room again
+        except StoreBroken as error:
+            self._stuck, self._broken = True, error  # whoever writes next is told
 
     def post_all(self) -> None:
         """Bring in everything."""

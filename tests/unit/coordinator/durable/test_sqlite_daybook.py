@@ -124,6 +124,28 @@ async def test_many_entries_are_brought_in_while_others_come(
     assert store.remembered.counts[QUEUED] == 101
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_fails_at_rest_is_told_at_the_next_commit(
+    folder: Any, records: Any, monkeypatch: Any
+) -> None:
+    store = await folder.open()
+    tried: list[int] = []
+
+    def fails(*_: Any) -> None:
+        tried.append(1)
+        raise StoreBroken("the disk fails")
+
+    monkeypatch.setattr(store._opened.writer, "post", fails)
+    await store.commit([JobsAdded([records.job(1)])])
+    while not tried:
+        await folder.turn()
+    with pytest.raises(StoreBroken, match="the disk fails"):
+        await store.commit([JobsAdded([records.job(2)])])
+    assert tried == [1]
+    store = await folder.again()
+    assert store.remembered.counts[QUEUED] == 1
+
+
 # -- a process that ended --------------------------------------------------------------------------
 
 
