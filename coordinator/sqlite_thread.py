@@ -16,8 +16,12 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
-REST = 0.02
-"""Seconds without anything else to do, before work that waits is gone on with."""
+REST = 0.25
+"""Seconds without anything else to do, before work that waits is gone on with: a busy machine has
+pauses as well, and what is done in them is done twice."""
+
+BETWEEN = 0.02
+"""The same between two parts of it."""
 
 _Work = tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]
 
@@ -71,10 +75,11 @@ class StoreThread:
 
     def _next(self) -> _Work | None:
         """What it is asked for next; spare work is done until that comes."""
-        spare = self.spare
+        spare, rest = self.spare, REST
         while spare is not None and spare.waits:
             try:
-                return self._asked.get(timeout=REST)
+                return self._asked.get(timeout=rest)
             except Empty:
                 spare.go_on()
+                rest = BETWEEN
         return self._asked.get()
