@@ -39,6 +39,7 @@ class Reporting:
         self._room = Room(reactor, SystemRandom(), self._store_again)
         self._refused: set[int] = set()
         self._armed: Any = None
+        self._at_once = False  # whether that is at the end of this turn
         self._flushed = -math.inf
         self._when_stored: Deferred[None] | None = None
 
@@ -130,8 +131,6 @@ class Reporting:
         if self._events is not None:
             self._at_once = not wait
             self._armed = self._reactor.callLater(wait, self.flush)
-
-    _at_once = False
 
     def flush(self) -> None:
         """Send what has gathered."""
