@@ -236,7 +236,8 @@ class SqliteStore:
         """Copy store and values into a new folder; commits go on."""
         if self._backup is not None:
             return fail(StoreRefused(f"a backup is being made, in {self._backup.folder}"))
-        backup = self._backup = Backup(folder, self.folder, self._opened.file)
+        opened = self._opened
+        backup = self._backup = Backup(folder, self.folder, opened.file, opened.writer.post_all)
         posted = self._in_slices(self._opened.read(_nothing()))
         made = posted.addCallback(
             lambda _: Deferred.fromCoroutine(backup.make(self._defer, self._in_thread))
