@@ -39,12 +39,8 @@ InThread = Callable[..., Deferred[Any]]
 class Backup:
     """One copy being made."""
 
-    def __init__(
-        self, folder: Path, store: Path, file: SqliteFile, post: Callable[[], None]
-    ) -> None:
-        """``post`` brings all that is committed into the tables, in the store's thread."""
+    def __init__(self, folder: Path, store: Path, file: SqliteFile) -> None:
         self.folder = folder
-        self._post = post
         self._store = store
         self._file = file
         self._partial = folder.with_name(f"{folder.name}.partial")
@@ -75,7 +71,7 @@ class Backup:
         try:
             await defer(self._copy_file)
             await defer(self._copy_log)
-            await in_thread(self._copy_rest)
+            await in_thread(self._copy_log)
         finally:
             await in_thread(self._file.release_log)
 
@@ -106,11 +102,6 @@ class Backup:
             with self._file.log.open("rb") as log, self._log.open("ab") as copy:
                 log.seek(copy.tell())
                 shutil.copyfileobj(log, copy, _COPY_BYTES)
-
-    def _copy_rest(self) -> None:
-        """Nothing is left in the daybook of the copy, so that all its jobs can be looked at."""
-        self._post()
-        self._copy_log()
 
     def _copy_values(self) -> int:
         """Link or copy the values that are not there yet; how many there are."""

@@ -7,11 +7,13 @@ is one new row. What was forgotten is not written at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..protocol.ids import GroupId, JobId, SessionId
-from .batches import LARGE, Batch, Given, NewSpec, Run, Succeeded, is_first, is_new, sent_as
+import attrs
+
+from ..protocol.ids import GroupId, JobId, SessionId, WorkerId
 from .effects import (
     AttemptsMade,
     GroupForgotten,
@@ -31,8 +33,50 @@ from .effects import (
     Write,
 )
 from .records import GroupRecord, JobRecord, SessionRecord, SpecRecord
-from .rows import Rows, spec_digest
-from .transitions import END, SENT, SUCCEEDED
+from .rows import Row, Rows, is_plain, spec_digest
+from .transitions import END, SUCCEEDED
+
+
+@attrs.define
+class NewSpec:
+    """A spec of new jobs, and how many they are."""
+
+    packed: bytes
+    name: str | None
+    jobs: int = 0
+
+
+@attrs.define
+class Batch:
+    """Rows to write, by table; None in place of a row: it goes."""
+
+    added: list[Row] = attrs.field(factory=list)
+    """By ``rows.ADDED``."""
+    plain: list[Row] = attrs.field(factory=list)
+    """New ones as well, by ``rows.PLAIN``."""
+    changed: list[Row] = attrs.field(factory=list)
+    """By ``rows.CHANGING``."""
+    given: list[Row] = attrs.field(factory=list)
+    """By ``rows.GIVEN``."""
+    successes: list[Row] = attrs.field(factory=list)
+    """By ``rows.SUCCESS``."""
+    payloads: list[tuple[JobId, bytes]] = attrs.field(factory=list)
+    outcomes: list[tuple[JobId, int, bytes, bytes]] = attrs.field(factory=list)
+    """Id, ending, body, log."""
+    taken: list[JobId] = attrs.field(factory=list)
+    forgotten: list[JobId] = attrs.field(factory=list)
+    specs: dict[bytes, NewSpec] = attrs.field(factory=dict)
+    """By digest."""
+    groups: dict[GroupId, Row | None] = attrs.field(factory=dict)
+    sessions: dict[SessionId, Row | None] = attrs.field(factory=dict)
+    answers: dict[tuple[SessionId, int], Row] = attrs.field(factory=dict)
+    forgotten_sessions: list[SessionId] = attrs.field(factory=list)
+    workers: dict[WorkerId, Row | None] = attrs.field(factory=dict)
+    blobs: Counter[bytes] = attrs.field(factory=Counter)
+    """References more, or less."""
+    next_job: int = 0
+    next_group: int = 0
+    """The lowest ids that were never given; 0: as before."""
 
 
 class Gathering:
@@ -55,22 +99,41 @@ class Gathering:
         """The batch that these writes come to."""
         for write in writes:
             _TAKE_UP[type(write)](self, write)
-        if self._forgotten:
-            self._drop_forgotten()
+        self._drop_forgotten()
         batch, rows = self._batch, self._rows
         if self._added:
             self._add(list(self._added.values()))
-        if self._given:
-            self._give()
-        if self._ended:
-            self._end()
-        course = rows.course
-        batch.courses = [(n, course(job)) for n, job in self._changed.items()]
-        batch.taken = list(self._taken)
+        self._change()
+        batch.outcomes = [
+            (n, job.state - END, body, log) for n, (job, body, log) in self._ended.items()
+        ]
+        batch.taken = [n for n in self._taken if not self._is_taken(n)]
         batch.forgotten = list(self._forgotten)
         batch.groups.update((n, rows.group(group)) for n, group in self._groups.items())
         batch.sessions.update((n, rows.session(one)) for n, one in self._sessions.items())
         return batch
+
+    def _change(self) -> None:
+        """The rows of jobs that are not new, each by as few columns as its change needs."""
+        batch, rows, added, changed = self._batch, self._rows, self._added, self._changed
+        for number, (job, _, _) in self._ended.items():
+            if job.state != SUCCEEDED or job.taken or job.retried is not None:
+                changed[number] = job
+        others = added.keys() | changed.keys() if changed else added
+        batch.changed = [rows.changed(job) for n, job in changed.items() if n not in added]
+        batch.successes = [
+            rows.success(job) for n, (job, _, _) in self._ended.items() if n not in others
+        ]
+        batch.given = [
+            rows.given(job)
+            for n, job in self._given.items()
+            if n not in others and n not in self._ended
+        ]
+
+    def _is_taken(self, number: JobId) -> bool:
+        """Whether its row, as it is written now, says so."""
+        job = self._changed.get(number) or self._added.get(number)
+        return job is not None and job.taken
 
     def _drop_forgotten(self) -> None:
         """Leave out the rows of jobs that are forgotten by now; new ones need not go either."""
@@ -82,94 +145,22 @@ class Gathering:
             self._ended.pop(number, None)
             self._taken.pop(number, None)
 
-    def _give(self) -> None:
-        """Jobs that a worker was given, those that are alike together."""
-        changed, ended, given = self._changed, self._ended, self._batch.given
-        last: Given | None = None
-        attempt = worker = story = None
-        for number, job in self._given.items():
-            if number in ended or number in changed:
-                continue
-            if job.state != SENT or not is_first(job) or job.began is not None:
-                changed[number] = job
-                continue
-            if (
-                last is None
-                or job.attempt is not attempt
-                or job.worker is not worker
-                or job.story is not story
-            ):
-                attempt, worker, story = job.attempt, job.worker, job.story
-                last = Given(sent_as(job), [])
-                given.append(last)
-            last.jobs.append(number)
-
-    def _end(self) -> None:
-        """Jobs that have ended, those that have succeeded alike together."""
-        changed, batch = self._changed, self._batch
-        last: Succeeded | None = None
-        attempt = worker = story = ended = None
-        for number, (job, body, log) in self._ended.items():
-            if job.state != SUCCEEDED or len(body) + len(log) > LARGE or not is_first(job):
-                changed[number] = job
-                batch.outcomes.append((number, job.state - END, body, log))
-                continue
-            if changed:
-                changed.pop(number, None)
-            if (
-                last is None
-                or job.attempt is not attempt
-                or job.ended != ended
-                or job.worker is not worker
-                or job.story is not story
-            ):
-                attempt, worker, story, ended = job.attempt, job.worker, job.story, job.ended
-                last = Succeeded(sent_as(job), float(ended or 0.0), [])
-                batch.successes.append(last)
-            last.jobs.append((number, job.kept, job.began, job.seconds, body, log))
-
     def _add(self, jobs: Sequence[JobRecord]) -> None:
-        batch, given, ended, changed = self._batch, self._given, self._ended, self._changed
-        spec, digest, orphan, count = None, b"", False, 0
-        run: Run | None = None
-        following = 0
-        place: int | None = None
-        client = owner = group = submitted = None
+        batch, added, plain = self._batch, self._rows.added, self._rows.plain
+        payloads, last, digest, orphan, count = batch.payloads, None, b"", False, 0
         for job in jobs:
-            number, payload = job.id, job.payload
-            if job.spec is not spec:
+            if job.spec is not last:
                 self._count(digest, count)
-                spec, count, run = job.spec, 0, None
-                digest, orphan = self._spec(spec), spec.spec.orphans == "cancel"
+                last, count = job.spec, 0
+                digest, orphan = self._spec(last), last.spec.orphans == "cancel"
             count += 1
-            if number not in given and number not in ended and not is_new(job):
-                changed[number] = job
-            if (
-                job.key is not None
-                or type(payload) is not bytes
-                or len(payload) > LARGE
-                or job.retry_of is not None
-            ):
-                batch.added.append(self._rows.fixed(job, digest, orphan))
-                if type(payload) is bytes and payload:
-                    batch.payloads.append((number, payload))
-                continue
-            if (
-                run is None
-                or number != following
-                or job.client is not client
-                or job.owner is not owner
-                or job.group is not group
-                or job.submitted != submitted
-                or (None if job.place is None else job.place - number) != place
-            ):
-                client, owner, group, submitted = job.client, job.owner, job.group, job.submitted
-                place = None if job.place is None else job.place - number
-                fixed = self._rows.fixed(job, digest, orphan)
-                run = Run(number, (*fixed[1:6], place, *fixed[7:9]), [])
-                batch.runs.append(run)
-            following = number + 1
-            run.payloads.append(payload)
+            if orphan or not is_plain(job):
+                batch.added.append(added(job, digest, orphan))
+            else:
+                batch.plain.append(plain(job, digest))
+            payload = job.payload
+            if type(payload) is bytes and payload:
+                payloads.append((job.id, payload))
         self._count(digest, count)
 
     def _spec(self, record: SpecRecord) -> bytes:

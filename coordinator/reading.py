@@ -5,7 +5,7 @@ A question is a generator. It yields after every slice, and returns the answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -163,12 +163,6 @@ class Reader:
                 found[number] = lost_outcome(number)
             yield
         return [found.get(number) for number in ids]
-
-    def oldest(self, question: Oldest, besides: Collection[int]) -> list[JobId]:
-        """The ids of the answer, if there were none of these jobs."""
-        most = question.limit + len(besides)
-        found = _ids(self._file.rows(_OLDEST[question.taken], most=most))
-        return [number for number in found if number not in besides][: question.limit]
 
     # -- which jobs -------------------------------------------------------------------------------
 

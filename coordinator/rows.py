@@ -37,9 +37,7 @@ PLAIN: Final = (
     "submitted",
     "size",
     "fixed_seal",
-    "taken",
     "state",
-    "ended",
     "kept",
     "course",
     "changing_seal",
@@ -49,6 +47,12 @@ PLAIN: Final = (
 _TAKEN: Final = ADDED.index("taken")
 CHANGING: Final = ("id", *ADDED[_TAKEN:])
 """The columns of an update."""
+
+GIVEN: Final = ("id", "state", "course", "changing_seal")
+"""Those of a job that is given to a worker: it has not ended. No index is touched by them."""
+
+SUCCESS: Final = ("id", "state", "ended", "kept", "course", "changing_seal")
+"""Those of a job that has succeeded: nobody has taken its outcome, nor run it again."""
 
 ORPHANED: Final = 1
 
@@ -89,11 +93,11 @@ class Rows:
 
     # -- jobs: what is written --------------------------------------------------------------------
 
-    def fixed(self, job: JobRecord, digest: bytes, orphan: bool) -> Row:
-        """What does not change of a new job: the first columns of ``ADDED``, but for their seal."""
+    def added(self, job: JobRecord, digest: bytes, orphan: bool) -> Row:
+        """A new job's row, by ``ADDED``."""
         payload, group = job.payload, job.group
         blob, blob_size = payload if isinstance(payload, BlobRef) else (None, None)
-        return (
+        fixed = (
             job.id,
             job.client.id,
             job.owner,
@@ -108,62 +112,49 @@ class Rows:
             blob_size,
             job.retry_of,
         )
+        return (*fixed, crc32(self._pack(fixed)), *self.changed(job)[1:])
 
-    def course(self, job: JobRecord) -> Row:
-        """What changes of a job: what ``course`` holds besides its id, and whether it is taken."""
-        attempt, worker, ended = job.attempt, job.worker, job.ended
-        term, number = (None, None) if attempt is None else attempt
-        return (
-            job.state,
-            None if ended is None else float(ended),
-            job.kept,
-            job.retried,
-            term,
-            number,
-            None if worker is None else worker.name,
-            job.losses,
-            job.failures,
-            job.why,
-            job.resume,
-            job.began,
-            job.seconds,
-            job.blobs,
-            job.story,
-            job.taken,
-        )
-
-    def added(self, fixed: Row, changing: Row) -> Row:
-        """A new job's row, by ``ADDED``."""
-        return (*fixed, crc32(self._pack(fixed)), *changing[1:])
-
-    def plain(self, fixed: Row, changing: Row) -> Row:
+    def plain(self, job: JobRecord, digest: bytes) -> Row:
         """The same for a plain job, by ``PLAIN``."""
-        number, client, session, digest, _, group, place, submitted, _, size, _, _, _ = fixed
-        _, taken, state, ended, kept, _, course, seal = changing
-        return (
-            number,
-            client,
-            session,
-            digest,
-            group,
-            place,
-            submitted,
-            size,
-            crc32(self._pack(fixed)),
-            taken,
-            state,
-            ended,
-            kept,
-            course,
-            seal,
-        )
+        row = self.added(job, digest, False)
+        return (*row[:4], *row[5:8], row[9], row[13], row[15], row[17], *row[19:])
 
-    def changing(self, number: int, course: Row, taken: bool) -> Row:
+    def changed(self, job: JobRecord) -> Row:
         """The id and the changing half, by ``CHANGING``."""
-        state, ended, kept, retried = course[:4]
-        packed = self._pack((number, *course[:-1]))
-        mark = number if taken or course[-1] else None
-        return (number, mark, state, ended, kept, retried, packed, crc32(packed))
+        attempt, worker = job.attempt, job.worker
+        ended = None if job.ended is None else float(job.ended)
+        course = self._pack(
+            (
+                job.id,
+                job.state,
+                ended,
+                job.kept,
+                job.retried,
+                None if attempt is None else attempt[0],
+                None if attempt is None else attempt[1],
+                None if worker is None else worker.name,
+                job.losses,
+                job.failures,
+                job.why,
+                job.resume,
+                job.began,
+                job.seconds,
+                job.blobs,
+                job.story,
+            )
+        )
+        taken = job.id if job.taken else None
+        return (job.id, taken, job.state, ended, job.kept, job.retried, course, crc32(course))
+
+    def given(self, job: JobRecord) -> Row:
+        """The same, by ``GIVEN``."""
+        number, _, state, _, _, _, course, seal = self.changed(job)
+        return (number, state, course, seal)
+
+    def success(self, job: JobRecord) -> Row:
+        """The same, by ``SUCCESS``."""
+        number, _, state, ended, kept, _, course, seal = self.changed(job)
+        return (number, state, ended, kept, course, seal)
 
     # -- jobs: what is read -----------------------------------------------------------------------
 
@@ -318,10 +309,16 @@ def _damaged(row: Row, damage: str) -> KeptJob:
     )
 
 
-def is_plain(fixed: Row, changing: Row) -> bool:
-    """Whether a new job has nothing in the columns that are not ``PLAIN``."""
-    key, orphan, _, blob, blob_size, retry_of = fixed[4], *fixed[8:]
-    return key is orphan is blob is blob_size is retry_of is changing[5] is None
+def is_plain(job: JobRecord) -> bool:
+    """Whether a new job has nothing in the columns that are not ``PLAIN``, its orphan's apart."""
+    return (
+        job.key is None
+        and job.ended is None
+        and type(job.payload) is bytes
+        and job.retry_of is None
+        and job.retried is None
+        and not job.taken
+    )
 
 
 # -- payloads and outcomes ------------------------------------------------------------------------

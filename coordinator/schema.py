@@ -36,7 +36,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-VERSION: Final = "0003"
+VERSION: Final = "0002"
 """The newest version in ``migrations``."""
 
 _Number: Final[TypeEngine[int]] = BigInteger().with_variant(Integer(), "sqlite")
@@ -176,14 +176,6 @@ BLOBS: Final = Table(
     METADATA,
     Column("digest", LargeBinary, primary_key=True),
     _number("uses"),
-    _seal(),
-)
-
-DAYBOOK: Final = Table(  # commits on their way into the other tables: see ``daybook``
-    "daybook",
-    METADATA,
-    Column("number", _Number, primary_key=True, autoincrement=False),
-    _bytes("packed"),
     _seal(),
 )
 

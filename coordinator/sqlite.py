@@ -9,31 +9,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_bytes
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from sqlalchemy import select
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..protocol.blobfiles import make_folder
 from ..protocol.blobs import DeferToThread
 from ..protocol.errors import StorageFull, StoreRefused
 from ..protocol.ids import JobId
 from .backup import Backup, disk_usage
 from .effects import Write
-from .examining import in_short
+from .examining import in_short, mend, rows_named, structure, unaccounted
 from .gathering import Gathering
-from .kept import ByIds, Found, KeptJob, Listing, Oldest, Page, Question, Remembered, Stored
-from .reading import Slices
-from .rows import Rows
-from .schema import VERSION
-from .sqlite_file import Synchronous, broken_when_used
-from .sqlite_opening import Opened, open_file
+from .kept import Found, KeptJob, Listing, Page, Question, Remembered, Stored
+from .ledger import Ledger
+from .listing import Lister
+from .migrating import migrate, version_of
+from .reading import Reader, Slices
+from .remembering import META_ROW, Remembering, spans
+from .rows import Row, Rows
+from .schema import FORGOTTEN, JOBS, SESSIONS, VERSION, WORKERS
+from .specs import Specs
+from .sqlite_file import (
+    DIALECT,
+    RESTORE,
+    SqliteFile,
+    Synchronous,
+    broken_when_used,
+    refused_when_opened,
+)
+from .sqlite_log import damage
 from .sqlite_thread import StoreThread
+from .statements import Statement
 from .store import StoreBroken
+from .writing import Writer, write_meta
+
+_log = Logger()
 
 T = TypeVar("T")
+
+DATABASE = "queue.db"
 
 USAGE_SECONDS = 1.0
 """How often it is looked how much of the disk is used, at most."""
@@ -57,6 +78,83 @@ class _Plenty:
         """Nobody watches."""
 
 
+class _Opened:
+    """What the thread works with."""
+
+    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+        """Blocking: open the file, bring it up to date, begin a term, read what is there.
+
+        Raises:
+            StoreRefused: the store cannot be used; says why, and what to do.
+        """
+        self.file = SqliteFile(path, synchronous)
+        try:
+            with refused_when_opened(path):
+                self._begin(path)
+        except BaseException:
+            self.file.close()
+            raise
+
+    def _begin(self, path: Path) -> None:
+        rows = Rows()
+        self.mended = self._sound(path)
+        new = migrate(self.file.connection)
+        meta = self._reign(rows, path, new)
+        specs, ledger = Specs(self.file, rows), Ledger(self.file, meta[3])
+        self.reader = Reader(self.file, rows, specs, ledger)
+        for _ in self.reader.parts(rows_named(self.file.connection, self.mended)):
+            pass  # what is damaged of these is told
+        self.remembered = Remembering(self.file, rows, specs, self.reader).remember(meta)
+        self.writer = Writer(self.file, rows, meta, ledger)
+        self.writer.spans.update(spans(self.remembered.groups))
+        self.lister = Lister(self.file, self.writer.spans)
+        self.id, self.term = meta[1], meta[2]
+
+    def _sound(self, path: Path) -> list[str]:
+        """See that jobs can be found by all that they are found by; what had to be mended."""
+        connection = self.file.connection
+        version = version_of(connection)
+        problems = [] if version is None else structure(connection)
+        if not problems:
+            return []
+        if version != VERSION or not mend(connection):
+            raise _damaged(path, in_short(problems))
+        _log.critical(
+            "indexes of the store {path} were damaged, and are made anew from its jobs: {what}",
+            path=str(path),
+            what=in_short(problems),
+        )
+        return problems
+
+    def _reign(self, rows: Rows, path: Path, new: bool) -> Row:
+        """Begin a term: the row of ``meta``, committed."""
+        found = self.file.rows(META_ROW)
+        # a power cut between a store's first two commits leaves its tables, and nothing in them
+        if new or not (found or any(self.file.rows(question) for question in _USED)):
+            meta = rows.sealed(1, token_bytes(16), 1, 1, 1)
+        elif len(found) == 1 and rows.fits(found[0]):
+            number, store, term, next_job, next_group, _ = found[0]
+            if what := unaccounted(self.file.connection, next_job):
+                raise _damaged(path, what)
+            meta = rows.sealed(number, store, term + 1, next_job, next_group)
+        else:
+            raise _damaged(path, "in its first record")
+        with self.file.transaction():
+            write_meta(self.file, meta)
+        return meta
+
+
+_USED = [
+    Statement(select(*table.primary_key).limit(1), DIALECT)
+    for table in (JOBS, FORGOTTEN, SESSIONS, WORKERS)
+]
+"""What has rows where anything was ever accepted."""
+
+
+def _damaged(path: Path, what: str) -> StoreRefused:
+    return StoreRefused(f"the store {path} is damaged ({what}): {RESTORE}")
+
+
 class SqliteStore:
     """A ``DurableStore``, opened for one term."""
 
@@ -68,7 +166,7 @@ class SqliteStore:
         self,
         folder: Path,
         thread: StoreThread,
-        opened: Opened,
+        opened: _Opened,
         defer: DeferToThread,
         room: Room | None,
     ) -> None:
@@ -78,7 +176,6 @@ class SqliteStore:
         self.remembered: Remembered = opened.remembered
         opened.remembered = Remembered()  # who opened the store decides how long it is kept
         self._thread = thread
-        self._thread.spare = opened.writer
         self._opened = opened
         self._defer = defer
         self._room: Room = _Plenty() if room is None else room
@@ -87,7 +184,6 @@ class SqliteStore:
         self._closed: Deferred[None] | None = None
         self._backup: Backup | None = None
         self._commits = 0
-        self._posting = False
         self._usage: dict[str, Any] = {}
         self._looked = 0.0
 
@@ -109,7 +205,7 @@ class SqliteStore:
         """
         thread = StoreThread(reactor)
 
-        def made(found: Opened) -> SqliteStore:
+        def opened(found: _Opened) -> SqliteStore:
             store = cls(folder, thread, found, defer, room)
             store._look()
             return store
@@ -118,7 +214,7 @@ class SqliteStore:
             thread.stop()
             return failure
 
-        return thread.do(open_file, folder, synchronous).addCallbacks(made, failed)
+        return thread.do(_open, folder, synchronous).addCallbacks(opened, failed)
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -161,23 +257,8 @@ class SqliteStore:
 
     def _committed(self, _: None) -> None:
         self._commits += 1
-        if not self._posting:
-            self._post()
         if monotonic() - self._looked > USAGE_SECONDS and self._closed is None:
             self._look()
-
-    def _post(self) -> None:
-        """Where there are many entries, bring in the oldest; commits have their turn between."""
-        self._posting = self._opened.writer.daybook.many and self._closed is None
-        if self._posting:
-            posting = self._in_thread(self._opened.writer.post)
-            posting.addCallbacks(lambda _: self._post(), self._not_posted)
-
-    def _not_posted(self, failure: Failure) -> None:
-        """Nothing is lost. Where the disk is full, there is soon too much, and commits fail."""
-        self._posting = False
-        if not failure.check(StorageFull):
-            self._log.failure("what is committed cannot be brought into the tables", failure)
 
     def _not_committed(self, failure: Failure) -> Failure | Deferred[None]:
         """Where the disk is full, fail when room was made, if it could be."""
@@ -190,22 +271,19 @@ class SqliteStore:
 
     def read(self, question: Question) -> Deferred[Found]:
         """What the scheduler asks for."""
-        if isinstance(question, Oldest):
-            return self._in_slices(self._opened.oldest(question))
-        jobs = question.jobs if isinstance(question, ByIds) else None
-        return self._in_slices(self._opened.read(self._opened.reader.answer(question), jobs))
+        return self._in_slices(self._opened.reader.answer(question))
 
     def outcomes(self, jobs: Sequence[JobId]) -> Deferred[list[Stored | None]]:
         """What is kept of these jobs' ends, in their order."""
-        return self._in_slices(self._opened.read(self._opened.reader.outcomes(jobs), jobs))
+        return self._in_slices(self._opened.reader.outcomes(jobs))
 
     def page(self, listing: Listing) -> Deferred[Page]:
         """Some of a client's jobs."""
-        return self._in_slices(self._opened.read(self._opened.lister.page(listing)))
+        return self._in_slices(self._opened.lister.page(listing))
 
     def jobs(self, ids: Sequence[JobId]) -> Deferred[list[KeptJob]]:
         """What is kept of these jobs; those that are known, by ascending ids."""
-        return self._in_slices(self._opened.read(self._opened.reader.jobs(ids), ids))
+        return self._in_slices(self._opened.reader.jobs(ids))
 
     def room(self) -> str:
         """Why submissions are to be refused, in a sentence; or nothing."""
@@ -236,12 +314,8 @@ class SqliteStore:
         """Copy store and values into a new folder; commits go on."""
         if self._backup is not None:
             return fail(StoreRefused(f"a backup is being made, in {self._backup.folder}"))
-        opened = self._opened
-        backup = self._backup = Backup(folder, self.folder, opened.file, opened.writer.post_all)
-        posted = self._in_slices(self._opened.read(_nothing()))
-        made = posted.addCallback(
-            lambda _: Deferred.fromCoroutine(backup.make(self._defer, self._in_thread))
-        )
+        backup = self._backup = Backup(folder, self.folder, self._opened.file)
+        made = Deferred.fromCoroutine(backup.make(self._defer, self._in_thread))
         return made.addBoth(self._backed_up)
 
     def _backed_up(self, result: Any) -> Any:
@@ -251,7 +325,7 @@ class SqliteStore:
     def close(self) -> Deferred[None]:
         """Finish what was begun, and let go of the file; again: when that is done."""
         if self._closed is None:
-            closing = self._thread.do(self._opened.close, self._broken is None)
+            closing = self._thread.do(self._opened.file.close)
             self._closed = closing.addBoth(self._ended)
             return self._closed
         again: Deferred[None] = Deferred()
@@ -264,6 +338,15 @@ class SqliteStore:
         self._thread.stop()
 
 
+def _open(folder: Path, synchronous: Synchronous) -> _Opened:
+    path = folder / DATABASE
+    with refused_when_opened(path):
+        make_folder(folder, durable=True)
+        if what := damage(path.with_name(f"{path.name}-wal")):
+            raise StoreRefused(f"the store {path} is damaged, {what}: {RESTORE}")
+    return _Opened(path, synchronous)
+
+
 def _next(slices: Slices[T]) -> tuple[bool, T | None]:
     """One slice: whether it was the last, and the answer then."""
     with broken_when_used():
@@ -272,8 +355,3 @@ def _next(slices: Slices[T]) -> tuple[bool, T | None]:
         except StopIteration as end:
             return True, end.value
         return False, None
-
-
-def _nothing() -> Slices[None]:
-    """A question that asks for nothing."""
-    yield from ()

@@ -6,9 +6,9 @@ A thread pool does the same in three times the time, and a lone job waits for th
 from __future__ import annotations
 
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -16,33 +16,13 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
-REST = 0.25
-"""Seconds without anything else to do, before work that waits is gone on with: a busy machine has
-pauses as well, and what is done in them is done twice."""
-
-BETWEEN = 0.02
-"""The same between two parts of it."""
-
 _Work = tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]
-
-
-class Spare(Protocol):
-    """Work for which there is time when nothing else is to be done."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is some."""
-
-    def go_on(self) -> None:
-        """Do a part of it."""
 
 
 class StoreThread:
     """Begins with its making."""
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
-        self.spare: Spare | None = None
-        """Counts from the next thing on that it is asked for."""
         self._reactor = reactor
         self._asked: SimpleQueue[_Work | None] = SimpleQueue()
         # a process that ends without closing its store is not held up by an idle thread
@@ -62,7 +42,7 @@ class StoreThread:
 
     def _go(self) -> None:
         told = self._reactor.callFromThread
-        while (asked := self._next()) is not None:
+        while (asked := self._asked.get()) is not None:
             done, work, arguments = asked
             try:
                 result = work(*arguments)
@@ -72,14 +52,3 @@ class StoreThread:
                 told(done.callback, result)
                 del result
             del asked, done, work, arguments  # nothing is held while it waits
-
-    def _next(self) -> _Work | None:
-        """What it is asked for next; spare work is done until that comes."""
-        spare, rest = self.spare, REST
-        while spare is not None and spare.waits:
-            try:
-                return self._asked.get(timeout=rest)
-            except Empty:
-                spare.go_on()
-                rest = BETWEEN
-        return self._asked.get()

@@ -1,25 +1,24 @@
-"""Batches on their way into the daybook, and from there into the tables: see ``daybook``."""
+"""A batch of rows on its way into the tables, in one transaction."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from ..protocol.errors import StorageFull
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.engine import Dialect
+
 from ..protocol.ids import GroupId, JobId, SessionId
-from . import daybook, schema
-from .batches import LARGE, Batch, NewSpec, in_parts, jobs_of
-from .daybook import Daybook, Portion, entry_seal
+from . import schema
+from .gathering import Batch, NewSpec
 from .ledger import Ledger
-from .rows import ADDED, PLAIN, Row, Rows, outcome_seal, payload_seal
-from .schema import META
-from .sqlite_file import DIALECT, SqliteFile, broken_when_used
-from .statements import ManyRows, Statement, slices
+from .rows import ADDED, CHANGING, GIVEN, PLAIN, SUCCESS, Row, Rows, outcome_seal, payload_seal
+from .schema import ANSWERS, BLOBS, GROUPS, JOBS, META, OUTCOMES, PAYLOADS, SESSIONS, SPECS, WORKERS
+from .sqlite_file import DIALECT, SqliteFile
+from .statements import ManyRows, Statement, inserted, one_of, selected, slices, updated
 from .store import StoreBroken
-from .writes import META_NAMES, Writes
 
 ANSWERS_KEPT: Final = 128
 """The last answers of a session."""
@@ -36,6 +35,68 @@ SPECS_COUNTED: Final = 1024
 FOR_GOOD: Final = 1 << 40
 """References to a blob of which it is not known how many they are."""
 
+META_NAMES: Final = tuple(column.name for column in META.c)
+
+
+class Writes:
+    """The statements."""
+
+    def __init__(self, dialect: Dialect = DIALECT) -> None:
+        def one(clause: Any) -> Statement:
+            return Statement(clause, dialect)
+
+        def many(clause: Any) -> ManyRows:
+            return ManyRows(clause, dialect)
+
+        def upserted(table: Any) -> ManyRows:
+            return many(schema.upsert(table))
+
+        def gone(key: Any) -> Statement:
+            return one(key.table.delete().where(one_of(key)))
+
+        job = JOBS.c
+        self.add_jobs = many(inserted(JOBS, ADDED))
+        self.add_plain_jobs = many(inserted(JOBS, PLAIN))
+        self.change_jobs = many(updated(JOBS, CHANGING))
+        self.give_jobs = many(updated(JOBS, GIVEN))
+        self.succeed_jobs = many(updated(JOBS, SUCCESS))
+        self.add_payloads = many(inserted(PAYLOADS, PAYLOADS.c.keys()))
+        self.add_outcomes = upserted(OUTCOMES)
+        self.take_jobs = one(update(JOBS).values(taken=job.id).where(one_of(job.id)))
+        self.specs_of = one(select(job.id, job.spec).where(one_of(job.id)))
+        self.forget_jobs = gone(job.id)
+        self.forget_payloads = gone(PAYLOADS.c.id)
+        self.forget_outcomes = gone(OUTCOMES.c.id)
+        self.specs = one(
+            selected(SPECS, "digest", "name", "jobs", "seal").where(one_of(SPECS.c.digest))
+        )
+        self.count_specs = many(updated(SPECS, ("digest", "jobs", "seal"), "digest"))
+        self.add_specs = upserted(SPECS)
+        self.forget_specs = gone(SPECS.c.digest)
+        self.save_groups = upserted(GROUPS)
+        self.forget_groups = gone(GROUPS.c.id)
+        self.save_sessions = upserted(SESSIONS)
+        self.forget_sessions = gone(SESSIONS.c.id)
+        self.save_answers = upserted(ANSWERS)
+        self.forget_answers = gone(ANSWERS.c.session)
+        self.trim_answers = one(
+            ANSWERS.delete().where(
+                ANSWERS.c.session == bindparam("of_session"),
+                ANSWERS.c.sequence <= bindparam("last"),
+            )
+        )
+        self.save_workers = upserted(WORKERS)
+        self.forget_workers = gone(WORKERS.c.name)
+        self.blobs = one(selected(BLOBS).where(one_of(BLOBS.c.digest)))
+        self.save_blobs = upserted(BLOBS)
+        self.forget_blobs = gone(BLOBS.c.digest)
+        self.term = one(selected(META, "term"))
+        self.meta = one(
+            update(META)
+            .values({name: bindparam(f"new_{name}") for name in META_NAMES})
+            .where(META.c.term == bindparam("of_term"))
+        )
+
 
 class Writer:
     """Writes batches, for one term."""
@@ -46,20 +107,12 @@ class Writer:
         self._rows = rows
         self._writes = Writes()
         self._meta = meta
-        """As it is in the table."""
-        self._next_job = meta[3]
-        """The lowest id that was never given, entries included."""
-        self.daybook = Daybook(rows)
-        self._stuck = False
-        self._broken: StoreBroken | None = None
         self._specs: dict[bytes, tuple[str | None, int]] = {}
-        """Names of specs, and how many jobs they have, as far as it is in the tables."""
+        """Names of specs, and how many jobs they have, as far as it is committed."""
         self._trimmed: dict[SessionId, int] = {}
         """Up to which sequence number sessions have no answers here any more."""
         self.spans: dict[GroupId, tuple[JobId, JobId]] = {}
         """Between which ids the known jobs of a group are."""
-
-    # -- entries ----------------------------------------------------------------------------------
 
     def write(self, batch: Batch) -> None:
         """Write all of a batch, or nothing.
@@ -68,129 +121,16 @@ class Writer:
             StorageFull: there was no room for it.
             StoreBroken: the store cannot be relied upon any more.
         """
-        while self.daybook.much:
-            self.post()
-        with broken_when_used():
-            self._see_ids(batch)
-            payloads, outcomes = _without_large(batch)
-            next_job = max(self._next_job, batch.next_job)
-            parts = [batch]
-            if jobs_of(batch) > daybook.PORTION:
-                parts = in_parts(batch, daybook.PORTION)
-            packed = [self.daybook.packed(part) for part in parts]
-            if not (payloads or outcomes or len(parts) > 1):
-                self._enter(packed)
-        if payloads or outcomes or len(parts) > 1:
-            with self._file.transaction():
-                self._keep_bodies(payloads, outcomes)
-                self._enter(packed)
-        self._next_job = next_job
-        for part, data in zip(parts, packed, strict=True):
-            self.daybook.enter(part, len(data))
-        self._stuck = False
-
-    def _see_ids(self, batch: Batch) -> None:
-        """An entry that does not fit into the tables would be found out too late."""
-        if self._broken is not None:
-            raise self._broken
-        new = [run.first for run in batch.runs]
-        new += [row[0] for row in batch.added]
-        if new and min(new) < self._next_job:
-            raise ValueError("a new job has the id of another one")
-
-    def _enter(self, entries: Sequence[bytes]) -> None:
-        term = self._meta[2]
-        for number, packed in enumerate(entries, self.daybook.last + 1):
-            seal = entry_seal(number, packed)
-            values = {"number": number, "packed": packed, "seal": seal}
-            if not self._file.change(self._writes.enter, of_term=term, **values):
-                self._check_term(None)
-
-    def _keep_bodies(self, payloads: Sequence[Row], outcomes: Sequence[Row]) -> None:
-        self._file.write_many(self._writes.add_payloads, payloads)
-        self._file.write_many(self._writes.add_outcomes, outcomes)
-
-    def take_up(self, entries: Iterable[Row]) -> bool:
-        """Bring in what a store that was not closed has left; whether its entries are sound."""
-        for number, packed, seal in entries:
-            if type(packed) is not bytes or entry_seal(number, packed) != seal:
-                return False
-            if not self.daybook:
-                self.daybook.last = number - 1
-            if self.daybook.last != number - 1:
-                return False
-            self.daybook.enter(self.daybook.unpacked(packed), len(packed))
-        self.post_all()
-        return True
-
-    # -- from there into the tables ---------------------------------------------------------------
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is something to be done while nothing else is."""
-        return bool(self.daybook) and not self._stuck
-
-    def go_on(self) -> None:
-        """Do some of that."""
-        try:
-            self.post()
-        except StorageFull:
-            self._stuck = True  # until a commit finds room again
-        except StoreBroken as error:
-            self._stuck, self._broken = True, error  # whoever writes next is told
-
-    def post_all(self) -> None:
-        """Bring in everything."""
-        while self.daybook:
-            self.post()
-
-    def post(self) -> None:
-        """Bring the oldest entries into the tables, if there are any.
-
-        Raises:
-            StorageFull: there was no room for it; nothing is lost.
-            StoreBroken: the store cannot be relied upon any more.
-        """
-        if not self.daybook:
-            return
-        portion = self.daybook.portion()
-        try:
-            with self._file.transaction():
-                meta, counts = self._bring_in(portion)
-        except BaseException:
-            self.daybook.put_back(portion)
-            raise
+        with self._file.transaction():
+            meta = self._fence(batch)
+            counts = self._jobs(batch)
+            self._account(batch, meta[3])
+            self._rest(batch)
         self._meta, self._ledger.next_job = meta, meta[3]
-        self.daybook.strike(portion)
-        self._span(portion)
+        self._span(batch)
         self._specs.update(counts)
         if len(self._specs) > SPECS_COUNTED:
             self._specs.clear()
-
-    @contextmanager
-    def as_if_posted(self) -> Iterator[None]:
-        """The tables as they will be, to read them on a full disk: the changes stay in memory."""
-        portion, next_job = self.daybook.portion(whole=True), self._ledger.next_job
-        with broken_when_used():
-            self._file.connection.execute("BEGIN IMMEDIATE")
-            try:
-                meta, _ = self._bring_in(portion)
-                self._ledger.next_job = meta[3]
-                self._span(portion)
-                yield
-            finally:
-                self._ledger.next_job = next_job
-                self.daybook.put_back(portion)
-                self._file.connection.execute("ROLLBACK")
-
-    def _bring_in(self, portion: Portion) -> tuple[Row, dict[bytes, tuple[str | None, int]]]:
-        """The row of ``meta``, and how many jobs the specs have then."""
-        meta = self._fence(portion.rest)
-        counts = self._jobs(portion)
-        self._account(portion, meta[3])
-        self._rest(portion.rest)
-        self._file.change(self._writes.strike, last=portion.last)
-        return meta, counts
 
     def _fence(self, batch: Batch) -> Row:
         """See that the store is still of this term, and note which ids have been given."""
@@ -214,20 +154,29 @@ class Writer:
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    def _jobs(self, portion: Portion) -> dict[bytes, tuple[str | None, int]]:
+    def _jobs(self, batch: Batch) -> dict[bytes, tuple[str | None, int]]:
         """Write them; how many jobs their specs have then."""
-        file, writes, rest = self._file, self._writes, portion.rest
-        file.write_many(writes.add_jobs, portion.added)
-        file.write_many(writes.add_plain_jobs, portion.plain)
-        file.write_many(writes.change_jobs, portion.changed)
-        self._keep_bodies(portion.payloads, portion.outcomes)
-        for ids in slices(portion.taken):
+        file, writes = self._file, self._writes
+        file.write_many(writes.add_jobs, batch.added)
+        file.write_many(writes.add_plain_jobs, batch.plain)
+        file.write_many(writes.change_jobs, batch.changed)
+        file.write_many(writes.give_jobs, batch.given)
+        file.write_many(writes.succeed_jobs, batch.successes)
+        file.write_many(
+            writes.add_payloads,
+            [(job, body, payload_seal(job, body)) for job, body in batch.payloads],
+        )
+        file.write_many(
+            writes.add_outcomes,
+            [(*outcome, outcome_seal(*outcome)) for outcome in batch.outcomes],
+        )
+        for ids in slices(batch.taken):
             file.write(writes.take_jobs, [ids])
-        specs = {digest: spec.jobs for digest, spec in rest.specs.items()}
+        specs = {digest: spec.jobs for digest, spec in batch.specs.items()}
         more = Counter(specs)
-        more.subtract(self._forget(rest.forgotten))
+        more.subtract(self._forget(batch.forgotten))
         more = Counter({digest: jobs for digest, jobs in more.items() if jobs})
-        return self._count_specs(more, rest.specs)
+        return self._count_specs(more, batch.specs)
 
     def _forget(self, jobs: Sequence[JobId]) -> Counter[bytes]:
         """How many jobs of which spec have gone."""
@@ -240,15 +189,14 @@ class Writer:
             file.write(writes.forget_jobs, [ids])
         return gone
 
-    def _account(self, portion: Portion, next_job: int) -> None:
+    def _account(self, batch: Batch, next_job: int) -> None:
         """Note which ids have no job: those forgotten, and new ones forgotten before they were
         written."""
         given = range(self._meta[3], next_job)
-        ids: set[int] = set()
-        if len(portion.added) + len(portion.plain) < len(given):
+        ids: set[int] = set(batch.forgotten)
+        if len(batch.added) + len(batch.plain) < len(given):
             ids.update(given)
-            ids.difference_update(row[0] for row in chain(portion.added, portion.plain))
-        ids.update(portion.rest.forgotten)
+            ids.difference_update(row[0] for row in chain(batch.added, batch.plain))
         if ids:
             self._ledger.forget(ids)
 
@@ -298,16 +246,16 @@ class Writer:
         for part in slices(list(keys)):
             self._file.write(statement, [part])
 
-    def _span(self, portion: Portion) -> None:
+    def _span(self, batch: Batch) -> None:
         """Note where the jobs of a group are."""
         spans = self.spans
-        for rows, place in ((portion.added, _GROUP), (portion.plain, _PLAIN_GROUP)):
+        for rows, place in ((batch.added, _GROUP), (batch.plain, _PLAIN_GROUP)):
             for row in rows:
                 group = row[place]
                 if group is not None:
                     first, last = spans.get(group, (row[0], row[0]))
                     spans[group] = (min(first, row[0]), max(last, row[0]))
-        for group, saved in portion.rest.groups.items():
+        for group, saved in batch.groups.items():
             if saved is None:
                 spans.pop(group, None)
 
@@ -360,20 +308,6 @@ class Writer:
         kept = [rows.sealed(digest, count) for digest, count in now.items() if count > 0]
         file.write_many(writes.save_blobs, kept)
         self._forget_all(writes.forget_blobs, [n for n, count in now.items() if count <= 0])
-
-
-def _without_large(batch: Batch) -> tuple[list[Row], list[Row]]:
-    """Take large payloads and outcomes out of a batch: their rows."""
-    payloads = [one for one in batch.payloads if len(one[1]) > LARGE]
-    outcomes = [one for one in batch.outcomes if len(one[2]) + len(one[3]) > LARGE]
-    if payloads:
-        batch.payloads = [one for one in batch.payloads if len(one[1]) <= LARGE]
-    if outcomes:
-        batch.outcomes = [one for one in batch.outcomes if len(one[2]) + len(one[3]) <= LARGE]
-    return (
-        [(*payload, payload_seal(*payload)) for payload in payloads],
-        [(*outcome, outcome_seal(*outcome)) for outcome in outcomes],
-    )
 
 
 _GROUP, _PLAIN_GROUP = ADDED.index("group_id"), PLAIN.index("group_id")

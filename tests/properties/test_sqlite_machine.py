@@ -6,14 +6,12 @@ about one job in a batch, ids that only go up.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest_twisted
-from ampacity.coordinator import daybook
 from ampacity.coordinator.effects import (
     AttemptsMade,
     JobsAdded,
@@ -75,17 +73,14 @@ def wait(deferred: Any) -> Any:
 class StoreMachine(RuleBasedStateMachine):
     """A store, and what it has to hold."""
 
-    @initialize(portion=st.sampled_from([1, 20, 512]))
-    def begin(self, portion: int) -> None:
+    @initialize()
+    def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.jobs: dict[JobId, JobRecord] = {}
         self.outcomes: dict[JobId, Stored] = {}
         self.writes: list[Write] = []
         self.next = 1
         self.time = 1.0
-        self.place = Path(self.folder.name) / "store"
-        self.portion = daybook.PORTION
-        daybook.PORTION = portion  # type: ignore[misc]  # for as long as this machine goes
         self.open()
 
     def open(self) -> None:
@@ -93,14 +88,14 @@ class StoreMachine(RuleBasedStateMachine):
 
         reactor: Any = installed
         defer = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-        opened = SqliteStore.open(reactor, self.place, defer, synchronous="NORMAL")
+        folder = Path(self.folder.name) / "store"
+        opened = SqliteStore.open(reactor, folder, defer, synchronous="NORMAL")
         self.store: SqliteStore = wait(opened)
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
             wait(self.store.close())
             self.folder.cleanup()
-            daybook.PORTION = self.portion  # type: ignore[misc]
 
     # -- writes -----------------------------------------------------------------------------------
 
@@ -193,21 +188,10 @@ class StoreMachine(RuleBasedStateMachine):
     def commit_now(self) -> None:
         self.commit()
 
-    @rule(portions=st.integers(0, 3))
-    def bring_in(self, portions: int) -> None:
-        """Some of what was committed comes into the tables."""
-        for _ in range(portions):
-            wait(self.store._in_thread(self.store._opened.writer.post))
-
-    @rule(closed=st.booleans())
-    def open_again(self, closed: bool) -> None:
-        """As it was closed, or as it would be found if the process ended now."""
+    @rule()
+    def open_again(self) -> None:
         self.commit()
         term, identity = self.store.term, self.store.id
-        if not closed:
-            left, self.place = self.place, self.place.with_name(f"store after {term}")
-            # another process copies it: a second descriptor in this one would drop its locks
-            subprocess.run(["/bin/cp", "-r", str(left), str(self.place)], check=True)
         wait(self.store.close())
         self.open()
         assert (self.store.term, self.store.id) == (term + 1, identity)

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ampacity.coordinator.kept import Backlog, ByKeys, KeptJob, Listing, Oldest, Stored
-from ampacity.coordinator.sqlite import SqliteStore
+from ampacity.coordinator.sqlite import DATABASE, SqliteStore
 from ampacity.coordinator.sqlite_file import Synchronous
-from ampacity.coordinator.sqlite_opening import DATABASE
 from ampacity.coordinator.transitions import ENDED
 from ampacity.protocol.blobs import BlobFolder
 from ampacity.protocol.ids import ClientId, JobId

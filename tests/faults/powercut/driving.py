@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ampacity.coordinator import daybook, effects, sqlite_file
+from ampacity.coordinator import effects, sqlite_file
 from ampacity.coordinator.records import (
     ClientRecord,
     CostRecord,
@@ -40,9 +40,6 @@ REOPEN = 90
 
 CHECKPOINT_PAGES = 50
 """Few, so that the log is copied to the file many times."""
-
-HELD, PORTION = 30, 10
-"""Few, so that what is committed is brought into the tables many times."""
 
 
 class Records:
@@ -110,7 +107,6 @@ async def drive(
 ) -> None:
     """Carry out the plan. The folder is there, and the store's own is made in it."""
     sqlite_file.CHECKPOINT_PAGES = CHECKPOINT_PAGES  # type: ignore[misc]  # for this process
-    daybook.HELD, daybook.PORTION = HELD, PORTION  # type: ignore[misc]
     defer = partial(threads.deferToThreadPool, reactor, reactor.getThreadPool())
     place = Path(folder) / "store"
     store = await SqliteStore.open(reactor, place, defer, synchronous=synchronous)

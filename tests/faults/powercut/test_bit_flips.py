@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 import pytest_twisted
-from ampacity.coordinator.sqlite_opening import DATABASE
+from ampacity.coordinator.sqlite import DATABASE
 from ampacity.coordinator.store import StoreBroken
 from ampacity.protocol.errors import StoreRefused
 from ampacity.tests.faults.powercut.checking import Reading, read

@@ -47,7 +47,7 @@ def test_everybody_has_the_same_software() -> None:
 
 
 def test_what_is_kept() -> None:
-    store = {"folder": "/s", "bytes": 4096, "free": 1 << 40, "schema": "0003"}
+    store = {"folder": "/s", "bytes": 4096, "free": 1 << 40, "schema": "0002"}
     (check,) = _kept(seen({"durable": True, "disk": store, "unfetched": 3}))
     assert check.good is True
     assert "3 results not fetched" in check.text

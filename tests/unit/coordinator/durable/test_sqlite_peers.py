@@ -134,4 +134,4 @@ async def test_usage_is_told(folder: Any) -> None:
     usage = store.usage()
     assert usage["folder"] == str(folder.path)
     assert usage["commits"] == 1
-    assert usage["schema"] == "0003"
+    assert usage["schema"] == "0002"

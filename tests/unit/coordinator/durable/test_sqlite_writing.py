@@ -51,7 +51,7 @@ async def test_jobs_of_a_commit_that_failed_are_not_counted(
         raise StorageFull
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._opened.writer, "_enter", full)
+        patch.setattr(store._opened.writer, "_rest", full)
         with pytest.raises(StorageFull):
             await store.commit([JobsAdded([records.job(2), records.job(3, target="m:g")])])
     await store.commit([JobsAdded([records.job(2), records.job(3, target="m:g")])])
@@ -88,12 +88,10 @@ async def test_the_last_answers_of_a_session_are_kept(folder: Any, records: Any)
 
 
 async def _answers(store: Any) -> int:
-    def count() -> int:
-        store._opened.writer.post_all()
-        found = store._opened.file.connection.execute("SELECT count(*) FROM answers")
-        return int(found.fetchone()[0])
-
-    return await store._in_thread(count)  # type: ignore[no-any-return]
+    file = store._opened.file
+    count = "SELECT count(*) FROM answers"
+    ((found,),) = await store._in_thread(lambda: file.connection.execute(count).fetchall())
+    return int(found)
 
 
 # -- updates of few columns ------------------------------------------------------------------------
