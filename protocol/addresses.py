@@ -43,6 +43,7 @@ def parse_address(text: str) -> Address:
         TokenDamaged: what follows the ``#`` is no token.
     """
     where, mark, secret = text.strip().partition("#")
+    where = where.rstrip()
     _refuse_token(where)
     token = parse_token(secret) if mark else None
     if where.startswith("unix:"):
@@ -98,7 +99,8 @@ def _shown(text: str) -> str:
 
 def _path(text: str) -> Path:
     path = Path(text)
-    if "\0" in text:
+    shown = str(path)
+    if "\0" in text or shown != shown.strip():  # which is lost where addresses are written down
         raise ValueError(f"{_shown(text)} is no path")
     if not path.is_absolute():
         raise ValueError(f"the path of a UNIX socket begins with a slash, {_shown(text)} does not")

@@ -157,6 +157,7 @@ def test_an_address_or_a_sentence(text: str) -> None:
 
 
 @given(text=st.text("[]:.#/ abc019²", max_size=20))
+@example(text="/ /")
 def test_an_address_that_is_taken_can_be_shown_and_taken_again(text: str) -> None:
     try:
         address = parse_address(text)
