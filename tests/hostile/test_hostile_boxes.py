@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from ampacity.protocol.limits import LARGE_FRAME_JOBS
 
 from . import handmade, peers
 from .ground import Ground
@@ -381,7 +382,7 @@ def test_values_over_the_limits(ground: Ground) -> None:
         with peers.client(ground) as peer:
             for jobs in (
                 frame((own, b"x" * 40_000)),
-                frame(*[(own, b"")] * 65),
+                frame(*[(own, b"")] * (LARGE_FRAME_JOBS + 1)),
                 frame((spec(target="x" * 1_100_000), b"")),
                 frame((own, b""), keys=["k" * 201]),
             ):

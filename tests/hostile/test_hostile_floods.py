@@ -8,6 +8,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from ampacity.coordinator.placement import CREDIT_JOBS
 from ampacity.coordinator.queues import PASSES
 
 from . import peers
@@ -17,7 +18,7 @@ from .peers import Gone, Peer, Refusal, joined, serialize
 
 FLOOD = 100_000
 A_FRAME = 64
-HELD = 512
+HELD = CREDIT_JOBS
 """Jobs that a worker of one slot may hold when another client's come."""
 
 
@@ -66,7 +67,7 @@ def test_ten_jobs_behind_a_hundred_thousand(ground: Ground, tokens: list[str]) -
         with peers.worker(ground) as worker:
             while sum(order) < 10:
                 order += work_once(worker, ten)
-                if not ten and len(order) > 2000:  # it is well under way
+                if not ten and len(order) > 4 * HELD:  # it is well under way
                     others.append(peers.client(ground, tokens[1]))
                     ten = set(submit(others[0], *[(spec(target="modest"), b"")] * 10))
                     order.clear()
