@@ -36,6 +36,11 @@ class BoxReader:
         self._key: bytes | None = None
         self._keys = self._size = 0
 
+    def forget(self) -> None:
+        """Let go of a box that will not be whole."""
+        self._rest = b""
+        self._begin()
+
     def read(self, data: bytes) -> Iterator[tuple[AmpBox, int]]:
         """The boxes that are whole with these bytes. Whoever stops early has lost the rest.
 

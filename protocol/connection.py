@@ -160,6 +160,8 @@ class Connection(amp.AMP):
         self.lost = reason
         self.liveness.end()
         self._outlet.close()
+        self._boxes.forget()  # the collector may be long in coming for the rest of this
+        self._rest, self._unread = None, b""
         amp.BinaryBoxProtocol.connectionLost(self, reason)
         self.transport = None
         callbacks, self._on_lost = self._on_lost, []

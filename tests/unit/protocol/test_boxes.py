@@ -24,6 +24,15 @@ def test_one_box_in_single_bytes() -> None:
     assert read(BoxReader(1000), *(data[i : i + 1] for i in range(len(data)))) == [BOX]
 
 
+def test_what_is_forgotten_is_held_no_longer() -> None:
+    reader, value = BoxReader(1000), b"x" * 300
+    read(reader, AmpBox({b"a": value}).serialize()[:-2], b"\0\3ke")
+    assert reader._box == {b"a": value}
+    reader.forget()
+    assert not reader._box
+    assert read(reader, BOX.serialize()) == [BOX]
+
+
 def test_the_size_counts_every_byte_of_the_box() -> None:
     assert [size for _box, size in BoxReader(1000).read(BOX.serialize())] == [len(BOX.serialize())]
 
