@@ -3,6 +3,9 @@
 Pickle's protocol 5 takes buffers out of a pickle. They are put back piece by piece where its bytes
 are written, so that what is read is the same as if the whole had been pickled at once, and no copy
 of it ever stands in memory.
+
+A large one is marked, and begins at an even place in the file: who reads the file may map it into
+memory instead (``mapped``), and who knows nothing of marks reads over them.
 """
 
 from __future__ import annotations
@@ -20,6 +23,19 @@ OPCODES = 1 << 16
 
 _FRAME = 9
 """Bytes of the mark of a frame, which is of use to who reads a pickle in small pieces only."""
+
+ALIGNED = 64
+"""Bytes: where in a file a marked buffer may begin. What computes with an array wants so much."""
+
+MARK = ("SHORT_BINBYTES", "POP")
+"""The opcodes right before a marked buffer: filling, which comes and goes. No pickler writes them
+in this order."""
+
+_SIZE_OF_MARK = 3
+"""Bytes, besides the filling."""
+
+SIZE_OF_OPCODE = 9
+"""Bytes of the opcode of a buffer, with its size."""
 
 Piece = bytes | memoryview
 
@@ -40,24 +56,34 @@ def put_in(
 ) -> Iterator[Piece]:
     """The pieces of a pickle, without the marks of frames, and the buffers in their places, each
     as ``of`` makes it."""
-    written, taken = 0, iter(views)
+    place = written = 0  # in what is made, and in what it is made of
+    taken = iter(views)
     for opcode, _, at in pickletools.genops(packed):
         if at is None:
             continue
+        before = packed[written:at]
         if opcode.name == "FRAME":
-            yield packed[written:at]
+            yield before
+            place += len(before)
             written = at + _FRAME
         elif opcode.name == "NEXT_BUFFER":
             view = next(taken)
-            yield packed[written:at] + _opcode_of(view)
+            before += _opcodes_of(view, place + len(before))
+            yield before
             yield of(view)
+            place += len(before) + view.nbytes
             written = at + 1
         elif opcode.name == "READONLY_BUFFER":  # said by the opcode of the bytes
-            yield packed[written:at]
+            yield before
+            place += len(before)
             written = at + 1
     yield packed[written:]
 
 
-def _opcode_of(view: memoryview) -> bytes:
+def _opcodes_of(view: memoryview, place: int) -> bytes:
     code = pickle.BINBYTES8 if view.readonly else pickle.BYTEARRAY8
-    return code + view.nbytes.to_bytes(8, "little")
+    opcode = code + view.nbytes.to_bytes(8, "little")
+    if view.nbytes < LARGE or type(view.obj) in (bytes, bytearray):  # they shall come back as such
+        return opcode
+    filling = -(place + _SIZE_OF_MARK + SIZE_OF_OPCODE) % ALIGNED
+    return pickle.SHORT_BINBYTES + bytes((filling,)) + bytes(filling) + pickle.POP + opcode

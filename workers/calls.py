@@ -239,8 +239,9 @@ def _arguments(spec: JobSpec, payload: bytes | None, path: str | None) -> Any:
     if spec.arguments == "pickle":
         if payload is not None:
             return pickle.loads(payload)  # noqa: S301  # that is what the user asked for
-        with Path(path or "").open("rb") as file:
-            return pickle.load(file)  # noqa: S301
+        from ..protocol import mapped  # large values are rare, and it takes much else with it
+
+        return mapped.load(Path(path or ""))
     match _plain(payload, path):
         case [list(args), dict(kwargs)]:
             return args, kwargs

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import gc
 import math
+import mmap
 import os
+import pickle
 import signal
 import sys
 import time
@@ -16,6 +19,7 @@ import psutil
 import pytest
 import pytest_twisted
 from ampacity import JobCancelled, JobCrashed, JobFailed, JobsFailed, JobTimedOut, Pool, WrongThread
+from ampacity.protocol.mapped import MAPPED
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
@@ -74,6 +78,36 @@ async def test_functions_by_value(pool: Any):
 
     assert await pool.map(add, range(3)) == [10, 11, 12]
     assert await pool.submit(lambda: "from a lambda") == "from a lambda"
+
+
+class Numbers:
+    """Pickled as numpy's arrays are."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Numbers, (pickle.PickleBuffer(self.data),)
+
+    def is_mapped(self) -> bool:
+        return type(memoryview(self.data).obj) is mmap.mmap
+
+
+def one_more(numbers: Numbers) -> tuple[bool, Numbers]:
+    mapped, view = numbers.is_mapped(), memoryview(numbers.data).cast("B").cast("d")
+    view[0] += 1.0
+    return mapped, Numbers(array.array("d", view))
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_arrays_are_mapped_both_ways_and_each_is_its_readers_own(pool: Any):
+    sent = Numbers(array.array("d", [0.5]) * (MAPPED // 8))
+    for mapped, result in [await pool.submit(one_more, sent) for _ in range(2)]:
+        assert mapped and result.is_mapped()
+        view = memoryview(result.data).cast("d")
+        assert list(view[:2]) == [1.5, 0.5] and len(view) == len(sent.data)
+        view[1] = 7.0
+    assert list(sent.data[:2]) == [0.5, 0.5]
 
 
 @pytest_twisted.ensureDeferred
