@@ -27,6 +27,8 @@ SECONDS = 4.0
 ROUNDS = 3
 PARTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
+WORSE = "p99 at half load, to the idle p50"
+
 Runs = list[dict[str, Any]]
 
 
@@ -34,15 +36,15 @@ def measure(plan: Plan) -> Measured:
     measured = Measured("latency", "Latency, idle and at half load")
     singles, seconds = plan.few(SINGLES, 50), 0.5 if plan.quick else SECONDS
     times = min(plan.times, ROUNDS)
-    relay = [fresh.run("programs.relay", "client", plan.slots, 500, singles) for _ in range(times)]
-    _note(measured, "idle", RELAY, [run["singles"] for run in relay])
+    relay = [
+        fresh.run("programs.relay", "paced", plan.slots, singles, seconds) for _ in range(times)
+    ]
+    _note_all(measured, RELAY, relay)
     for way, durable in ((UNIX, False), (DURABLE, True)):
         with Cluster(plan, durable=durable) as cluster:
             runs = [_run(cluster, singles, seconds) for _ in range(times)]
         say(f"{way}: half load is {runs[-1]['load']:,.0f} jobs/s")
-        _note(measured, "idle", way, [run["idle"] for run in runs])
-        _note(measured, "half load", way, [run["half"] for run in runs])
-        measured.add("half load", way, "jobs/s", [run["load"] for run in runs], "more")
+        _note_all(measured, way, runs)
         for process in runs[0]["lag"]:
             lag = together(run["lag"][process] for run in runs)
             measured.curve("lag", f"{process}, half load, {way}", ("lag, s", "ticks"), lag)
@@ -52,6 +54,15 @@ def measure(plan: Plan) -> Measured:
 def _run(cluster: Cluster, singles: int, seconds: float) -> dict[str, Any]:
     told = gauges.told(cluster.gauges)
     return fresh.run("programs.paced", cluster.address, told, singles, seconds)
+
+
+def _note_all(measured: Measured, way: str, runs: Runs) -> None:
+    """Together with the relay's own half load: what so many processes on so few processors do."""
+    _note(measured, "idle", way, [run["idle"] for run in runs])
+    _note(measured, "half load", way, [run["half"] for run in runs])
+    pairs = [(percentile(run["half"], 0.99), percentile(run["idle"], 0.5)) for run in runs]
+    measured.add(WORSE, way, "×", [half / idle for half, idle in pairs])
+    measured.add("half load", way, "jobs/s", [run["load"] for run in runs], "more")
 
 
 def _note(measured: Measured, load: str, way: str, samples: list[list[float]]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import time
 from typing import Any
 
 from twisted.internet import task
@@ -18,10 +17,10 @@ from twisted.internet.defer import Deferred
 from ... import Pool
 from ..jobs import noop
 from ..kit import gauges
+from ..kit.openloop import PAUSE, OpenLoop
 from .client import in_bulk
 
 CALIBRATION = 10_000
-PAUSE = 0.001
 
 
 async def measure(reactor: Any, address: str, told: str, singles: int, seconds: float) -> None:
@@ -37,46 +36,10 @@ async def measure(reactor: Any, address: str, told: str, singles: int, seconds: 
             idle.append(await in_bulk(pool, 1))
             await task.deferLater(reactor, PAUSE)
         gauges.reset(watched)
-        half = await Pace(reactor, pool, load).run(seconds)
+        half = await OpenLoop(reactor, lambda n: pool.submit(noop, n).result(), load).run(seconds)
         readings = gauges.read(watched)
     lag = {name: reading.lag for name, reading in readings.items()}
     print(json.dumps({"idle": idle, "half": half, "load": load, "lag": lag}))
-
-
-class Pace:
-    """Jobs at even distances, whatever becomes of those before: an open loop."""
-
-    def __init__(self, reactor: Any, pool: Pool, rate: float) -> None:
-        self._reactor = reactor
-        self._pool = pool
-        self._distance = 1 / rate
-        self._taken: list[float] = []
-        self._sent = 0
-        self._done: Deferred[None] = Deferred()
-
-    async def run(self, seconds: float) -> list[float]:
-        """The seconds from each job's intended moment to its result."""
-        self._count = round(seconds / self._distance)
-        self._began = time.perf_counter()
-        self._send()
-        await self._done
-        return self._taken
-
-    def _send(self) -> None:
-        """All that is due; what is late was due at its own moment all the same."""
-        now = time.perf_counter()
-        while self._sent < self._count:
-            due = self._began + self._sent * self._distance
-            if due > now:
-                self._reactor.callLater(max(0.0, due - time.perf_counter()), self._send)
-                return
-            self._pool.submit(noop, self._sent).result().addCallback(self._ended, due)
-            self._sent += 1
-
-    def _ended(self, _number: int, due: float) -> None:
-        self._taken.append(time.perf_counter() - due)
-        if len(self._taken) == self._count:
-            self._done.callback(None)
 
 
 def main(reactor: Any, address: str, told: str, singles: str, seconds: str) -> Deferred[None]:
