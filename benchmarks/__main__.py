@@ -17,7 +17,7 @@ from typing import Any
 from .kit import fresh, machine
 from .kit.measured import Measured, from_plain
 from .kit.plan import Plan
-from .kit.program import arguments, say
+from .kit.program import arguments, end_when_asked, say
 from .kit.results import Results, write
 from .kit.targets import judged, targets_text
 from .registry import ALL, OURS, PEERS
@@ -26,6 +26,7 @@ FOLDER = Path("build/bench")
 
 
 def main() -> int:
+    end_when_asked()
     given = _parser().parse_args()
     if given.list:
         for name, what in ALL.items():
@@ -93,8 +94,15 @@ def _run(name: str, given: argparse.Namespace) -> Measured | None:
             words.append("--quick")
         if given.profile is not None:
             words += ["--profile", str(given.profile)]
-        done = subprocess.run(fresh.command(name, *words), check=False)
-        if done.returncode or not file.exists():
+        # in a session of its own: what is typed here reaches it in one way, and once
+        process = subprocess.Popen(fresh.command(name, *words), start_new_session=True)
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        if code or not file.exists():
             return None
         told: dict[str, Any] = json.loads(file.read_text())
         return from_plain(told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -41,8 +42,14 @@ def timed(measure: Measure, plan: Plan) -> Measured:
     return measured
 
 
+def end_when_asked() -> None:
+    """SIGTERM ends a program as an exception does, which ends the processes that it has started."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def main(measure: Measure, description: str | None, argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, and leave JSON where it is wanted."""
+    end_when_asked()
     given = arguments(description).parse_args(argv)
     measured = timed(measure, plan_of(given))
     print(as_text(measured))
