@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class Server:
     def __init__(self, way: str, folder: Path) -> None:
         self.echo = Echo()
         self.connections: list[Connection] = []
+        self._peers: list[amp.AMP] = []
         factory: Any = _Making(self._made)
         if way == "tls":
             factory = TLSMemoryBIOFactory(ServerTLS(KeyPair.make()), False, factory, reactor)
@@ -73,13 +75,14 @@ class Server:
         self.connections.append(connection)
         return connection
 
-    async def stock_peer(self) -> amp.AMP:
-        peer: amp.AMP = await connectProtocol(self._where, amp.AMP())
+    async def stock_peer(self, peer: amp.AMP | None = None) -> amp.AMP:
+        peer = await connectProtocol(self._where, peer or amp.AMP())
         await peer.callRemote(commands.Query, question="here?", details=None)
+        self._peers.append(peer)
         return peer
 
-    async def stop(self, *peers: amp.AMP) -> None:
-        for peer in peers:
+    async def stop(self) -> None:
+        for peer in self._peers:
             if peer.transport is not None:
                 peer.transport.loseConnection()
         await self.port.stopListening()
@@ -98,23 +101,25 @@ class _Making(Factory):
         return made
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest_twisted.async_yield_fixture(params=WAYS)
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Server]:
+    server = Server(request.param, tmp_path)
+    yield server
+    await server.stop()
+
+
 @pytest_twisted.ensureDeferred
-async def test_every_question_of_a_stock_peer_is_answered(way: str, tmp_path: Path) -> None:
-    server = Server(way, tmp_path)
+async def test_every_question_of_a_stock_peer_is_answered(server: Server) -> None:
     peer = await server.stock_peer()
     for number in range(20):  # one at a time
         answer = await peer.callRemote(commands.Query, question="q", details=number)
         assert answer == {"answer": ["q", number]}
     many = [peer.callRemote(commands.Query, question="m", details=n) for n in range(300)]
     assert [found["answer"][1] for found in await gatherResults(many)] == [*range(300)]
-    await server.stop(peer)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
-async def test_answers_of_all_sizes_keep_their_order(way: str, tmp_path: Path) -> None:
-    server = Server(way, tmp_path)
+async def test_answers_of_all_sizes_keep_their_order(server: Server) -> None:
     peer = await server.stock_peer()
     came: list[int] = []
     asked: list[Deferred[Any]] = []
@@ -130,26 +135,20 @@ async def test_answers_of_all_sizes_keep_their_order(way: str, tmp_path: Path) -
             asked.append(chunk.addCallback(check))
     await gatherResults(asked)
     assert came == SIZES * 4
-    await server.stop(peer)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
-async def test_reports_are_acknowledged_soon(way: str, tmp_path: Path) -> None:
-    server = Server(way, tmp_path)
+async def test_reports_are_acknowledged_soon(server: Server) -> None:
     peer = await server.stock_peer()
     for number in range(3):
         assert await peer.callRemote(commands.Finished, reports=b"%d" % number) == {}
     together = [peer.callRemote(commands.Finished, reports=b"x") for _ in range(50)]
     await gatherResults(together)
     assert len(server.echo.reports) == 53
-    await server.stop(peer)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
-async def test_a_peer_that_goes_ends_what_was_asked(way: str, tmp_path: Path) -> None:
-    server = Server(way, tmp_path)
+async def test_a_peer_that_goes_ends_what_was_asked(server: Server) -> None:
     peer = await server.stock_peer()
     [ours] = server.connections
     transport: Any = peer.transport
@@ -161,13 +160,10 @@ async def test_a_peer_that_goes_ends_what_was_asked(way: str, tmp_path: Path) ->
         ended.append(asked.addErrback(lambda failure: failure.trap(Disconnected)))
         await deferLater(reactor, 0)
     assert set(await gatherResults(ended)) == {Disconnected}
-    await server.stop()
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest_twisted.ensureDeferred
-async def test_what_was_asked_before_the_close_arrives(way: str, tmp_path: Path) -> None:
-    server = Server(way, tmp_path)
+async def test_what_was_asked_before_the_close_arrives(server: Server) -> None:
 
     class Listening(amp.AMP):
         heard: list[int]
@@ -180,8 +176,7 @@ async def test_what_was_asked_before_the_close_arrives(way: str, tmp_path: Path)
     short = [size for size in SIZES if size < 10_000]  # its answers would reset the connection
     peer = Listening()
     peer.heard = []
-    await connectProtocol(server._where, peer)
-    await peer.callRemote(commands.Query, question="here?", details=None)
+    await server.stock_peer(peer)
     [ours] = server.connections
     with ours._outlet.departures:
         for size in short:
@@ -191,4 +186,3 @@ async def test_what_was_asked_before_the_close_arrives(way: str, tmp_path: Path)
         await deferLater(reactor, 0.01)
     assert peer.heard == short
     assert ours.lost.check(ConnectionClosed)
-    await server.stop(peer)
