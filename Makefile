@@ -43,7 +43,7 @@ docs: $(DOCS_INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees docs build/docs
 	@echo "the first page: build/docs/index.html"
 
-# About 6 minutes, alone on the machine; ONLY=latency,bulk measures some, BENCH=--list says which
+# About 7 minutes, alone on the machine; ONLY=latency,bulk measures some, BENCH=--list says which
 # there are, and BENCH=--quick only sees that all of it works (docs/explanation/performance.md).
 bench: $(BENCH_INSTALLED)
 	$(BIN)/python -m ampacity.benchmarks $(if $(ONLY),--only $(ONLY)) $(BENCH)
