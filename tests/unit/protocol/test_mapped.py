@@ -12,6 +12,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy
 import psutil
 import pytest
 from ampacity.client.buffers import dump
@@ -115,6 +116,27 @@ def test_what_is_written_to_it_does_not_reach_the_file(written: Any, way: str) -
 def test_what_is_read_only_stays_so(written: Any, way: str) -> None:
     holder = read(way, written[way](Holder(view_of(floats()))))
     assert holder.is_mapped and holder.data.readonly
+
+
+@WAYS
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_numpy(written: Any, way: str, order: Any) -> None:
+    sent = numpy.asarray(numpy.arange(LARGE, dtype="f8").reshape(1024, -1), order=order)
+    fixed: Any = numpy.arange(LARGE, dtype="i2")
+    fixed.setflags(write=False)
+    for found in read(way, written[way]([sent, fixed])):
+        expected = sent if found.dtype == sent.dtype else fixed
+        assert numpy.array_equal(found, expected) and found.shape == expected.shape
+        assert found.flags.aligned and found.flags.writeable == expected.flags.writeable
+        assert found.flags.f_contiguous == expected.flags.f_contiguous
+        assert found.ctypes.data % ALIGNED == 0
+        assert _is_mapped(found)
+
+
+def _is_mapped(array: Any) -> bool:
+    while isinstance(array.base, numpy.ndarray):
+        array = array.base
+    return type(memoryview(array.base).obj) is mmap.mmap
 
 
 @WAYS

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy
 import pytest
 from ampacity.protocol.errors import JobFailed, Malformed, NotPlainData
 from ampacity.protocol.limits import DATA_DEPTH
@@ -89,7 +90,6 @@ def test_what_is_none_is_named_with_its_place(value: Any, said: str) -> None:
 
 
 def test_arrays_are_named() -> None:
-    numpy = pytest.importorskip("numpy")
     with pytest.raises(NotPlainData, match=r"result\[0\] is a numpy.ndarray.*\(its tolist\(\)"):
         pack_plain([numpy.zeros(3)])
     with pytest.raises(NotPlainData, match=r"result\['?.*is a numpy.float64.*\(its item\(\)"):
