@@ -21,8 +21,9 @@ LARGE = 1 << 20
 OPCODES = 1 << 16
 """Bytes of a pickle that are gone through one by one, at most."""
 
-_FRAME = 9
-"""Bytes of the mark of a frame, which is of use to who reads a pickle in small pieces only."""
+_REPLACED = {"FRAME": 9, "NEXT_BUFFER": 1, "READONLY_BUFFER": 1}
+"""Bytes of the opcodes that do not stay: the mark of a frame, of use to who reads a pickle in small
+pieces only; a buffer beside it; and that this one is read only, which the opcode of bytes says."""
 
 ALIGNED = 64
 """Bytes: where in a file a marked buffer may begin. What computes with an array wants so much."""
@@ -59,24 +60,20 @@ def put_in(
     place = written = 0  # in what is made, and in what it is made of
     taken = iter(views)
     for opcode, _, at in pickletools.genops(packed):
-        if at is None:
+        size = _REPLACED.get(opcode.name)
+        if at is None or size is None:
             continue
-        before = packed[written:at]
-        if opcode.name == "FRAME":
-            yield before
-            place += len(before)
-            written = at + _FRAME
-        elif opcode.name == "NEXT_BUFFER":
+        piece = packed[written:at]
+        written = at + size
+        if opcode.name == "NEXT_BUFFER":
             view = next(taken)
-            before += _opcodes_of(view, place + len(before))
-            yield before
+            piece += _opcodes_of(view, place + len(piece))
+            yield piece
             yield of(view)
-            place += len(before) + view.nbytes
-            written = at + 1
-        elif opcode.name == "READONLY_BUFFER":  # said by the opcode of the bytes
-            yield before
-            place += len(before)
-            written = at + 1
+            place += len(piece) + view.nbytes
+        else:
+            yield piece
+            place += len(piece)
     yield packed[written:]
 
 
