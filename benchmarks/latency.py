@@ -27,7 +27,7 @@ SECONDS = 4.0
 ROUNDS = 3
 PARTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
-WORSE = "p99 at half load, to the idle p50"
+WORSE = "p99 at half load, to the idle p50, by rounds"
 
 Runs = list[dict[str, Any]]
 
@@ -57,7 +57,7 @@ def _run(cluster: Cluster, singles: int, seconds: float) -> dict[str, Any]:
 
 
 def _note_all(measured: Measured, way: str, runs: Runs) -> None:
-    """Together with the relay's own half load: what so many processes on so few processors do."""
+    """Idle and at half load, and what becomes of the one in the other, round by round."""
     _note(measured, "idle", way, [run["idle"] for run in runs])
     _note(measured, "half load", way, [run["half"] for run in runs])
     pairs = [(percentile(run["half"], 0.99), percentile(run["idle"], 0.5)) for run in runs]

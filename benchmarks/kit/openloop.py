@@ -1,15 +1,27 @@
-"""Jobs at even distances, whatever becomes of those before."""
+"""Jobs one at a time, and jobs at even distances, whatever becomes of those before."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 PAUSE = 0.001
 """Seconds between two jobs that go one at a time."""
+
+
+async def one_at_a_time(
+    reactor: Any, one: Callable[[], Awaitable[float]], count: int
+) -> list[float]:
+    """The seconds that ``one`` tells of each, with a pause after it."""
+    taken = []
+    for _ in range(count):
+        taken.append(await one())
+        await deferLater(reactor, PAUSE)
+    return taken
 
 
 class OpenLoop:

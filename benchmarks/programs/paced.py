@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from ... import Pool
 from ..jobs import noop
 from ..kit import gauges
-from ..kit.openloop import PAUSE, OpenLoop
+from ..kit.openloop import OpenLoop, one_at_a_time
 from .client import in_bulk
 
 CALIBRATION = 10_000
@@ -31,10 +31,7 @@ async def measure(reactor: Any, address: str, told: str, singles: int, seconds: 
         load = rates[-1] / 2
         gc.collect()
         gc.freeze()  # once in a run, a look at all that was imported would hold 600 jobs up
-        idle = []
-        for _ in range(singles):
-            idle.append(await in_bulk(pool, 1))
-            await task.deferLater(reactor, PAUSE)
+        idle = await one_at_a_time(reactor, lambda: in_bulk(pool, 1), singles)
         gauges.reset(watched)
         half = await OpenLoop(reactor, lambda n: pool.submit(noop, n).result(), load).run(seconds)
         readings = gauges.read(watched)

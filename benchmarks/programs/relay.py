@@ -30,7 +30,7 @@ from twisted.protocols import amp
 
 from ...protocol.packing import pack, unpack_list
 from ..jobs import noop
-from ..kit.openloop import PAUSE, OpenLoop
+from ..kit.openloop import OpenLoop, one_at_a_time
 from .client import WARM_UP
 
 FRAME = 64
@@ -126,10 +126,7 @@ async def paced(reactor: Any, workers: str, singles: str, seconds: str) -> None:
         load = CALIBRATION / await in_bulk(relay, CALIBRATION) / 2
         gc.collect()
         gc.freeze()
-        idle = []
-        for _ in range(int(singles)):
-            idle.append(await in_bulk(relay, 1))
-            await task.deferLater(reactor, PAUSE)
+        idle = await one_at_a_time(reactor, lambda: in_bulk(relay, 1), int(singles))
         half = await OpenLoop(reactor, Gathered(reactor, relay).submit, load).run(float(seconds))
     print(json.dumps({"idle": idle, "half": half, "load": load}))
 

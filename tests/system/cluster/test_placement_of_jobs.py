@@ -11,9 +11,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
 
-TRIES = 8
-"""The best of them counts: a loaded machine delays whom it likes, and the first finds a child of
-the second worker that has not been used yet."""
+TRIES = 5
+"""The best of them counts: a loaded machine delays whom it likes."""
 BOUND = 0.1
 
 

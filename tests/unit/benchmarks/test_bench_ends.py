@@ -44,13 +44,13 @@ def _heard() -> None:
 
 
 def _with_a_cluster(run: psutil.Process) -> list[psutil.Process]:
-    """Its descendants, as soon as a coordinator and its children's agent are among them."""
+    """Its descendants, as soon as a coordinator and an agent are among them."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         family = run.children(recursive=True)
         if sum("gauged" in " ".join(_words(process)) for process in family) >= 2:
             return family
-        time.sleep(0.1)
+        time.sleep(0.1)  # it tells nobody when they are up
     raise AssertionError("no cluster came up")
 
 
